@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks.shadow_training``."""

@@ -1,0 +1,1 @@
+"""Runnable studies; each module answers one question."""

@@ -1,0 +1,182 @@
+"""Does one optimizer reveal more about its training set than another?
+
+    python -m experiments.audit
+
+trains shadow models under each optimizer on the same random halves of a data set and
+attacks every model. runs/audit/NAME/ then holds report.html, metrics.json, roc.csv,
+signals.npz and config.json; the terminal ends with a table and one sentence.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import optax
+import tyro
+
+import sam_jax
+from experiments import _run
+from sam_jax import _checks, audit_report
+from sam_jax.attacks import ATTACKS
+from sam_jax.data.noise import corrupt_labels
+from sam_jax.models import MODELS
+from sam_jax.optimizers import OPTIMIZERS
+from sam_jax.training import num_steps_per_epoch
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Audits optimizers on a data set: who leaks more about its training examples?"""
+
+    name: str = "default"
+    """Folder of the results: runs/audit/NAME."""
+    dataset: str = "fashion_mnist_10k"
+    """A registered set, any TFDS set, or a path to an .npz file (see docs/data.md)."""
+    data_dir: str | None = None
+    """Where prepared TFDS sets lie; TFDS's own default otherwise."""
+    manual_dir: str | None = None
+    """Where archives lie that have to be downloaded by hand."""
+    image_size: int | None = None
+    """Resize images to this many pixels a side."""
+    pool_size: int = 4000
+    """Draw training sets from so many random examples of the set; 0 takes all."""
+    label_noise: float = 0.0
+    """Share of the pool's labels to replace by wrong ones."""
+    model: str = "mlp"
+    """A registered network."""
+    optimizers: tuple[str, ...] = ("sgd", "sam")
+    """Registered optimizers; the first is what the others are compared with."""
+    rho: tuple[float, ...] = (0.05,)
+    """SAM radii; every optimizer but sgd is trained at each."""
+    learning_rate: float = 0.05
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Momentum of the base optimizer (heavy ball)."""
+    weight_decay: float = 0.0
+    """Decay added to the gradient after SAM's ascent, which does not see it."""
+    schedule: str = "constant"
+    """Learning rate over time: cosine (to zero) or constant."""
+    num_models: int = 16
+    """Shadow models for each optimizer; even, at least 4. Each is a target in turn."""
+    num_epochs: int = 100
+    """Passes of each model over its half of the pool, at most."""
+    batch_size: int = 64
+    """Examples in a step."""
+    stop_accuracy: float | None = 0.995
+    """Freeze a model once its running training accuracy reaches this: optimizers are
+    then compared at equal fit. None trains all epochs."""
+    attacks: tuple[str, ...] = sam_jax.DEFAULT_ATTACKS
+    """Registered attacks, the main one first."""
+    models_per_chunk: int | None = None
+    """Models that train at once; chosen for the machine by default."""
+    seed: int = 0
+    """Seed of everything random."""
+    overwrite: bool = False
+    """Replace the results of an earlier run of the same name."""
+
+
+SCHEDULES = {
+    "cosine": optax.cosine_decay_schedule,
+    "constant": lambda peak, _: optax.constant_schedule(peak),
+}
+
+
+def main(config: Config) -> sam_jax.AuditResult:
+    """Runs the audit and writes its folder; returns the result."""
+    make_model = _checks.one_of(MODELS, model=config.model)
+    attacks = {name: _checks.one_of(ATTACKS, attack=name) for name in config.attacks}
+    dataset = make_dataset(config)
+    train_config = sam_jax.TrainConfig(
+        num_epochs=config.num_epochs,
+        batch_size=config.batch_size,
+        stop_accuracy=config.stop_accuracy,
+        models_per_chunk=config.models_per_chunk,
+    )
+    optimizers = make_optimizers(config, train_config, len(dataset.train.y))
+    model = make_model(dataset.num_classes)
+    options = {
+        "num_models": config.num_models,
+        "config": train_config,
+        "attacks": attacks,
+        "seed": config.seed,
+    }
+    sam_jax.check_audit(optimizers, dataset, **options)
+    folder = _run.open_run("audit", config)
+    print(
+        f"{dataset.name}: {config.num_models} models for each of "
+        f"{', '.join(optimizers)}, on halves of {len(dataset.train.y):,} examples."
+    )
+    chunks = folder / "chunks"
+    result = sam_jax.audit(
+        model.init, model.apply, optimizers, dataset, cache_dir=chunks, **options
+    )
+    sam_jax.save_audit(result, folder, _run.read_config(folder))
+    _run.finish_run(folder, audit_report.metrics_json(result))
+    shutil.rmtree(chunks)
+    print_result(result, folder)
+    return result
+
+
+def make_dataset(config: Config) -> sam_jax.Dataset:
+    """Loads the data set, cut to the pool's size and with label noise."""
+    dataset = sam_jax.load(
+        config.dataset, config.data_dir, config.manual_dir, config.image_size
+    )
+    _checks.at_least(0, pool_size=config.pool_size)
+    pool = dataset.train
+    if 0 < config.pool_size < len(pool.y):
+        order = np.random.default_rng(config.seed).permutation(len(pool.y))
+        rows = np.sort(order[: config.pool_size])
+        pool = sam_jax.Examples(*(a[rows] for a in pool))
+    if config.label_noise:
+        key = jax.random.key(config.seed)
+        pool = corrupt_labels(key, pool, dataset.num_classes, config.label_noise)
+    return dataclasses.replace(dataset, train=pool)
+
+
+def make_optimizers(
+    config: Config, train_config: sam_jax.TrainConfig, pool_size: int
+) -> dict[str, optax.GradientTransformation]:
+    """Makes each optimizer by name; one a radius for those that have one."""
+    _checks.positive(learning_rate=config.learning_rate)
+    _checks.in_unit_interval(momentum=config.momentum)
+    _checks.non_negative(weight_decay=config.weight_decay)
+    for rho in config.rho:
+        _checks.non_negative(rho=rho)
+    num_steps = config.num_epochs * num_steps_per_epoch(train_config, pool_size)
+    schedule = _checks.one_of(SCHEDULES, schedule=config.schedule)
+    base = optax.chain(
+        optax.add_decayed_weights(config.weight_decay),
+        optax.sgd(schedule(config.learning_rate, num_steps), config.momentum),
+    )
+    if len(set(config.optimizers)) < len(config.optimizers):
+        raise ValueError(f"optimizers must differ, got {config.optimizers}.")
+    made = {}
+    for name in config.optimizers:
+        factory = _checks.one_of(OPTIMIZERS, optimizer=name)
+        if name == "sgd":
+            made[name] = factory(base)
+            continue
+        for rho in config.rho:
+            label = name if len(config.rho) == 1 else f"{name} rho={rho:g}"
+            made[label] = factory(base, rho=rho)
+    return made
+
+
+def print_result(result: sam_jax.AuditResult, folder: pathlib.Path) -> None:
+    """Ends the run: the table, the finding, where the rest is."""
+    train_seconds = sum(s for k, s in result.seconds.items() if k.startswith("train"))
+    print(audit_report.terminal_table(result))
+    print(f"\n{sam_jax.verdict(result)}")
+    print(
+        f"\nTrained in {train_seconds:.0f} s, attacked in "
+        f"{result.seconds['attack']:.0f} s. Report: {folder / 'report.html'}"
+    )
+
+
+if __name__ == "__main__":
+    sam_jax.use_all_cores()
+    with _run.usage_errors():
+        main(tyro.cli(Config, description=__doc__))

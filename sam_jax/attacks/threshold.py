@@ -1,0 +1,137 @@
+"""Thresholds on scores, chosen as an attacker can: on shadow models, not the target.
+
+An example is called a member where its score is at least the threshold. Each target's
+thresholds come from the scores of all other models, pooled, and maximise the balanced
+accuracy there; one for all examples, or one per class. The target's own best threshold
+needs its membership: it is an oracle, and goes by that name. NumPy, float64.
+
+Song and Mittal, "Systematic Evaluation of Privacy Risks of Machine Learning Models",
+2021, https://arxiv.org/abs/2003.10595, section 4 (shadow-chosen, per class); Yeom et
+al., "Privacy Risk in Machine Learning", 2018, https://arxiv.org/abs/1709.01604.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from sam_jax import _checks
+
+MAX_CANDIDATES = 4096
+"""Thresholds tried: all distinct scores, or this many quantiles if there are more."""
+
+
+def shadow_thresholds(
+    scores: Float[np.ndarray, "t n"],
+    keep: Bool[np.ndarray, "_ _"],
+    labels: Int[np.ndarray, "n"] | None = None,
+) -> Float[np.ndarray, "t n"]:
+    """Returns each target's threshold per example, chosen on the other targets.
+
+    Counts of every model at every candidate are taken once, and a target's own are
+    subtracted: integers, so nothing is lost.
+
+    Args:
+        scores: Score of each example against each model; higher is member.
+        keep: Whether the model trained on it.
+        labels: Class of each example, for one threshold a class; one for all without.
+
+    Returns:
+        The threshold that applies to each example, the lowest of equally good ones.
+
+    Raises:
+        ValueError: If shapes differ, scores are NaN, or there is only one model.
+    """
+    _check(scores, keep)
+    _checks.at_least(2, num_models=len(scores))
+    thresholds = np.empty(scores.shape)
+    for columns in _groups(labels, scores.shape[1]):
+        candidates = _candidates(scores[:, columns])
+        true, false = _calls(scores[:, columns], keep[:, columns], candidates)
+        others = [counts.sum(axis=0) - counts for counts in (true, false)]
+        best = _balanced_accuracy(*others).argmax(axis=1)
+        thresholds[:, columns] = candidates[best][:, None]
+    return thresholds
+
+
+def oracle_thresholds(
+    scores: Float[np.ndarray, "t n"],
+    keep: Bool[np.ndarray, "_ _"],
+    labels: Int[np.ndarray, "n"] | None = None,
+) -> Float[np.ndarray, "t n"]:
+    """Returns each target's best threshold on its own members, which no attacker has.
+
+    Arguments, result and errors are those of ``shadow_thresholds``; one model will do.
+    """
+    _check(scores, keep)
+    thresholds = np.empty(scores.shape)
+    for columns in _groups(labels, scores.shape[1]):
+        candidates = _candidates(scores[:, columns])
+        counts = _calls(scores[:, columns], keep[:, columns], candidates)
+        best = _balanced_accuracy(*counts).argmax(axis=1)
+        thresholds[:, columns] = candidates[best][:, None]
+    return thresholds
+
+
+def accuracy_at(
+    scores: Float[np.ndarray, "t n"],
+    keep: Bool[np.ndarray, "_ _"],
+    thresholds: Float[np.ndarray, "t n"],
+) -> Float[np.ndarray, "t"]:
+    """Returns each target's balanced accuracy with the given thresholds.
+
+    ``(TPR + 1 - FPR) / 2`` over all examples of the target; NaN for a target without
+    members or without non-members.
+    """
+    _check(scores, keep)
+    called = scores >= thresholds
+    with np.errstate(invalid="ignore"):
+        tpr = (called & keep).sum(axis=1) / keep.sum(axis=1)
+        fpr = (called & ~keep).sum(axis=1) / (~keep).sum(axis=1)
+    return (tpr + 1 - fpr) / 2
+
+
+def _check(scores, keep):
+    if scores.shape != keep.shape:
+        raise ValueError(
+            f"scores and keep must have one shape, got {scores.shape} and {keep.shape}."
+        )
+    if np.isnan(scores).any():
+        raise ValueError(f"scores must not be NaN, got {np.isnan(scores).sum()} NaN.")
+
+
+def _groups(labels, num_examples):
+    """Columns that share a threshold: all of them, or each class."""
+    if labels is None:
+        return [np.arange(num_examples)]
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+
+def _candidates(scores):
+    """Increasing thresholds that call differently, and one that calls nothing."""
+    distinct = np.unique(scores)
+    if len(distinct) > MAX_CANDIDATES:
+        ranks = np.linspace(0, len(distinct) - 1, MAX_CANDIDATES).round().astype(int)
+        distinct = distinct[ranks]
+    return np.append(distinct.astype(np.float64), np.inf)
+
+
+def _calls(scores, keep, candidates):
+    """Called members and non-members, with their totals at -inf: [T, K + 1] counts."""
+    num_candidates = len(candidates)
+
+    def count(group):
+        rows, columns = np.nonzero(group)
+        # The candidates at or below a score are those that call it.
+        called_by = np.searchsorted(candidates, scores[rows, columns], side="right")
+        size = len(scores) * (num_candidates + 1)
+        flat = np.bincount(rows * (num_candidates + 1) + called_by, minlength=size)
+        counts = flat.reshape(len(scores), -1)
+        return counts[:, ::-1].cumsum(axis=1)[:, ::-1]
+
+    return count(keep), count(~keep)
+
+
+def _balanced_accuracy(true, false):
+    """Balanced accuracy at each candidate from counts; column 0 holds the totals."""
+    tpr = true[:, 1:] / np.maximum(true[:, :1], 1)
+    fpr = false[:, 1:] / np.maximum(false[:, :1], 1)
+    return (tpr + 1 - fpr) / 2

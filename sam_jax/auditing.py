@@ -1,0 +1,392 @@
+"""The audit: train shadow models under several optimizers, attack all, compare."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from scipy import stats
+
+from sam_jax import _checks, evaluation, intervals, membership, shadow_models
+from sam_jax.attacks import ATTACKS, score_targets
+from sam_jax.data import dataset_from_arrays
+from sam_jax.long_runs import ChunkCache, ProgressBar
+from sam_jax.metrics import varying_columns
+from sam_jax.training import (
+    AugmentFn,
+    check_train_config,
+    num_steps_per_epoch,
+)
+from sam_jax.types import (
+    AttackFn,
+    Dataset,
+    Examples,
+    Model,
+    Signals,
+    TrainConfig,
+    TrainLog,
+)
+
+DEFAULT_ATTACKS = ("lira_online", "lira_offline", "loss", "modified_entropy")
+EQUAL_ACCURACY = 0.01
+"""Training accuracies further apart than this are not called equal."""
+
+
+class Accuracy(NamedTuple):
+    """Mean over models, with an interval for new models on the same examples."""
+
+    train: intervals.Estimate
+    test: intervals.Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditResult:
+    """What an audit found. Mappings go by optimizer, then by attack.
+
+    Attributes:
+        dataset: The data; ``train`` is the pool that the models drew from.
+        baseline: The optimizer that the others are compared with.
+        signals: Columns of the pool first, then the test examples (in no model).
+        logs: Training loss and accuracy by model and epoch.
+        accuracy: Of the final models, on their own examples and on the test examples.
+        metrics: Of each attack, with intervals.
+        roc: Pooled ROC curves with their bands.
+        differences: Metrics less those of the baseline, paired by model and example.
+        accuracy_differences: The same for accuracies.
+        seconds: Time spent on training (by optimizer) and on attacks.
+    """
+
+    dataset: Dataset
+    baseline: str
+    signals: dict[str, Signals]
+    logs: dict[str, TrainLog]
+    accuracy: dict[str, Accuracy]
+    metrics: dict[str, dict[str, intervals.AttackMetrics]]
+    roc: dict[str, dict[str, intervals.RocBand]]
+    differences: dict[str, dict[str, intervals.Differences]]
+    accuracy_differences: dict[str, Accuracy]
+    seconds: dict[str, float]
+
+    @property
+    def attacks(self) -> list[str]:
+        """Names of the attacks, the main one first."""
+        return list(self.metrics[self.baseline])
+
+
+def audit(
+    init: Callable[..., Any],
+    apply: Callable[..., Any],
+    optimizers: Mapping[str, optax.GradientTransformation],
+    dataset: Dataset | tuple[Any, Any, Any, Any],
+    *,
+    num_models: int = 16,
+    config: TrainConfig = TrainConfig(),  # noqa: B008, frozen
+    attacks: Mapping[str, AttackFn] | None = None,
+    baseline: str | None = None,
+    augment: AugmentFn | None = None,
+    num_queries: int = 1,
+    fprs: tuple[float, ...] = (0.01, 0.001),
+    level: float = 0.95,
+    seed: int = 0,
+    cache_dir: str | pathlib.Path | None = None,
+    progress: bool = True,
+) -> AuditResult:
+    """Trains shadow models under each optimizer, attacks every model, compares.
+
+    Model m of every optimizer has the same training set, initial weights and batches,
+    so that differences are paired.
+
+    Args:
+        init: ``init(key, x [1, *features]) -> (params, state)``; see ``types.Model``.
+        apply: ``apply(params, state, x, train, key) -> (logits [B, C], state)``.
+        optimizers: Any optax transformations by name; ``sam_jax.sam`` and its
+            relatives get the gradients that they ask for.
+        dataset: A ``Dataset``, or arrays ``(x, y, x_test, y_test)``: pool and test.
+        num_models: Models for each optimizer; even, at least 4.
+        config: How each model is trained.
+        attacks: By name, the main one first; LiRA online and offline, loss and
+            modified entropy by default.
+        baseline: The optimizer to compare with; the first by default.
+        augment: Applied to training batches, and to make further views of an example
+            where ``num_queries`` is above 1.
+        num_queries: Views of each example that the attacks see.
+        fprs: False-positive rates at which to report the true-positive rate.
+        level: Confidence level of all intervals.
+        seed: Seed of everything random.
+        cache_dir: Keeps each chunk of models here once it is trained; a call with the
+            same arguments goes on from there. It is the caller's to see that ``init``,
+            ``apply`` and the optimizers are the same.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The result; ``audit_report.save_audit`` writes it to a folder.
+
+    Raises:
+        ValueError: Before anything is trained, for an argument that makes no sense.
+        FloatingPointError: If a model's loss is no longer finite.
+
+    Example:
+        >>> import numpy as np, optax
+        >>> import sam_jax
+        >>> from sam_jax.models import mlp
+        >>> x = np.random.default_rng(0).normal(size=(80, 4)).astype(np.float32)
+        >>> y = (x[:, 0] > 0).astype(np.int32)
+        >>> model, sgd = mlp(2, hidden=(8,)), optax.sgd(0.1)
+        >>> result = sam_jax.audit(
+        ...     model.init,
+        ...     model.apply,
+        ...     {"sgd": sgd, "sam": sam_jax.sam(sgd, rho=0.05)},
+        ...     (x[:64], y[:64], x[64:], y[64:]),
+        ...     num_models=4,
+        ...     config=sam_jax.TrainConfig(num_epochs=2, batch_size=8),
+        ...     progress=False,
+        ... )
+        >>> sorted(result.metrics["sam"]["lira_online"].pooled)
+        ['auc', 'balanced_accuracy', 'tpr_at_fpr_0.001', 'tpr_at_fpr_0.01']
+    """
+    if not isinstance(dataset, Dataset):
+        dataset = dataset_from_arrays("arrays", *dataset)
+    if attacks is None:
+        attacks = {name: ATTACKS[name] for name in DEFAULT_ATTACKS}
+    config = check_audit(
+        optimizers,
+        dataset,
+        num_models=num_models,
+        config=config,
+        attacks=attacks,
+        seed=seed,
+    )
+    if num_queries > 1 and augment is None:
+        raise ValueError(f"num_queries above 1 needs augment, got {num_queries=}.")
+    baseline = baseline or next(iter(optimizers))
+    _checks.one_of(optimizers, baseline=baseline)
+    keep_key, train_key, view_key = jax.random.split(jax.random.key(seed), 3)
+    keep = membership.balanced_keep(keep_key, num_models, len(dataset.train.y))
+    untrained = np.zeros((num_models, len(dataset.test.y)), np.bool_)
+    keep = np.concatenate([keep, untrained], axis=1)
+    cache = ChunkCache(cache_dir, dataset, keep, config, (seed, num_queries))
+    views = _Views(augment, num_queries, view_key)
+    signals, logs, seconds = {}, {}, {}
+    with ProgressBar(progress, num_models * config.num_epochs, optimizers) as bar:
+        for name, optimizer in optimizers.items():
+            start = time.perf_counter()
+            signals[name], logs[name] = _train_and_ask(
+                name,
+                Model(init, apply),
+                optimizer,
+                dataset,
+                keep,
+                config,
+                train_key,
+                views,
+                cache,
+                bar,
+            )
+            seconds[f"train {name}"] = time.perf_counter() - start
+    start = time.perf_counter()
+    result = _compare(dataset, baseline, signals, logs, attacks, fprs, level)
+    seconds["attack"] = time.perf_counter() - start
+    return dataclasses.replace(result, seconds=seconds)
+
+
+class _Views(NamedTuple):
+    augment: AugmentFn | None
+    num_queries: int
+    key: Any
+
+
+def _train_and_ask(
+    name: str,
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    dataset: Dataset,
+    keep: np.ndarray,
+    config: TrainConfig,
+    key: Any,
+    views: _Views,
+    cache: ChunkCache,
+    bar: ProgressBar,
+) -> tuple[Signals, TrainLog]:
+    """Trains all models under one optimizer; keeps their answers, not their weights."""
+    examples = Examples(
+        *(
+            jnp.asarray(np.concatenate([pool, test]))
+            for pool, test in zip(dataset.train, dataset.test, strict=True)
+        )
+    )
+    parts = cache.load(name)
+    done = sorted({m for part in parts for m in part["models"].tolist()})
+    bar.skip(len(done) * config.num_epochs)
+    missing = sorted(set(range(len(keep))) - set(done))
+    chunks = shadow_models.train_chunks(
+        key,
+        model,
+        lambda _: optimizer,
+        {},
+        keep,
+        examples,
+        config,
+        augment=views.augment,
+        models=missing,
+        on_plan=lambda plan: bar.say(f"{name}: {plan}."),
+        on_epoch=lambda now: bar.show(name, now),
+    )
+    for chunk in chunks if missing else ():
+        answers = evaluation.answer_chunk(
+            model,
+            chunk.trained,
+            examples,
+            models_per_vmap=config.models_per_vmap,
+            num_queries=views.num_queries,
+            augment=views.augment,
+            key=views.key,
+        )
+        part = {"models": chunk.models} | answers._asdict() | chunk.log._asdict()
+        cache.save(name, part)
+        parts.append(part)
+        bar.finish(len(chunk.models) * config.num_epochs)
+    order = np.argsort(np.concatenate([part["models"] for part in parts]))
+    joined = {k: np.concatenate([part[k] for part in parts])[order] for k in parts[0]}
+    answers = {field: joined[field] for field in evaluation.Answers._fields}
+    signals = Signals(**answers, keep=keep, labels=np.asarray(examples.y))
+    return signals, TrainLog(joined["loss"], joined["accuracy"])
+
+
+def _compare(
+    dataset: Dataset,
+    baseline: str,
+    signals: dict[str, Signals],
+    logs: dict[str, TrainLog],
+    attacks: Mapping[str, AttackFn],
+    fprs: tuple[float, ...],
+    level: float,
+) -> AuditResult:
+    """Attacks every model of every optimizer; metrics, curves and differences."""
+    keep = np.asarray(signals[baseline].keep)
+    mask = varying_columns(keep)
+    scores = {
+        name: {attack: score_targets(fn, own) for attack, fn in attacks.items()}
+        for name, own in signals.items()
+    }
+    options = {"mask": mask, "level": level}
+    by_model = {name: _accuracies(own) for name, own in signals.items()}
+    others = [name for name in signals if name != baseline]
+    return AuditResult(
+        dataset=dataset,
+        baseline=baseline,
+        signals=signals,
+        logs=logs,
+        accuracy={
+            name: Accuracy(*(mean_over_models(a, level) for a in pair))
+            for name, pair in by_model.items()
+        },
+        metrics={
+            name: {
+                attack: intervals.attack_metrics(score, keep, fprs=fprs, **options)
+                for attack, score in own.items()
+            }
+            for name, own in scores.items()
+        },
+        roc={
+            name: {
+                attack: intervals.roc_band(score, keep, **options)
+                for attack, score in own.items()
+            }
+            for name, own in scores.items()
+        },
+        differences={
+            name: {
+                attack: intervals.paired_difference(
+                    scores[name][attack],
+                    scores[baseline][attack],
+                    keep,
+                    fprs=fprs,
+                    **options,
+                )
+                for attack in attacks
+            }
+            for name in others
+        },
+        accuracy_differences={
+            name: Accuracy(
+                *(
+                    mean_over_models(ours - theirs, level)
+                    for ours, theirs in zip(
+                        by_model[name], by_model[baseline], strict=True
+                    )
+                )
+            )
+            for name in others
+        },
+        seconds={},
+    )
+
+
+def mean_over_models(values: np.ndarray, level: float = 0.95) -> intervals.Estimate:
+    """Returns the mean of one value a model, with Student's interval for new models.
+
+    Args:
+        values: One value for each of M independently trained models, at least 2.
+        level: Confidence level, in (0, 1).
+    """
+    values = np.asarray(values, np.float64)
+    mean, degrees = float(values.mean()), len(values) - 1
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    width = float(stats.t.isf((1 - level) / 2, degrees)) * error
+    return intervals.Estimate(
+        mean, mean - width, mean + width, error, float(degrees), error**2
+    )
+
+
+def _accuracies(signals: Signals) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy of each model on its own examples, and on those that no model saw."""
+    keep, correct = np.asarray(signals.keep), np.asarray(signals.correct)
+    unseen = ~keep.any(axis=0)
+    train = np.mean(correct, axis=1, where=keep)
+    return train, correct[:, unseen].mean(axis=1)
+
+
+def check_audit(
+    optimizers: Mapping[str, Any],
+    dataset: Dataset,
+    *,
+    num_models: int,
+    config: TrainConfig,
+    attacks: Mapping[str, Any],
+    seed: int = 0,
+) -> TrainConfig:
+    """Checks the arguments of ``audit`` before anything is trained.
+
+    Returns:
+        The settings with ``examples_per_epoch`` filled in.
+
+    Raises:
+        ValueError: For an argument that makes no sense.
+    """
+    if not optimizers:
+        raise ValueError("optimizers must name at least one optimizer, got none.")
+    for name, optimizer in optimizers.items():
+        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+            raise ValueError(
+                f"optimizers[{name!r}] must be an optax transformation (init, update), "
+                f"got {optimizer!r}."
+            )
+    if not attacks:
+        raise ValueError("attacks must name at least one attack, got none.")
+    for name, attack in attacks.items():
+        if not callable(attack):
+            raise ValueError(f"attacks[{name!r}] must be callable, got {attack!r}.")
+    _checks.at_least(0, seed=seed)
+    _checks.at_least(4, num_models=num_models)
+    if num_models % 2:
+        raise ValueError(f"num_models must be even, got {num_models}.")
+    check_train_config(config)
+    pool_size = len(dataset.train.y)
+    num_steps_per_epoch(config, pool_size)
+    per_epoch = config.examples_per_epoch or pool_size // 2
+    return dataclasses.replace(config, examples_per_epoch=per_epoch)

@@ -1,0 +1,126 @@
+"""Reads binary tables out of ``.tgz`` archives, checking every line.
+
+Nothing is unpacked to disk: the one member that is wanted is streamed.
+"""
+
+import contextlib
+import itertools
+import pathlib
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+import numpy as np
+from jaxtyping import Bool
+
+
+@contextlib.contextmanager
+def open_member(path: pathlib.Path, member: str) -> Iterator[IO[bytes]]:
+    """Opens one file inside of a ``.tgz`` archive for reading.
+
+    Args:
+        path: The archive.
+        member: Path of the file in it; a leading ``./`` or folder is ignored.
+
+    Raises:
+        ValueError: If the archive cannot be read, has an absolute member or one that
+            leads out of it, or lacks the file.
+    """
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            members = archive.getmembers()
+            for info in members:
+                parts = pathlib.PurePosixPath(info.name).parts
+                if info.name.startswith("/") or ".." in parts:
+                    raise ValueError(
+                        f"{path} must hold relative paths only, got {info.name!r}."
+                    )
+            found = [m for m in members if _is_named(m, member)]
+            if not found:
+                raise ValueError(
+                    f"{path} must hold the file {member!r}, "
+                    f"got {', '.join(m.name for m in members) or 'nothing'}."
+                )
+            stream = archive.extractfile(found[0])
+            assert stream is not None  # A regular file always has a stream.
+            yield stream
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(
+            f"{path} must be a complete .tgz archive; download it again ({error})."
+        ) from error
+
+
+def _is_named(info: tarfile.TarInfo, member: str) -> bool:
+    """Whether ``info`` is a regular file that ends in the path ``member``."""
+    wanted = pathlib.PurePosixPath(member).parts
+    return info.isfile() and pathlib.PurePosixPath(info.name).parts[-len(wanted) :] == (
+        wanted
+    )
+
+
+def labelled_rows(
+    stream: Iterable[bytes], num_features: int, num_classes: int, name: str
+) -> Iterator[tuple[Bool[np.ndarray, "f"], int]]:
+    """Yields features and label (from 0) of lines ``label,bit,bit,...``."""
+    for number, line in enumerate(stream, start=1):
+        label, _, bits = line.strip().partition(b",")
+        where = f"{name}, line {number}"
+        yield (
+            parse_bits(bits, num_features, where),
+            parse_label(label, num_classes, where),
+        )
+
+
+def paired_rows(
+    features: Iterable[bytes],
+    labels: Iterable[bytes],
+    num_features: int,
+    num_classes: int,
+) -> Iterator[tuple[Bool[np.ndarray, "f"], int]]:
+    """Yields features and label (from 0) of two files with a line for each row."""
+    pairs = itertools.zip_longest(features, labels)
+    for number, (bits, label) in enumerate(pairs, start=1):
+        if bits is None or label is None:
+            raise ValueError(
+                "feats and labels must have equally many lines, one of them ends "
+                f"before line {number}."
+            )
+        yield (
+            parse_bits(bits.strip(), num_features, f"feats, line {number}"),
+            parse_label(label.strip(), num_classes, f"labels, line {number}"),
+        )
+
+
+def parse_bits(line: bytes, num_features: int, where: str) -> Bool[np.ndarray, "f"]:
+    """The bits of a line ``0,1,1,...``.
+
+    Raises:
+        ValueError: If there are not ``num_features`` values, or one is not 0 or 1.
+    """
+    values = np.frombuffer(line, np.uint8)
+    num_values = line.count(b",") + 1 if line else 0
+    if num_values != num_features:
+        raise ValueError(f"{where}: must have {num_features} bits, got {num_values}.")
+    bits = values[::2]
+    if values.size != 2 * num_features - 1 or not np.isin(bits, (48, 49)).all():
+        bad = next(v for v in line.split(b",") if v not in (b"0", b"1"))
+        raise ValueError(
+            f"{where}: a bit must be 0 or 1, got {bad.decode('latin1')!r}."
+        )
+    return bits == ord("1")
+
+
+def parse_label(text: bytes, num_classes: int, where: str) -> int:
+    """A label 1..num_classes, quoted or not, as a number from 0.
+
+    Raises:
+        ValueError: If it is not such a number.
+    """
+    digits = text.strip(b'"')
+    if not digits.isdigit() or not 1 <= int(digits) <= num_classes:
+        raise ValueError(
+            f"{where}: the label must lie in [1, {num_classes}], "
+            f"got {text.decode('latin1')!r}."
+        )
+    return int(digits) - 1

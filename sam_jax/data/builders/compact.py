@@ -1,0 +1,62 @@
+"""A TFDS builder that writes small ArrayRecord files and needs no TensorFlow."""
+
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import requests
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from tensorflow_datasets.core import writer as writer_lib
+
+WRITER_OPTIONS = "group_size:1000,zstd:19"
+"""A thousand records are compressed together, which is smaller than one by one."""
+
+_TIMEOUT = 20  # Seconds.
+
+
+class CompactWriter(writer_lib.ExampleWriter):
+    """Writes ArrayRecord files whose records are compressed in large groups."""
+
+    def __init__(self) -> None:
+        """Fixes the format; TFDS asks for it when it names the files."""
+        super().__init__(tfds.core.FileFormat.ARRAY_RECORD)
+
+    def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> None:
+        """Writes one shard of serialized examples to ``path``."""
+        writer = array_record_module.ArrayRecordWriter(os.fspath(path), WRITER_OPTIONS)
+        for _, record in examples:
+            writer.write(record)
+        writer.close()
+
+
+class CompactBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Base of our builders: ArrayRecord, source order kept, compressed in groups.
+
+    Large groups suit data that is read whole, as ``sam_jax.data`` does; random access
+    to single records works and is slower.
+    """
+
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Source files are downloaded, or taken from manual_dir under their own names."
+    )
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Takes what ``tfds.core.DatasetBuilder`` takes, less ``file_format``."""
+        super().__init__(file_format=tfds.core.FileFormat.ARRAY_RECORD, **kwargs)
+
+    def _example_writer(self) -> CompactWriter:
+        return CompactWriter()
+
+    def fetch(self, dl_manager: Any, filename: str, url: str) -> pathlib.Path:
+        """The source file: from ``manual_dir`` where it is there, else downloaded."""
+        try:
+            local = pathlib.Path(dl_manager.manual_dir) / filename
+        except AssertionError:  # No manual_dir was given, or it is empty.
+            local = None
+        if local is not None and local.is_file():
+            return local
+        # TFDS retries for minutes; a machine without network should not wait for it.
+        requests.head(url, timeout=_TIMEOUT).close()
+        return pathlib.Path(dl_manager.download(url))

@@ -1,0 +1,101 @@
+"""Lifts a function of one model to many: over devices, then in groups under vmap.
+
+On a GPU or TPU all models of a device run under one ``vmap``. On a CPU each core is a
+device of its own (``use_all_cores``) and runs its models in small groups, one group
+after the other, so that a group's weights and momenta stay in the core's cache.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from sam_jax import _checks
+
+CPU_MODELS_PER_VMAP = 4
+"""Measured on 2 cores with the MLP of ``benchmarks/shadow_training.py``."""
+
+
+def use_all_cores(num_devices: int | None = None) -> None:
+    """Makes each CPU core a JAX device; call it before anything else uses JAX.
+
+    Without it XLA splits every small matrix product over the cores, which costs more
+    than it gains; with it each core trains its own models.
+
+    Args:
+        num_devices: CPU devices to make; by default the cores this process may use.
+
+    Raises:
+        RuntimeError: If JAX has already started its backends.
+    """
+    if num_devices is None:
+        num_devices = _available_cores()
+    _checks.at_least(1, num_devices=num_devices)
+    jax.config.update("jax_num_cpu_devices", num_devices)
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_models_per_vmap(local_models: int, platform: str) -> int:
+    """The width of ``vmap`` on one device: all models, or a small group on a CPU."""
+    if platform != "cpu":
+        return local_models
+    for width in range(min(CPU_MODELS_PER_VMAP, local_models), 1, -1):
+        if local_models % width == 0:
+            return width
+    return 1
+
+
+def over_models(
+    fn: Callable[..., Any],
+    *,
+    models_per_vmap: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    donate: tuple[int, ...] = (),
+) -> jax.stages.Wrapped:
+    """Returns ``fn(shared, *one)`` lifted to ``(shared, *many)``, jitted.
+
+    Args:
+        fn: Pure function of what all models share and of one model's own pytrees.
+        models_per_vmap: Models under one ``vmap``; the groups follow one another.
+        devices: Devices that split the models; all local ones by default.
+        donate: Positions of arguments whose memory the result may take over.
+
+    Returns:
+        A function whose arguments after the first, and whose result, carry a leading
+        axis of models, a multiple of the number of devices. It is compiled once for
+        each such length.
+    """
+    devices = list(devices or jax.local_devices())
+
+    def on_one_device(shared: Any, many: tuple[Any, ...]) -> Any:
+        local_models = jax.tree.leaves(many)[0].shape[0]
+        width = models_per_vmap or default_models_per_vmap(
+            local_models, devices[0].platform
+        )
+        each = lambda one: fn(shared, *one)
+        if width == 1:
+            return jax.lax.map(each, many)
+        if width >= local_models:
+            return jax.vmap(each)(many)
+        return jax.lax.map(each, many, batch_size=width)
+
+    if len(devices) > 1:
+        on_one_device = jax.shard_map(
+            on_one_device,
+            mesh=Mesh(np.asarray(devices), ("models",)),
+            in_specs=(P(), P("models")),
+            out_specs=P("models"),
+            check_vma=False,
+        )
+    return jax.jit(
+        lambda shared, *many: on_one_device(shared, many), donate_argnums=donate
+    )

@@ -1,0 +1,140 @@
+"""What trained models say about every example: the signals of a chunk of models."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from sam_jax import _checks, ensembles, signals
+from sam_jax.training import AugmentFn
+from sam_jax.types import Examples, Key, Model, TrainState
+
+
+class Answers(NamedTuple):
+    """The signals of models less the mask and the labels; see ``Signals``."""
+
+    phi: Float[Array | np.ndarray, "*m n q"]
+    correct: Bool[Array | np.ndarray, "*m n"]
+    entropy: Float[Array | np.ndarray, "*m n"]
+    modified_entropy: Float[Array | np.ndarray, "*m n"]
+
+
+def answer(
+    model: Model,
+    params: Any,
+    state: Any,
+    examples: Examples,
+    *,
+    batch_size: int = 500,
+    num_queries: int = 1,
+    augment: AugmentFn | None = None,
+    key: Key | None = None,
+) -> Answers:
+    """Returns one model's answers on N examples, a batch of logits at a time.
+
+    Args:
+        model: The network, applied with ``train=False``.
+        params: Its weights.
+        state: Its batch statistics.
+        examples: Inputs and labels.
+        batch_size: Examples whose logits exist at the same time.
+        num_queries: Q, the views of each example; the first is the example itself.
+        augment: Makes the other views; the same views for every model.
+        key: Random key of the views; needed where ``num_queries`` is above 1.
+
+    Raises:
+        ValueError: If there are more views than one and nothing to make them with.
+    """
+    _checks.at_least(1, batch_size=batch_size, num_queries=num_queries)
+    if num_queries > 1 and (augment is None or key is None):
+        raise ValueError(
+            f"num_queries above 1 needs augment and key, got {num_queries=}."
+        )
+    make_view = augment or (lambda _, x: x)
+    no_key = view_root = jax.random.key(0)
+    if key is not None:
+        view_root = key
+    num_examples = len(examples.y)
+    size = min(batch_size, num_examples)
+    num_batches = -(-num_examples // size)
+    padded = jnp.minimum(
+        jnp.arange(num_batches * size, dtype=jnp.int32), jnp.int32(num_examples - 1)
+    )
+
+    def on_batch(index: Array) -> Answers:
+        rows = jax.lax.dynamic_slice_in_dim(padded, index * size, size)
+        x, y = (jnp.asarray(a)[rows] for a in examples)
+        logits, _ = model.apply(params, state, x, False, no_key)
+        phi = [signals.logit_scaled_confidence(logits, y)]
+        for query in range(1, num_queries):
+            view_key = jax.random.fold_in(jax.random.fold_in(view_root, query), index)
+            view, _ = model.apply(params, state, make_view(view_key, x), False, no_key)
+            phi.append(signals.logit_scaled_confidence(view, y))
+        return Answers(
+            jnp.stack(phi, axis=-1),
+            jnp.argmax(logits, axis=-1) == y,
+            signals.entropy(logits),
+            signals.modified_entropy(logits, y),
+        )
+
+    batches = jax.lax.map(on_batch, jnp.arange(num_batches, dtype=jnp.int32))
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:num_examples], batches)
+
+
+@functools.lru_cache(maxsize=16)
+def _lifted(model: Model, models_per_vmap: int | None, **options: Any) -> Any:
+    """``answer`` for many models; cached, so a second call compiles nothing."""
+
+    def fn(shared: Any, params: Any, state: Any) -> Answers:
+        examples, key = shared
+        return answer(model, params, state, examples, key=key, **options)
+
+    return ensembles.over_models(fn, models_per_vmap=models_per_vmap)
+
+
+def answer_chunk(
+    model: Model,
+    trained: TrainState,
+    examples: Examples,
+    *,
+    models_per_vmap: int | None = None,
+    batch_size: int = 500,
+    num_queries: int = 1,
+    augment: AugmentFn | None = None,
+    key: Key | None = None,
+) -> Answers:
+    """Returns the answers of a chunk of models, on the host.
+
+    Args:
+        model: The network.
+        trained: The models, with a leading axis K.
+        examples: Inputs and labels, N of them.
+        models_per_vmap: Models under one ``vmap``; see ``ensembles.over_models``.
+        batch_size: Examples whose logits exist at the same time, for each model.
+        num_queries: Q, views of each example; the first is the example itself.
+        augment: Makes the other views.
+        key: Random key of the views.
+
+    Returns:
+        Answers with a leading axis K, in NumPy.
+    """
+    num_devices = len(jax.local_devices())
+    num_models = len(trained.done)
+    rows = np.resize(np.arange(num_models), -(-num_models // num_devices) * num_devices)
+    many = jax.tree.map(lambda a: a[rows], (trained.params, trained.state))
+    lifted = _lifted(
+        model,
+        models_per_vmap,
+        batch_size=batch_size,
+        num_queries=num_queries,
+        augment=augment,
+    )
+    shared = (
+        jax.tree.map(jnp.asarray, examples),
+        jax.random.key(0) if key is None else key,
+    )
+    answers = lifted(shared, *many)
+    return jax.tree.map(lambda a: np.asarray(a)[:num_models], answers)

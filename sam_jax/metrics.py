@@ -1,0 +1,262 @@
+"""How well scores tell members from non-members: ROC curves and what is read off them.
+
+Higher scores mean more likely a member, everywhere. A threshold calls a member what
+scores at or above it; equal scores fall on one side together, so ties are one step of
+the curve and never broken by order. All NumPy, float64.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+from sam_jax import _checks
+
+
+class RocCurve(NamedTuple):
+    """Error rates at every threshold, from "nobody is a member" to "everybody is".
+
+    Attributes:
+        fpr: Fraction of non-members called members; non-decreasing from 0 to 1.
+        tpr: Fraction of members called members; non-decreasing from 0 to 1.
+        thresholds: Decreasing; the first is ``inf``, the others are the scores.
+        num_members: Number of members behind ``tpr``.
+        num_non_members: Number of non-members behind ``fpr``; rates below its
+            inverse cannot be measured.
+    """
+
+    fpr: Float[np.ndarray, " k"]
+    tpr: Float[np.ndarray, " k"]
+    thresholds: Float[np.ndarray, " k"]
+    num_members: int
+    num_non_members: int
+
+
+class Counts(NamedTuple):
+    """Right and wrong "member" calls at one threshold.
+
+    Attributes:
+        true_positives: Members called members.
+        num_members: All members.
+        false_positives: Non-members called members.
+        num_non_members: All non-members.
+    """
+
+    true_positives: int
+    num_members: int
+    false_positives: int
+    num_non_members: int
+
+
+def check_level(level: float) -> None:
+    """Raises ``ValueError`` unless a confidence level lies strictly in (0, 1)."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie strictly between 0 and 1, got {level!r}.")
+
+
+def check_scores(scores: np.ndarray, keep: np.ndarray) -> None:
+    """Raises ``ValueError`` for unequal shapes, NaN scores or a missing class."""
+    if scores.shape != keep.shape:
+        raise ValueError(
+            f"scores and keep must have one shape, got {scores.shape} and {keep.shape}."
+        )
+    if np.isnan(scores).any():
+        count = int(np.isnan(scores).sum())
+        raise ValueError(f"scores must not be NaN, got {count} NaN of {scores.size}.")
+    if keep.all() or not keep.any():
+        raise ValueError(
+            "keep must mark at least one member and one non-member, "
+            f"got {int(keep.sum())} members of {keep.size}."
+        )
+
+
+def roc_curve(
+    scores: Float[jax.Array | np.ndarray, " n"],
+    keep: Bool[jax.Array | np.ndarray, " n"],
+) -> RocCurve:
+    """Returns the ROC curve with one point per distinct score.
+
+    Args:
+        scores: Higher means more likely a member; ``inf`` is allowed, NaN is not.
+        keep: True for members.
+
+    Raises:
+        ValueError: If a score is NaN, or all or none are members.
+
+    Example:
+        >>> roc = roc_curve(np.array([3.0, 2.0, 2.0, 1.0]), np.array([1, 1, 0, 0]) > 0)
+        >>> roc.fpr.tolist(), roc.tpr.tolist()
+        ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
+    """
+    scores, keep = np.asarray(scores, np.float64), np.asarray(keep)
+    check_scores(scores, keep)
+    order = np.argsort(-scores, kind="stable")
+    scores, keep = scores[order], keep[order]
+    last_of_tie = np.append(scores[1:] != scores[:-1], True)
+    true_positives = np.cumsum(keep)[last_of_tie]
+    false_positives = np.cumsum(~keep)[last_of_tie]
+    num_members, num_non_members = int(keep.sum()), int((~keep).sum())
+    return RocCurve(
+        fpr=np.append(0.0, false_positives / num_non_members),
+        tpr=np.append(0.0, true_positives / num_members),
+        thresholds=np.append(np.inf, scores[last_of_tie]),
+        num_members=num_members,
+        num_non_members=num_non_members,
+    )
+
+
+def auc(roc: RocCurve) -> float:
+    """Returns the area under the curve: P(member scores higher), ties counting half.
+
+    Example:
+        >>> auc(roc_curve(np.array([0.9, 0.4, 0.6, 0.1]), np.array([1, 1, 0, 0]) > 0))
+        0.75
+    """
+    return float(np.sum(np.diff(roc.fpr) * (roc.tpr[1:] + roc.tpr[:-1])) / 2)
+
+
+def balanced_accuracy(roc: RocCurve) -> float:
+    """Returns ``max (TPR + 1 - FPR) / 2``, the best over all thresholds.
+
+    The threshold is the best for these very scores, so the value lies above 1/2 even
+    where the scores know nothing: it is an oracle, not what an attacker would reach.
+    """
+    return (1 + advantage(roc)) / 2
+
+
+def advantage(roc: RocCurve) -> float:
+    """Returns ``max (TPR - FPR)``, the membership advantage of the best threshold.
+
+    References:
+        Yeom et al., "Privacy Risk in Machine Learning: Analyzing the Connection to
+        Overfitting", 2018, https://arxiv.org/abs/1709.01604, Definition 4.
+    """
+    return float(np.max(roc.tpr - roc.fpr))
+
+
+def is_resolvable(alpha: float, num_non_members: int) -> bool:
+    """Whether ``num_non_members`` can show a false-positive rate of ``alpha``."""
+    return bool(num_non_members * alpha >= 1 - 1e-9)
+
+
+def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
+    """Returns the largest TPR among thresholds with ``FPR <= alpha``.
+
+    No interpolation between thresholds.
+
+    | case | value |
+    | --- | --- |
+    | fewer than ``1 / alpha`` non-members | NaN: not resolvable |
+    | the highest score is a tie of more than ``alpha`` of the non-members | 0 |
+
+    Args:
+        roc: The curve; ``roc.num_non_members`` says how many stand behind the rate.
+        alpha: False-positive rate, in ``(0, 1]``.
+
+    Raises:
+        ValueError: If ``alpha`` lies outside ``(0, 1]``.
+
+    References:
+        Carlini et al., "Membership Inference Attacks From First Principles", 2022,
+        https://arxiv.org/abs/2112.03570, Section III.
+    """
+    _checks.positive(alpha=alpha)
+    _checks.in_unit_interval(alpha=alpha)
+    if not is_resolvable(alpha, roc.num_non_members):
+        return float("nan")
+    return float(roc.tpr[roc.fpr <= alpha * (1 + 1e-12)][-1])
+
+
+def counts_at(
+    scores: Float[jax.Array | np.ndarray, "*shape"],
+    keep: Bool[jax.Array | np.ndarray, "*shape"],
+    threshold: float,
+) -> Counts:
+    """Returns the calls that a threshold fixed elsewhere makes on these scores.
+
+    Args:
+        scores: Higher means more likely a member.
+        keep: True for members.
+        threshold: Scores at or above it are called members. Chosen on shadow models
+            or on other examples: on the same scores it would be an oracle.
+
+    Raises:
+        ValueError: If a score is NaN, or all or none are members.
+    """
+    scores, keep = np.asarray(scores, np.float64), np.asarray(keep)
+    check_scores(scores, keep)
+    called = scores >= threshold
+    return Counts(
+        true_positives=int((called & keep).sum()),
+        num_members=int(keep.sum()),
+        false_positives=int((called & ~keep).sum()),
+        num_non_members=int((~keep).sum()),
+    )
+
+
+def precision_at_prior(tpr: float, fpr: float, prior: float) -> float:
+    """Returns the fraction of "member" calls that are right when members are rare.
+
+    By Bayes: ``prior TPR / (prior TPR + (1 - prior) FPR)``. NaN where nobody is called.
+
+    Args:
+        tpr: True-positive rate of the attack.
+        fpr: False-positive rate of the attack.
+        prior: Fraction of members among those the attacker asks about, in [0, 1].
+
+    Raises:
+        ValueError: If an argument lies outside [0, 1].
+
+    References:
+        Jayaraman et al., "Revisiting Membership Inference Under Realistic
+        Assumptions", 2021, https://arxiv.org/abs/2005.10881, Section 3.
+
+    Example:
+        >>> round(precision_at_prior(tpr=0.1, fpr=0.001, prior=0.01), 3)
+        0.503
+    """
+    _checks.in_unit_interval(tpr=tpr, fpr=fpr, prior=prior)
+    right, wrong = prior * tpr, (1 - prior) * fpr
+    return right / (right + wrong) if right + wrong > 0 else float("nan")
+
+
+def binomial_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Returns the Clopper-Pearson interval of a proportion: covers at least ``level``.
+
+    Args:
+        k: Successes.
+        n: Independent trials, at least 1.
+        level: Two-sided confidence level; each side misses at most ``(1 - level) / 2``.
+
+    Raises:
+        ValueError: Unless ``0 <= k <= n``, ``n >= 1`` and ``0 < level < 1``.
+
+    References:
+        Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in
+        the Case of the Binomial", 1934, https://doi.org/10.1093/biomet/26.4.404.
+
+    Example:
+        >>> low, high = binomial_interval(0, 10)
+        >>> low, round(high, 4)
+        (0.0, 0.3085)
+    """
+    _checks.at_least(1, n=n)
+    _checks.at_least(0, k=k)
+    check_level(level)
+    if k > n:
+        raise ValueError(f"k must be at most n, got {k=} and {n=}.")
+    tail = (1 - level) / 2
+    low = 0.0 if k == 0 else float(stats.beta.ppf(tail, k, n - k + 1))
+    high = 1.0 if k == n else float(stats.beta.isf(tail, k + 1, n - k))
+    return low, high
+
+
+def varying_columns(keep: Bool[np.ndarray, "m n"]) -> Bool[np.ndarray, " n"]:
+    """Returns True for examples that some models kept and others did not.
+
+    Test examples and the population, which no model kept, are left out of metrics by
+    ``mask=varying_columns(keep)`` with the keep mask of all models.
+    """
+    return np.asarray(keep.any(axis=0) & ~keep.all(axis=0))

@@ -1,0 +1,97 @@
+"""Input populations: mixtures of centred Gaussians with a common eigenbasis."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from sam_jax import _checks
+from sam_jax.theory import _arrays
+
+
+class Population(NamedTuple):
+    """``x ~ N(0, diag(eigenvalues[k]))`` with probability ``weights[k]``.
+
+    Attributes:
+        eigenvalues: Variances of group k along the common eigenvectors, >= 0; each
+            direction has a positive variance in some group.
+        weights: Probability of each group; they sum to 1.
+    """
+
+    eigenvalues: Float64[np.ndarray, "k d"]
+    weights: Float64[np.ndarray, " k"]
+
+    @property
+    def pooled(self) -> Float64[np.ndarray, " d"]:
+        """Eigenvalues of the covariance ``Sigma`` of the whole population."""
+        return self.weights @ self.eigenvalues
+
+
+def single(eigenvalues: Float64[np.ndarray, " d"]) -> Population:
+    """Returns one Gaussian group with these eigenvalues, scaled to mean 1.
+
+    Raises:
+        ValueError: If an eigenvalue is not finite and > 0.
+    """
+    eigenvalues = _arrays.positive("eigenvalues", eigenvalues)
+    return Population((eigenvalues / eigenvalues.mean())[None], np.ones(1))
+
+
+def isotropic(d: int) -> Population:
+    """Returns ``N(0, I)`` in ``d`` dimensions."""
+    _checks.at_least(1, d=d)
+    return single(np.ones(d))
+
+
+def power_law(d: int, exponent: float = 1.0) -> Population:
+    """Returns eigenvalues proportional to ``j ** -exponent``, of mean 1."""
+    _checks.at_least(1, d=d)
+    _checks.non_negative(exponent=exponent)
+    return single(np.arange(1, d + 1) ** -float(exponent))
+
+
+def spiked(d: int, num_spikes: int = 5, strength: float = 20.0) -> Population:
+    """Returns a flat spectrum with ``num_spikes`` eigenvalues ``strength`` times it.
+
+    Raises:
+        ValueError: If there are more spikes than dimensions or ``strength <= 0``.
+    """
+    _checks.at_least(1, d=d, num_spikes=num_spikes)
+    _checks.positive(strength=strength)
+    if num_spikes > d:
+        raise ValueError(f"num_spikes must be at most d={d}, got {num_spikes}.")
+    return single(np.where(np.arange(d) < num_spikes, float(strength), 1.0))
+
+
+def minority(
+    d: int, share: float = 0.2, fraction: float = 0.25, overlap: float = 0.05
+) -> Population:
+    """Returns a majority, and a subclass with directions nearly of its own.
+
+    The subclass (second group) varies along all directions; along the first
+    ``fraction`` of them the majority has only ``overlap`` times its variance, so that
+    mainly the subclass can teach them.
+
+    Args:
+        d: Number of dimensions.
+        share: Probability of the subclass, in (0, 1).
+        fraction: Part of the directions that are its own, in (0, 1).
+        overlap: Variance of the majority along them, relative to the subclass, > 0.
+
+    Raises:
+        ValueError: If ``share`` or ``fraction`` is outside (0, 1), no direction is
+            left to one of the groups, or ``overlap`` is not finite and > 0.
+    """
+    _checks.at_least(2, d=d)
+    _checks.positive(overlap=overlap)
+    own = round(float(fraction) * d)
+    if not 0 < share < 1:
+        raise ValueError(f"share must lie in (0, 1), got {share!r}.")
+    if not 0 < own < d:
+        raise ValueError(
+            f"fraction must leave directions to both groups of d={d}, got {fraction!r}."
+        )
+    majority = np.where(np.arange(d) < own, float(overlap), 1.0)
+    eigenvalues = np.stack([majority, np.ones(d)])
+    weights = np.array([1.0 - share, share])
+    return Population(eigenvalues / (weights @ eigenvalues).mean(), weights)

@@ -1,0 +1,144 @@
+"""Core types. Array pytrees are NamedTuples of arrays; settings are frozen dataclasses.
+
+Axes, here and everywhere: models M, examples N, queries (augmented views) Q, classes
+C, batch B, targets T, thresholds K.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+Params: TypeAlias = Any
+"""Pytree of float arrays: the weights of a model."""
+
+ModelState: TypeAlias = Any
+"""Pytree of arrays that training updates without gradients (batch statistics)."""
+
+Key: TypeAlias = PRNGKeyArray | jax.Array
+"""A JAX random key, new or old style."""
+
+
+class Examples(NamedTuple):
+    """Inputs and their labels."""
+
+    x: Float[Array | np.ndarray, "n *features"]
+    y: Int[Array | np.ndarray, "n"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A classification data set on the host; never traced.
+
+    Attributes:
+        name: Short name, as registered.
+        num_classes: Number of classes C; labels lie in ``[0, C)``.
+        train: The pool that shadow models draw their training sets from.
+        test: Examples that no model trains on.
+        class_names: C names for tables and figures; empty where unknown.
+        source: Where the data comes from and under which licence.
+    """
+
+    name: str
+    num_classes: int
+    train: Examples
+    test: Examples
+    class_names: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A classifier as a pair of pure functions.
+
+    Attributes:
+        init: ``init(key, x [B, *features]) -> (params, state)``.
+        apply: ``apply(params, state, x [B, *features], train, key) -> (logits f32
+            [B, C], state)``. ``state`` holds batch statistics, ``{}`` without them;
+            ``train`` is a Python bool; ``key`` drives dropout and may be ignored.
+    """
+
+    init: Callable[[Any, Any], tuple[Params, ModelState]]
+    apply: Callable[..., tuple[Any, ModelState]]
+
+
+class Signals(NamedTuple):
+    """What every attack sees: the answers of M models on N examples.
+
+    Columns that no model kept (``keep`` all False) are the population: test examples,
+    used by attacks that need non-members and left out of the metrics.
+
+    Attributes:
+        phi: Logit-scaled confidence ``log(p_y / (1 - p_y))`` in nats, per query.
+        correct: Whether the model's arg max is the label (query 0).
+        entropy: Entropy of the prediction, in nats (query 0).
+        modified_entropy: Song and Mittal's modified entropy, in nats (query 0).
+        keep: True where the model trained on the example.
+        labels: Class of each example.
+    """
+
+    phi: Float[Array | np.ndarray, "m n q"]
+    correct: Bool[Array | np.ndarray, "m n"]
+    entropy: Float[Array | np.ndarray, "m n"]
+    modified_entropy: Float[Array | np.ndarray, "m n"]
+    keep: Bool[Array | np.ndarray, "m n"]
+    labels: Int[Array | np.ndarray, "n"]
+
+
+AttackFn: TypeAlias = Callable[[Signals, Any], Any]
+"""``(signals, target i32 []) -> scores f32 [N]``; higher means more likely a member."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of the training of one model, the same for all models of a call.
+
+    Attributes:
+        num_epochs: Passes over a model's own examples.
+        batch_size: Examples in a step.
+        examples_per_epoch: Examples that an epoch goes through, cut down to whole
+            batches; by default half of the pool, the expected size of a training set.
+        stop_accuracy: A model is frozen after the first epoch whose running training
+            accuracy reaches this; None trains all epochs.
+        num_groups: Groups that a batch is split into for ``group_grad_fn`` (m-SAM).
+        models_per_chunk: Models that train at once; chosen from M by default.
+        models_per_vmap: Models under one ``vmap`` on a device; the others of a chunk
+            follow. All on an accelerator and a few on a CPU by default.
+    """
+
+    num_epochs: int = 30
+    batch_size: int = 64
+    examples_per_epoch: int | None = None
+    stop_accuracy: float | None = None
+    num_groups: int = 1
+    models_per_chunk: int | None = None
+    models_per_vmap: int | None = None
+
+
+class TrainState(NamedTuple):
+    """A model in training; a leading axis M under ``vmap``.
+
+    Attributes:
+        params: Weights.
+        state: Batch statistics and the like.
+        opt_state: The optimizer's memory.
+        done: Whether the model is frozen (``TrainConfig.stop_accuracy``).
+    """
+
+    params: Params
+    state: ModelState
+    opt_state: Any
+    done: Bool[Array, "*m"]
+
+
+class TrainLog(NamedTuple):
+    """Running training loss (nats) and accuracy of each epoch, before each step.
+
+    Epochs after the one that froze a model are NaN.
+    """
+
+    loss: Float[Array | np.ndarray, "*m epochs"]
+    accuracy: Float[Array | np.ndarray, "*m epochs"]

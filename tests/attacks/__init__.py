@@ -1,0 +1,1 @@
+"""Tests of the attacks, and the signals that they are tested on."""

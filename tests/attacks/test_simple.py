@@ -1,0 +1,180 @@
+"""Attacks of one formula, each against that formula in float64, and the fitted ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+from sklearn.linear_model import LogisticRegression
+
+from sam_jax import metrics
+from sam_jax.attacks import (
+    ATTACKS,
+    fitted,
+    loss,
+    score_targets,
+)
+from tests.attacks.examples import CASES, planted_signals
+
+
+def clipped(signals):
+    return np.clip(np.float64(signals.phi), -1000, 1000)
+
+
+def out_values(values, signals, target, column):
+    others = np.arange(len(values)) != target
+    return values[others & ~signals.keep[:, column], column]
+
+
+def log_p(signals):
+    return -np.logaddexp(0, -clipped(signals))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_direct_scores_are_their_formulas(case):
+    s = CASES[case]
+    p = special.expit(clipped(s))
+    is_moderate = np.abs(clipped(s)).max(axis=-1) < 15
+    mean_p = np.where(is_moderate, p.mean(-1), 0.5)
+    expected = np.log(mean_p / (1 - mean_p))
+    actual = score_targets(ATTACKS["confidence"], s)
+    np.testing.assert_allclose(
+        actual[is_moderate], expected[is_moderate], rtol=1e-5, atol=1e-5
+    )
+    formulas = {
+        "confidence_min": clipped(s).min(-1),
+        "loss": log_p(s).mean(-1),
+        "correctness": s.correct,
+        "entropy": -s.entropy,
+        "modified_entropy": -s.modified_entropy,
+        "label_only": (s.correct + 1.0 * (s.phi[..., 1] > 0)) / 2,
+    }
+    for name, expected in formulas.items():
+        actual = score_targets(ATTACKS[name], s)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-30)
+
+
+def test_confidence_of_one_view_is_phi_and_never_saturates():
+    phi = np.linspace(-900, 900, 120, dtype=np.float32).reshape(12, 10, 1)
+    s = CASES["random"]._replace(phi=phi)
+    scores = score_targets(loss.confidence(), s)
+    np.testing.assert_allclose(scores, phi[..., 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_calibrated_loss_and_attack_r_equal_the_loop(case):
+    s = CASES[case]
+    phi, log_probability = clipped(s).mean(-1), log_p(s).mean(-1)
+    calibrated = score_targets(ATTACKS["calibrated_loss"], s)
+    ranks = score_targets(ATTACKS["attack_r"], s)
+    for target, i in np.ndindex(s.keep.shape):
+        out_loss = out_values(log_probability, s, target, i)
+        difficulty = out_loss.mean() if len(out_loss) else 0.0
+        expected = log_probability[target, i] - difficulty
+        assert calibrated[target, i] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        out_phi = out_values(phi, s, target, i)
+        if phi[target, i] in out_phi or len(out_phi) == 0:
+            continue  # equal in float64 but not in float32 means, or nothing to rank
+        position = ranks[target, i] * (len(out_phi) + 1)
+        assert np.floor(position) == (out_phi < phi[target, i]).sum()
+
+
+def test_attack_p_is_the_rank_in_the_population():
+    s = CASES["random"]
+    phi = clipped(s).mean(-1)
+    is_population = ~s.keep.any(axis=0)
+    scores = score_targets(ATTACKS["attack_p"], s)[:, ~is_population]
+    below = phi[:, ~is_population, None] > phi[:, None, is_population]
+    fraction = below.mean(-1)
+    inside = (fraction > 0) & (fraction < 1)
+    gap = (scores - (fraction - 1))[inside]
+    assert ((gap > -1e-6) & (gap < 1 / is_population.sum() + 1e-6)).all()
+    top = phi - phi[:, is_population].max(axis=1, keepdims=True)
+    beats_all = fraction == 1
+    np.testing.assert_allclose(
+        scores[beats_all], top[:, ~is_population][beats_all], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_quantile_regression_is_least_squares_on_the_population():
+    s = CASES["random"]
+    phi = clipped(s).mean(-1)
+    is_population = ~s.keep.any(axis=0)
+    scores = score_targets(ATTACKS["quantile_regression"], s)
+    for target in (0, 11):
+        difficulty = [
+            out_values(phi, s, target, i).mean() for i in range(s.keep.shape[1])
+        ]
+        x = np.stack([np.ones_like(difficulty), difficulty], axis=1)
+        fit = lambda y, x=x: np.linalg.lstsq(x[is_population], y, rcond=None)[0]
+        residual = phi[target] - x @ fit(phi[target, is_population])
+        log_square = np.log(residual[is_population] ** 2 + 1e-12)
+        expected = residual / np.exp(0.5 * x @ fit(log_square))
+        np.testing.assert_allclose(scores[target], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_the_logistic_regression_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 300, 3)).astype(np.float32)
+    keep = rng.random((2, 300)) < 1 / (1 + np.exp(-x @ np.array([1.0, -2.0, 0.5])))
+    fit = fitted.fit_logistic(jnp.asarray(x), jnp.asarray(keep), jnp.ones(300, bool))
+    flat, y = x.reshape(-1, 3), keep.ravel()
+    scaled = (flat - flat.mean(0)) / flat.std(0)
+    # The sum of losses over 600 rows against a mean: C = 1 / (600 ridge).
+    twin = LogisticRegression(
+        C=1 / (600 * fitted.RIDGE), fit_intercept=False, tol=1e-10, max_iter=1000
+    ).fit(np.c_[scaled, np.ones(600)], y)
+    np.testing.assert_allclose(fit.weights, twin.coef_[0], rtol=1e-3, atol=1e-4)
+
+
+def test_columns_that_do_not_count_leave_the_logistic_regression_alone():
+    rng = np.random.default_rng(0)
+    x, keep = rng.normal(size=(2, 50, 2)).astype(np.float32), rng.random((2, 50)) < 0.5
+    is_valid = np.arange(50) < 30
+    whole = fitted.fit_logistic(
+        jnp.asarray(x), jnp.asarray(keep), jnp.asarray(is_valid)
+    )
+    few = fitted.fit_logistic(
+        jnp.asarray(x[:, :30]), jnp.asarray(keep[:, :30]), jnp.ones(30, bool)
+    )
+    for a, b in zip(whole, few, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def pooled_auc(scores, signals):
+    pool = metrics.varying_columns(signals.keep)
+    roc = metrics.roc_curve(scores[:, pool].ravel(), signals.keep[:, pool].ravel())
+    return metrics.auc(roc)
+
+
+def test_a_combination_is_at_least_as_good_as_its_best_part():
+    signals = planted_signals(1.0, 1.0)
+    parts = [ATTACKS[n] for n in ("confidence", "calibrated_loss", "attack_r")]
+    aucs = [pooled_auc(score_targets(part, signals), signals) for part in parts]
+    combined = pooled_auc(score_targets(fitted.combined(parts), signals), signals)
+    assert combined > max(aucs) - 0.01
+
+
+def test_a_target_does_not_enter_the_classifier_that_scores_it():
+    s = CASES["random"]
+    keep = s.keep.copy()
+    pool = keep.any(axis=0)
+    keep[3, pool] = ~keep[3, pool]
+    fit = jax.jit(fitted.shadow_classifier().fit)
+    for a, b in zip(fit(s, 3), fit(s._replace(keep=keep), 3), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_direct_power_on_planted_gaussians_is_the_closed_form():
+    """Levels N(0, 4) do not tell members apart: d' = 1 / sqrt(1 + 4)."""
+    signals = planted_signals(1.0, 1.0)
+    level_auc = pooled_auc(score_targets(ATTACKS["confidence"], signals), signals)
+    expected = stats.norm.cdf(1 / np.sqrt(5) / np.sqrt(2))
+    assert abs(level_auc - expected) < 0.012
+
+
+def test_unknown_views_and_empty_combinations_are_refused():
+    with pytest.raises(ValueError, match="views must be one of"):
+        loss.loss(views="max")
+    with pytest.raises(ValueError, match="at least one attack"):
+        fitted.combined([])

@@ -1,0 +1,26 @@
+"""One contract for everything in a registry."""
+
+import numpy as np
+import pytest
+
+from sam_jax.attacks import ATTACKS, score_targets
+from tests.attacks.examples import CASES, planted_signals
+
+SEPARATED = planted_signals(
+    6.0, 1.0, num_models=12, num_examples=40, num_queries=2, num_population=20
+)
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name == "combined"))
+    for name in ATTACKS  # combined compiles for 15 seconds
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_attack_is_finite_and_scores_members_of_separated_gaussians_higher(name):
+    for signals in (CASES["degenerate"], SEPARATED):
+        scores = score_targets(ATTACKS[name], signals)
+        assert scores.shape == signals.keep.shape and scores.dtype == np.float32
+        assert np.isfinite(scores).all()
+    pool = SEPARATED.keep.any(axis=0)
+    scores, keep = scores[:, pool], SEPARATED.keep[:, pool]
+    assert scores[keep].mean() > scores[~keep].mean()
