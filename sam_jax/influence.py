@@ -218,12 +218,14 @@ def high_influence_pairs(
     for block in influence_blocks(
         outcome, keep[:, sources], block_size=block_size, standard_errors=True
     ):
-        clear = np.float32(threshold) * block.standard_error
+        errors = block.standard_error
+        assert errors is not None
+        clear = np.float32(threshold) * errors
         bar = np.fmax(np.float32(min_influence), clear)
         target, column = np.nonzero(block.influence >= bar)
         num_pairs += len(target)
         num_mirrored += int(np.count_nonzero(-block.influence >= bar))
-        own = block.influence[target, column], block.standard_error[target, column]
+        own = block.influence[target, column], errors[target, column]
         found.append(np.stack([sources[column], target + block.start, *own]))
         joined = np.concatenate(found, axis=1)
         found = [joined[:, np.argsort(-joined[2], kind="stable")[:limit]]]

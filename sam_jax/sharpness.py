@@ -140,7 +140,7 @@ def make_loss(
         @jax.checkpoint
         def on_batch(batch: Examples) -> Array:
             logits, _ = model.apply(params, state, batch.x, False, jax.random.key(0))
-            return jnp.mean(cross_entropy(logits, batch.y))
+            return jnp.mean(cross_entropy(logits, jnp.asarray(batch.y)))
 
         return jnp.mean(jax.lax.map(on_batch, batches))
 

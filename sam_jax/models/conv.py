@@ -153,4 +153,4 @@ def avg_pool(
     ``strides=None`` puts the windows side by side.
     """
     shifted = _pool_windows(x, window_shape, strides, padding, 0.0)
-    return functools.reduce(jnp.add, shifted) / len(shifted)
+    return functools.reduce(jnp.add, shifted) * (1 / len(shifted))
