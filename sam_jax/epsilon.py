@@ -165,7 +165,7 @@ def one_run_epsilon(
     # The p-value grows with epsilon; at 50 nats every guess is allowed to be right.
     if excess(0.0) >= 0 or excess(50.0) <= 0:
         return 0.0
-    return float(optimize.toms748(excess, 0.0, 50.0, xtol=1e-9))
+    return optimize.root_scalar(excess, bracket=(0.0, 50.0), xtol=1e-9).root
 
 
 def _one_run_p_value(

@@ -226,7 +226,8 @@ def high_influence_pairs(
         num_pairs += len(target)
         num_mirrored += int(np.count_nonzero(-block.influence >= bar))
         own = block.influence[target, column], errors[target, column]
-        found.append(np.stack([sources[column], target + block.start, *own]))
+        rows = sources[column], target + block.start, *own
+        found.append(np.stack([np.asarray(row, np.float64) for row in rows]))
         joined = np.concatenate(found, axis=1)
         found = [joined[:, np.argsort(-joined[2], kind="stable")[:limit]]]
     source, target, influence, error = found[0]
