@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -107,6 +107,24 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
     draft.replace(path)
+
+
+def list_choices(**registries: Iterable[str]) -> str:
+    """Returns the end of a ``--help`` text: what each named option may be."""
+    lines = (f"--{o}: {', '.join(sorted(c))}." for o, c in registries.items())
+    return "\n" + "\n\n".join(lines)
+
+
+@contextlib.contextmanager
+def renamed(argument: str, option: str) -> Iterator[None]:
+    """Makes a ``ValueError`` about a library's argument name the option instead."""
+    try:
+        yield
+    except ValueError as error:
+        rule = str(error)
+        if not rule.startswith(f"{argument} must "):
+            raise
+        raise ValueError(option + rule.removeprefix(argument)) from error
 
 
 @contextlib.contextmanager

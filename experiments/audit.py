@@ -20,10 +20,11 @@ import sam_jax
 from experiments import _run
 from sam_jax import _checks, audit_report
 from sam_jax.attacks import ATTACKS
+from sam_jax.data import DATASETS
 from sam_jax.data.noise import corrupt_labels
 from sam_jax.models import MODELS
 from sam_jax.optimizers import OPTIMIZERS
-from sam_jax.training import num_steps_per_epoch
+from sam_jax.training import check_train_config, num_steps_per_epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,13 @@ SCHEDULES = {
     "cosine": optax.cosine_decay_schedule,
     "constant": lambda peak, _: optax.constant_schedule(peak),
 }
+CHOICES = _run.list_choices(
+    dataset=DATASETS,
+    model=MODELS,
+    optimizers=OPTIMIZERS,
+    schedule=SCHEDULES,
+    attacks=ATTACKS,
+)
 
 
 def main(config: Config) -> sam_jax.AuditResult:
@@ -94,6 +102,7 @@ def main(config: Config) -> sam_jax.AuditResult:
         stop_accuracy=config.stop_accuracy,
         models_per_chunk=config.models_per_chunk,
     )
+    check_train_config(train_config)
     optimizers = make_optimizers(config, train_config, len(dataset.train.y))
     model = make_model(dataset.num_classes)
     options = {
@@ -102,7 +111,7 @@ def main(config: Config) -> sam_jax.AuditResult:
         "attacks": attacks,
         "seed": config.seed,
     }
-    sam_jax.check_audit(optimizers, dataset, **options)
+    sam_jax.check_audit(optimizers, dataset, model=model, **options)
     folder = _run.open_run("audit", config)
     print(
         f"{dataset.name}: {config.num_models} models for each of "
@@ -121,10 +130,12 @@ def main(config: Config) -> sam_jax.AuditResult:
 
 def make_dataset(config: Config) -> sam_jax.Dataset:
     """Loads the data set, cut to the pool's size and with label noise."""
-    dataset = sam_jax.load(
-        config.dataset, config.data_dir, config.manual_dir, config.image_size
-    )
-    _checks.at_least(0, pool_size=config.pool_size)
+    with _run.renamed("name", "dataset"):
+        dataset = sam_jax.load(
+            config.dataset, config.data_dir, config.manual_dir, config.image_size
+        )
+    _checks.at_least(0, pool_size=config.pool_size, seed=config.seed)
+    _checks.in_unit_interval(label_noise=config.label_noise)
     pool = dataset.train
     if 0 < config.pool_size < len(pool.y):
         order = np.random.default_rng(config.seed).permutation(len(pool.y))
@@ -145,6 +156,8 @@ def make_optimizers(
     _checks.non_negative(weight_decay=config.weight_decay)
     for rho in config.rho:
         _checks.non_negative(rho=rho)
+    if not config.rho or len(set(config.rho)) < len(config.rho):
+        raise ValueError(f"rho must be one or more different radii, got {config.rho}.")
     num_steps = config.num_epochs * num_steps_per_epoch(train_config, pool_size)
     schedule = _checks.one_of(SCHEDULES, schedule=config.schedule)
     base = optax.chain(
@@ -179,4 +192,4 @@ def print_result(result: sam_jax.AuditResult, folder: pathlib.Path) -> None:
 if __name__ == "__main__":
     sam_jax.use_all_cores()
     with _run.usage_errors():
-        main(tyro.cli(Config, description=__doc__))
+        main(tyro.cli(Config, description=__doc__ + CHOICES))

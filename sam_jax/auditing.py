@@ -160,6 +160,7 @@ def audit(
         config=config,
         attacks=attacks,
         seed=seed,
+        model=Model(init, apply),
     )
     if num_queries > 1 and augment is None:
         raise ValueError(f"num_queries above 1 needs augment, got {num_queries=}.")
@@ -359,8 +360,11 @@ def check_audit(
     config: TrainConfig,
     attacks: Mapping[str, Any],
     seed: int = 0,
+    model: Model | None = None,
 ) -> TrainConfig:
     """Checks the arguments of ``audit`` before anything is trained.
+
+    The model, where it is given, is traced but not run.
 
     Returns:
         The settings with ``examples_per_epoch`` filled in.
@@ -388,5 +392,27 @@ def check_audit(
     check_train_config(config)
     pool_size = len(dataset.train.y)
     num_steps_per_epoch(config, pool_size)
+    if model is not None:
+        _check_model(model, dataset)
     per_epoch = config.examples_per_epoch or pool_size // 2
     return dataclasses.replace(config, examples_per_epoch=per_epoch)
+
+
+def _check_model(model: Model, dataset: Dataset) -> None:
+    """Raises ``ValueError`` unless ``apply`` gives logits [B, C] for the data."""
+    key, num_examples = jax.random.key(0), 2
+
+    def forward(x):
+        params, state = model.init(key, x)
+        return model.apply(params, state, x, False, key)[0]
+
+    features = dataset.train.x.shape[1:]
+    logits = jax.eval_shape(
+        forward, jax.ShapeDtypeStruct((num_examples, *features), jnp.float32)
+    )
+    expected = (num_examples, dataset.num_classes)
+    if logits.shape != expected:
+        raise ValueError(
+            f"apply must return logits [B, C] = {expected} for {num_examples} examples "
+            f"of {dataset.num_classes} classes, got shape {logits.shape}."
+        )

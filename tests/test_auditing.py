@@ -216,6 +216,13 @@ def test_bad_data_is_named():
         audit({"sgd": LEARNS}, (make_arrays()[0], y - 5, x_test, y_test))
 
 
+def test_a_model_with_too_few_outputs_is_refused_before_it_trains():
+    small = models.mlp(3, hidden=(4,))
+    options = {"num_models": 4, "config": CONFIG}
+    with pytest.raises(ValueError, match=r"logits \[B, C\] = \(2, 4\).*\(2, 3\)"):
+        sam_jax.audit(small.init, small.apply, {"s": LEARNS}, make_arrays(), **options)
+
+
 def test_divergence_stops_the_audit_and_names_model_and_epoch():
     with pytest.raises(FloatingPointError, match="model 0 diverged.*epoch 1 of 25"):
         audit({"sgd": optax.sgd(1e30)})

@@ -100,6 +100,10 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns the convolution of images x [B, H, W, C]."""
+        if x.ndim != 4:
+            raise ValueError(
+                f"x must be images [B, H, W, C], got {x.ndim} axes: shape {x.shape}."
+            )
         shape = (*_pair(self.kernel_size), x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = None

@@ -10,6 +10,10 @@ import tyro
 
 from experiments import _run
 from experiments import audit as experiment
+from sam_jax.attacks import ATTACKS
+from sam_jax.data import DATASETS
+from sam_jax.models import MODELS
+from sam_jax.optimizers import OPTIMIZERS
 
 SMALL = ["--pool-size", "120", "--num-models", "4", "--num-epochs", "2"]
 SMALL += ["--batch-size", "16"]
@@ -102,14 +106,18 @@ def test_a_name_cannot_lead_out_of_the_folder_of_runs(name, tmp_path):
         (["--optimizers", "sgd", "sgd"], "optimizers must differ"),
         (["--attacks", "guess"], "attack must be one of"),
         (["--attacks"], "attacks"),
-        (["--dataset", "mnust"], "mnust"),
+        (["--dataset", "mnust"], "dataset must be one of .* got 'mnust'"),
         (["--schedule", "linear"], "schedule must be one of constant, cosine"),
         (["--batch-size", "61"], "batch_size must be at most"),
         (["--learning-rate", "0"], "learning_rate must be finite and > 0"),
-        (["--label-noise", "1.5"], r"lie in \[0, 1\], got 1.5"),
+        (["--label-noise", "1.5"], r"label_noise must lie in \[0, 1\], got 1.5"),
         (["--num-epochs", "0"], "num_epochs must be a whole number >= 1"),
         (["--stop-accuracy", "2"], "stop_accuracy must lie in"),
         (["--pool-size", "-1"], "pool_size must be a whole number >= 0"),
+        (["--batch-size", "0"], "batch_size must be a whole number >= 1"),
+        (["--seed", "-1"], "seed must be a whole number >= 0"),
+        (["--rho", "0.1", "0.1"], "rho must be one or more different radii"),
+        (["--model", "cnn", "--dataset", "hospital100"], "x must be images"),
         (["--no-such-option"], "no-such-option"),
     ],
 )
@@ -152,7 +160,7 @@ def test_the_projects_own_errors_alone_are_usage_errors():
         raise ValueError("a bug elsewhere")
 
 
-def test_help_names_every_option():
+def test_help_names_every_option_and_every_choice():
     text = subprocess.run(
         [sys.executable, "-m", "experiments.audit", "--help"],
         capture_output=True,
@@ -161,3 +169,5 @@ def test_help_names_every_option():
     ).stdout
     for field in dataclasses.fields(experiment.Config):
         assert f"--{field.name.replace('_', '-')}" in text
+    for registry in (DATASETS, MODELS, OPTIMIZERS, ATTACKS):
+        assert set(registry) <= set(re.findall(r"\w+", text))
