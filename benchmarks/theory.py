@@ -31,8 +31,9 @@ def main():
     args = parser.parse_args()
     etas = np.array(args.etas)
     print(
-        f"{args.num_sets:,} training sets, n = {args.n}, d = {args.d}, eta = {args.etas}; "
-        f"{os.cpu_count()} cores, {platform.machine()}, jax {jax.__version__}\n"
+        f"{args.num_sets:,} training sets, n = {args.n}, d = {args.d}, "
+        f"eta = {args.etas}; {os.cpu_count()} cores, {platform.machine()}, "
+        f"jax {jax.__version__}\n"
     )
     print("| spectrum | seconds | sets a second | largest residual |", end="")
     print(" variance, simulation | equivalent |")

@@ -63,8 +63,8 @@ def min_norm_interpolator(
 
     Raises:
         ValueError: If ``n > d``, a shape does not fit, ``X`` has not full row rank,
-            ``G`` is not symmetric positive definite, or the problem's condition number, ``cond(X G^-1/2)
-            cond(G)^1/2``, exceeds ``MAX_CONDITION``.
+            ``G`` is not symmetric positive definite, or the problem's condition number,
+            ``cond(X G^-1/2) cond(G)^1/2``, exceeds ``MAX_CONDITION``.
 
     Example:
         >>> X, y = np.array([[1.0, 1.0]]), np.array([1.0])
