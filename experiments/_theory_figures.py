@@ -160,7 +160,8 @@ def map_of_ratio_and_eta(d: int = 200, tau: float = TAU) -> Drawing:
     panels[0].set_ylabel("n/d")
     caption = (
         "Blue: more regularisation helps the attack; red: it hinders it. Line: sigma = "
-        "1 = |1 - mu|. The isotropic spectrum never moves."
+        "1 = |1 - mu| for the pooled variance. The isotropic spectrum never moves; the "
+        "groups of the mixture lie on two sides of the line near it."
     )
     columns = ["spectrum", "n/d", "eta", "variance", "advantage", "gain per log eta"]
     return Drawing(figure, caption, columns, rows)

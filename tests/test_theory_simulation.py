@@ -52,10 +52,13 @@ def test_descent_reaches_the_closed_form(eta):
 
 def test_training_sets_are_those_that_were_simulated():
     population = theory.power_law(30)
-    outcome, models = run(population, num_non_members=2000)
+    beta = np.linspace(0.0, 1.0, 30)
+    outcome, models = run(population, beta=beta)
     assert outcome.residual.max() < 1e-9
-    expected = models**2 @ population.eigenvalues.T
-    assert np.corrcoef(outcome.variance[:, 0, 0], expected[:, 0, 0])[0, 1] > 0.95
+    variance = models**2 @ population.eigenvalues.T
+    np.testing.assert_allclose(outcome.expected_variance, variance, rtol=1e-7)
+    risk = (models - beta) ** 2 @ population.eigenvalues.T
+    np.testing.assert_allclose(outcome.expected_risk, risk, rtol=1e-7)
 
 
 @pytest.mark.parametrize("make", [theory.power_law, theory.minority])
