@@ -234,8 +234,8 @@ def write_report(folder: pathlib.Path, config: Config, result: Result) -> None:
         reports.table(
             NETWORK_COLUMNS,
             network_rows(result),
-            "Differences from the same networks under SGD with 95 % intervals. The last "
-            "column says what less variance does to the likelihood-ratio advantage by "
+            "Differences from the same networks under SGD with 95 % intervals. The "
+            "last column: what less variance does to the likelihood-ratio advantage by "
             "claim 4, at the mean and variance of the networks.",
         ),
         reports.heading("Actual SAM on linear least squares"),
