@@ -7,7 +7,7 @@ from sam_jax import theory
 from sam_jax.theory import simulation
 from sam_jax.theory.agreement import agrees, paired_cell
 
-ETAS = np.array([0.0, 1.0, 30.0])
+ETAS = np.array([0.0, 0.1, 1.0, 10.0, 100.0])
 KEYS = jax.random.split(jax.random.key(0), 48)
 
 

@@ -16,7 +16,7 @@ from sam_jax.theory.agreement import Cell
 @pytest.fixture(scope="module")
 def trained():
     key = jax.random.key(0)
-    return [claims.train(key, "power law", "random labels", 5, 20, 32, True)]
+    return [claims.train(key, "power law", "random labels", 10, 30, 48, True)]
 
 
 def test_claims_hold_on_a_small_grid(trained):
