@@ -6,9 +6,9 @@ Checks the six claims of docs/theory.md against simulation over a grid, maps whe
 likelihood-ratio claim holds, and measures what SAM does to small networks that
 interpolate. Leaves runs/theory/<name>/ with report.html, metrics.json, and a CSV beside
 every figure. Exit status 1 if a claim fails. Expected: all six hold; SAM leaves random
-features alone and lowers the variance of the ReLU networks, which lie beyond the
-turning point; their likelihood-ratio advantage falls at the least rho, rises at the largest.
-Needs 120 s of processor time; made for a CPU with 2 cores.
+features alone and lowers the variance of the ReLU networks. These lie beyond the
+turning point: their likelihood-ratio advantage falls at the least rho, and rises at
+the largest. Needs 120 s of processor time; made for a CPU with 2 cores.
 """
 
 import csv
