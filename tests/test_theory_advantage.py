@@ -69,6 +69,23 @@ def test_equal_variances_give_the_advantage_of_shifted_gaussians():
         assert got == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("tau", [1e-6, 1e-3, 1.0])
+def test_nearly_equal_laws_keep_their_relative_accuracy(tau):
+    """First order in the excess variance e and shift d: TV of phi and its derivative.
+
+    ``e / 2 * integral of |z^2 - 1| phi / 2 = e phi(1)`` and ``d phi(0)``.
+    """
+    ratio = np.array([1e-30, 1e-12, 1e-6, 1e-4])
+    got = theory.likelihood_ratio_advantage(1.0, ratio * tau, tau)
+    np.testing.assert_allclose(got, ratio**2 * stats.norm.pdf(1), rtol=1e-7)
+    shift = 2.0**-30  # Exact in 1 - mu.
+    got = theory.likelihood_ratio_advantage(1 - shift, 1e-12 * tau, tau)
+    expected = 2 * stats.norm.cdf(shift / (2 * tau)) - 1 if tau < 1e-3 else None
+    expected = expected or shift / tau * stats.norm.pdf(0)
+    np.testing.assert_allclose(got, expected, rtol=1e-7)
+    assert 0 <= theory.likelihood_ratio_advantage(1.0, 1e-300, tau) < 1e-100
+
+
 def test_confidence_advantages_match_sampled_attacks():
     rng = np.random.default_rng(0)
     margins = rng.standard_normal((40, 25_000)).astype(np.float64)
@@ -150,6 +167,15 @@ def test_the_advantage_is_smallest_at_the_turning_point_only(mu, tau):
     assert np.all(slope[away & (sigma > turn)] >= 0)
     near = theory.likelihood_ratio_slope(mu, turn * np.array([0.99, 1.01]), tau)
     assert near[0] < 0 < near[1]
+
+
+def test_the_side_of_a_problem_is_that_of_its_slope():
+    mu, sigma = np.array([[-0.5], [0.0], [0.7], [1.0]]), np.linspace(0.05, 2, 40)
+    for tau in (1e-3, 0.3):
+        raises = theory.contraction_raises_advantage(mu, sigma, tau)
+        slope = theory.likelihood_ratio_slope(mu, sigma, tau)
+        clear = np.abs(slope) > 1e-6
+        np.testing.assert_array_equal(raises[clear], slope[clear] < 0)
 
 
 def test_the_turning_point_tends_to_the_distance_of_the_means():

@@ -127,17 +127,17 @@ def sampled(population, n, eta, beta, noise, num_sets, seed=0):
 @pytest.mark.parametrize("make", POPULATIONS.values(), ids=POPULATIONS.keys())
 @pytest.mark.parametrize("noise", [0.0, 0.5, 1.0])
 def test_equivalents_are_within_three_percent_at_n_100_d_400(make, noise):
-    population, etas = make(400), np.array([0.0, 1.0, 10.0])
+    population, etas = make(400), np.array([0.0, 1.0])
     beta = np.full(400, 0.05 if noise < 1 else 0.0)
     problem = simulation.make_problem(population, beta, noise=noise)
-    keys = jax.random.split(jax.random.key(0), 96)
+    keys = jax.random.split(jax.random.key(0), 64)
     counts = simulation.group_counts(population, 100)
-    got = simulation.simulate(keys, problem, counts, etas)
+    got = simulation.simulate(keys, problem, counts, etas, num_non_members=2)
     for i, eta in enumerate(etas):
         expected = theory.deterministic_equivalent(population, 100, eta, beta, noise)
         for samples, value in [
-            (got.variance[:, i], expected.group_variance),
-            (got.risk[:, i], expected.group_risk),
+            (got.expected_variance[:, i], expected.group_variance),
+            (got.expected_risk[:, i], expected.group_risk),
         ]:
             error = samples.std(0, ddof=1) / np.sqrt(len(samples))
             distance = np.abs(samples.mean(0) - value)
@@ -146,13 +146,13 @@ def test_equivalents_are_within_three_percent_at_n_100_d_400(make, noise):
 
 def test_the_check_against_samples_rejects_a_wrong_equivalent():
     """Planted: df1 = n in place of df2 in the degrees of freedom, n - df2."""
-    population = theory.power_law(200)
-    variance, _ = sampled(population, 50, 1.0, np.zeros(200), 1.0, 60)
+    population = theory.power_law(100)
+    variance, _ = sampled(population, 25, 1.0, np.zeros(100), 1.0, 60)
     h = population.pooled / (1 + population.pooled)
-    kappa = theory.effective_traces(h[None], np.array([50.0]))[0] / 50
+    kappa = theory.effective_traces(h[None], np.array([25.0]))[0] / 25
     df2 = np.sum((h / (h + kappa)) ** 2)
     error = variance.std(ddof=1) / np.sqrt(60)
-    right, wrong = df2 / (50 - df2), df2 / 50
+    right, wrong = df2 / (25 - df2), df2 / 25
     assert abs(variance.mean() - right) < 0.03 * right + 4 * error
     assert abs(variance.mean() - wrong) > 0.03 * wrong + 4 * error
 

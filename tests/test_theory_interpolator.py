@@ -1,3 +1,5 @@
+import inspect
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -61,6 +63,14 @@ def test_the_gram_matrix_is_not_squared():
     assert np.linalg.norm(normal - expected) > 1e-2 * np.linalg.norm(expected)
 
 
+def test_the_units_of_the_rows_do_not_matter():
+    X, y, covariance = problem(6)
+    units = np.logspace(-20, 20, len(y))
+    w = theory.min_norm_interpolator(units[:, None] * X, units * y, covariance)
+    expected = theory.min_norm_interpolator(X, y, covariance)
+    np.testing.assert_allclose(w, expected, rtol=1e-10)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_output_variance_decreases_strictly_in_eta(seed):
     X, y, covariance = problem(seed)
@@ -113,7 +123,7 @@ def test_bad_problems_are_refused():
     X, y, covariance = problem(5)
     with pytest.raises(ValueError, match="no more rows than columns.*n=15, d=6"):
         theory.min_norm_interpolator(X.T, np.ones(15), np.ones(6))
-    with pytest.raises(ValueError, match="full row rank"):
+    with pytest.raises(ValueError, match="full row rank 3, got rank 2"):
         theory.min_norm_interpolator(X[[0, 0, 1]], y[:3], np.ones(15))
     with pytest.raises(ValueError, match="full row rank"):
         theory.min_norm_interpolator(0 * X, y, np.ones(15))
@@ -125,6 +135,11 @@ def test_bad_problems_are_refused():
         theory.min_norm_interpolator(X, y, np.triu(covariance))
     with pytest.raises(ValueError, match="at most 1e.12 in float64"):
         theory.min_norm_interpolator(X, y, np.logspace(0, 28, 15))
+    with pytest.raises(ValueError, match="at most 1e.12 in float64"):
+        theory.min_norm_interpolator(np.eye(8) + 0.1, np.ones(8), np.logspace(0, 32, 8))
+    with pytest.raises(ValueError, match=r"one label per row of X, \(6,\), got \(5,\)"):
+        unchecked = inspect.unwrap(theory.min_norm_interpolator)
+        unchecked(X, y[:5], np.ones(15))
     with pytest.raises(ValueError, match=r"G must be a diagonal \[15\]"):
         theory.min_norm_interpolator(X, y, np.ones(14))
     with pytest.raises(ValueError, match="X must be finite, got nan"):

@@ -6,6 +6,7 @@ Derivations, assumptions and the tests that check them: docs/theory.md.
 from sam_jax.theory.advantage import (
     Region,
     confidence_advantage,
+    contraction_raises_advantage,
     likelihood_ratio_advantage,
     likelihood_ratio_power,
     likelihood_ratio_region,
@@ -41,6 +42,7 @@ __all__ = [
     "Region",
     "advantage_equivalents",
     "confidence_advantage",
+    "contraction_raises_advantage",
     "deterministic_equivalent",
     "effective_traces",
     "isotropic",

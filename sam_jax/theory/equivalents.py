@@ -158,18 +158,20 @@ def deterministic_equivalent(
 
 
 def advantage_equivalents(
-    variance: Float64[np.ndarray, "..."], tau: float
+    variance: Float64[np.ndarray, "..."], tau: float, threshold: float = 1.0
 ) -> Advantages:
     """Returns both advantages for random labels ±1, whose margins are N(0, variance).
 
     The output variance concentrates, so its equivalent goes into the closed forms.
 
     Args:
-        variance: ``Equivalent.variance``, or one group's.
+        variance: ``Equivalent.group_variance``; average the advantages over the groups
+            by their shares (``Equivalent.variance`` where there is one group).
         tau: Resolution of the scores that the likelihood-ratio attack sees, > 0.
+        threshold: Of the confidence attack, at most 1.
     """
     sigma = np.sqrt(_arrays.positive("variance", variance))
     return Advantages(
-        advantage.confidence_advantage(0.0, sigma),
+        advantage.confidence_advantage(0.0, sigma, threshold),
         advantage.likelihood_ratio_advantage(0.0, sigma, tau),
     )

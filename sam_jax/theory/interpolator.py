@@ -49,7 +49,8 @@ def min_norm_interpolator(
 
     With ``G = L L^T`` and the factorisation ``L^-1 X^T = Q R`` the answer is
     ``w = L^-T Q R^-T y``: ``X G^-1 X^T``, whose condition number is the square of that
-    of ``R``, is never formed.
+    of ``R``, is never formed. Rows are first scaled to length 1 in the metric, so that
+    their units do not matter.
 
     Args:
         X: Rows are examples, ``n <= d``, of full row rank.
@@ -61,9 +62,9 @@ def min_norm_interpolator(
         The interpolator of each problem.
 
     Raises:
-        ValueError: If ``n > d``, ``X`` has not full row rank, ``G`` is not symmetric
-            positive definite, or the problem's condition number, ``cond(X G^-1/2)
-            cond(G)^1/2``, exceeds ``MAX_CONDITION``.
+        ValueError: If ``n > d``, a shape does not fit, ``X`` has not full row rank,
+            ``G`` is not symmetric positive definite, or the problem's condition number,
+            ``cond(X G^-1/2) cond(G)^1/2``, exceeds ``MAX_CONDITION``.
 
     Example:
         >>> X, y = np.array([[1.0, 1.0]]), np.array([1.0])
@@ -76,15 +77,23 @@ def min_norm_interpolator(
         raise ValueError(
             f"X must have no more rows than columns to interpolate, got n={n}, d={d}."
         )
-    if G.shape[-1] != d or (G.ndim > 1 and G.shape[-2] not in (1, d)):
+    if y.shape != X.shape[:-1]:
+        raise ValueError(
+            f"y must have one label per row of X, {X.shape[:-1]}, got {y.shape}."
+        )
+    if G.ndim == 0 or G.shape[-1] != d or (G.ndim > 1 and G.shape[-2] not in (1, d)):
         raise ValueError(
             f"G must be a diagonal [{d}] or [*batch, 1, {d}], or a matrix "
             f"[*batch, {d}, {d}], got shape {G.shape}."
         )
     whiten, unwhiten, metric_condition = _square_root(G)
-    Q, R = np.linalg.qr(whiten(np.swapaxes(X, -1, -2)))
-    _check_condition(np.linalg.cond(R, 1), metric_condition)
-    v = Q @ np.linalg.solve(np.swapaxes(R, -1, -2), y[..., None])
+    columns = whiten(np.swapaxes(X, -1, -2))
+    lengths = np.linalg.norm(columns, axis=-2, keepdims=True)
+    lengths = np.where(lengths > 0, lengths, 1.0)
+    Q, R = np.linalg.qr(columns / lengths)
+    _check_condition(X, np.linalg.cond(R, 1), metric_condition)
+    labels = y[..., None] / np.swapaxes(lengths, -1, -2)
+    v = Q @ np.linalg.solve(np.swapaxes(R, -1, -2), labels)
     return unwhiten(v)[..., 0]
 
 
@@ -111,15 +120,15 @@ def _square_root(G):
     return whiten, unwhiten, np.linalg.cond(L, 1)
 
 
-def _check_condition(rows_condition, metric_condition):
-    """Raises ``ValueError`` where float64 cannot hold the answer."""
-    worst = np.max(rows_condition)
-    if not worst < 0.1 / np.finfo(np.float64).eps:
-        raise ValueError(
-            f"X must have full row rank, got condition number {worst:.3g}."
-        )
+def _check_condition(X, rows_condition, metric_condition):
+    """Raises ``ValueError`` where float64 cannot hold the answer, and says whose."""
     worst = np.max(rows_condition * metric_condition)
-    if worst > MAX_CONDITION:
+    if not worst <= MAX_CONDITION:
+        lengths = np.linalg.norm(X, axis=-1, keepdims=True)
+        rows = X / np.where(lengths > 0, lengths, 1.0)
+        rank, n = np.min(np.linalg.matrix_rank(rows)), X.shape[-2]
+        if rank < n:
+            raise ValueError(f"X must have full row rank {n}, got rank {rank}.")
         raise ValueError(
             "cond(X G^-1/2) cond(G)^1/2 must be at most "
             f"{MAX_CONDITION:.0e} in float64, got {worst:.3g}."

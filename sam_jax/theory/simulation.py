@@ -61,8 +61,11 @@ class Outcome(NamedTuple):
 
     Attributes:
         residual: Largest ``|X w - y|`` of the trained model.
-        variance: Mean square of the non-members' margins around their mean.
-        risk: Mean squared error of the non-members' outputs around the teacher.
+        variance: Mean square of the sampled non-members' margins around their mean.
+        risk: Mean squared error of their outputs around the teacher.
+        expected_variance: ``w^T Sigma_k w`` of the trained ``w``: what ``variance``
+            tends to with more non-members.
+        expected_risk: ``(w - beta)^T Sigma_k (w - beta)`` likewise.
         confidence: Advantage of "member iff the margin is at least a threshold".
         two_sided: Advantage of "member iff ``|f|`` is at least a threshold".
         likelihood_ratio: Advantage of the likelihood-ratio attack at resolution tau.
@@ -71,6 +74,8 @@ class Outcome(NamedTuple):
     residual: Float64[np.ndarray | Array, "*s e"]
     variance: Float64[np.ndarray | Array, "*s e k"]
     risk: Float64[np.ndarray | Array, "*s e k"]
+    expected_variance: Float64[np.ndarray | Array, "*s e k"]
+    expected_risk: Float64[np.ndarray | Array, "*s e k"]
     confidence: Float64[np.ndarray | Array, "*s e k t"]
     two_sided: Float64[np.ndarray | Array, "*s e k t"]
     likelihood_ratio: Float64[np.ndarray | Array, "*s e k"]
@@ -181,28 +186,37 @@ def descend(
 ) -> Float64[Array, " d"]:
     """Returns ``w`` of preconditioned conjugate gradient descent to interpolation.
 
-    From zero every iterate is ``G^-1 X^T a``, so the coefficients ``a`` [n] are stepped
-    in place of ``w`` [d]: the step for them is conjugate gradients on the n x n Gram
-    matrix. Stops when ``|X w - y|`` is below 1e-11 of ``|y|``, or after 10 n steps.
+    Descends the squared loss in ``w`` itself, from zero, along preconditioned gradients
+    ``G^-1 X^T (y - X w)`` made conjugate, each to the minimum on its line: no Gram
+    matrix and no factorisation, so nothing of the closed form. Stops when ``|X w - y|``
+    is below 1e-11 of ``|y|``, or after 10 n steps.
     """
-    preconditioned = X / metric[None, :]
-    gram = preconditioned @ X.T
     limit = _TOLERANCE**2 * (y @ y)
 
-    def step(state):
-        a, residual, direction, size, count = state
-        image = gram @ direction
-        length = size / (direction @ image)
-        a = a + length * direction
-        residual = residual - length * image
-        new_size = residual @ residual
-        direction = residual + (new_size / size) * direction
-        return a, residual, direction, new_size, count + 1
+    def gradient_of(residual):
+        gradient = residual @ X
+        preconditioned = gradient / metric
+        return preconditioned, gradient @ preconditioned
 
-    unfinished = lambda state: (state[3] > limit) & (state[4] < 10 * len(y))
-    start = (jnp.zeros_like(y), y, y, y @ y, 0)
-    a = jax.lax.while_loop(unfinished, step, start)[0]
-    return a @ preconditioned
+    def step(state):
+        w, residual, direction, size, count = state
+        image = X @ direction
+        length = size / (image @ image)
+        w = w + length * direction
+        residual = residual - length * image
+        gradient, new_size = gradient_of(residual)
+        return (
+            w,
+            residual,
+            gradient + (new_size / size) * direction,
+            new_size,
+            count + 1,
+        )
+
+    unfinished = lambda state: (state[1] @ state[1] > limit) & (state[4] < 10 * len(y))
+    first, size = gradient_of(y)
+    start = (jnp.zeros_like(metric), y, first, size, 0)
+    return jax.lax.while_loop(unfinished, step, start)[0]
 
 
 def simulate(
@@ -288,6 +302,8 @@ def _attack(w, data, test, split, setup):
         residual=jnp.max(jnp.abs(outputs - data.y)),
         variance=jnp.mean((others - mu) ** 2, axis=1),
         risk=jnp.mean(split(test.X @ (w - problem.beta)) ** 2, axis=1),
+        expected_variance=problem.scales**2 @ w**2,
+        expected_risk=problem.scales**2 @ (w - problem.beta) ** 2,
         confidence=jax.vmap(passes, out_axes=-1)(setup.thresholds),
         two_sided=jax.vmap(large, out_axes=-1)(setup.thresholds),
         likelihood_ratio=jnp.mean(looks_in(seen_members), axis=1)

@@ -16,7 +16,7 @@ from sam_jax.theory.agreement import Cell
 @pytest.fixture(scope="module")
 def trained():
     key = jax.random.key(0)
-    return [claims.train(key, "power law", "random labels", 5, 20, 64, True)]
+    return [claims.train(key, "power law", "random labels", 10, 30, 48, True)]
 
 
 def test_claims_hold_on_a_small_grid(trained):
@@ -51,10 +51,38 @@ def test_radius_zero_is_its_own_baseline():
     assert np.all(measured.variance[1:] != measured.variance[:1])
 
 
+def test_the_error_of_the_equivalents_falls_like_one_over_n():
+    averages = claims.label_averages(jax.random.key(2), "power law", 60)
+    assert [a.eta for a in averages] == list(claims.AVERAGED_ETAS)
+    claim = claims.high_dimensional_values([], averages)
+    assert claim.holds, claim.worst
+    wrong = [dataclasses.replace(a, ratios=1.03 * a.ratios) for a in averages]
+    assert not claims.high_dimensional_values([], wrong).holds
+
+
+def test_an_error_that_does_not_fall_like_one_over_n_is_seen():
+    noise = 1e-4 * np.random.default_rng(0).standard_normal((3, 50))
+    decay = lambda power: (np.array(claims.SIZES) ** -power)[:, None] + noise
+    assert claims._order_cell("", decay(1.0)).deviation == 0
+    assert claims._order_cell("", decay(0.5)).deviation > 5
+
+
+def test_the_average_over_labels_is_that_over_all_of_them():
+    rng = np.random.default_rng(0)
+    spectrum = np.linspace(0.5, 2.0, 9)
+    X = rng.standard_normal((3, 9))
+    labels = np.stack(np.meshgrid(*[[-1.0, 1.0]] * 3), -1).reshape(-1, 3)
+    w = theory.min_norm_interpolator(np.stack([X] * 8), labels, 1 + 2.0 * spectrum)
+    expected = theory.output_variance(w, spectrum).mean()
+    got = claims._average_over_labels(X, spectrum, 2.0)
+    assert got == pytest.approx(expected, rel=1e-10)
+
+
 def test_the_reading_follows_the_interval():
     assert nets.Difference(1.0, 0.5, 1.5).sign == "rises"
     assert nets.Difference(-1.0, -1.5, -0.5).sign == "falls"
     assert nets.Difference(0.1, -0.5, 0.7).sign == "no difference seen"
+    assert nets.Difference(0.1, 0.05, 0.2, resolution=0.1).sign == "no difference seen"
 
 
 def fake_run(trained, holds):
@@ -81,7 +109,9 @@ def test_the_exit_status_and_report_tell_of_failure(
     assert verdict.startswith("holds" if holds else "FAILS")
     with (folder / "cells.csv").open() as file:
         assert next(csv.DictReader(file))["cell"] == "somewhere"
-    assert "somewhere" in capsys.readouterr().out or holds
+    printed = capsys.readouterr().out
+    assert "somewhere" in printed or holds
+    assert "SAM on net: " in printed and printed.rstrip().endswith("report.html")
     with pytest.raises(ValueError, match="finished"):
         experiment.main(experiment.Config(name="t"))
 
