@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sam_jax import plots, reports
+from sam_jax import assessment_report, plots, reports
 from sam_jax.auditing import EQUAL_ACCURACY, AuditResult
 from sam_jax.metrics import varying_columns
 from sam_jax.reports import Cell
@@ -80,6 +80,9 @@ def main_table(
     columns += [f"{name} - {result.baseline}" for name in others]
     rows: list[list[Cell]] = []
     for kind, label in (("train", "training accuracy"), ("test", "test accuracy")):
+        base = getattr(result.accuracy[result.baseline], kind)
+        if np.isnan(base.value):  # signals without unseen examples
+            continue
         rows.append(
             [label]
             + [getattr(own, kind) for own in result.accuracy.values()]
@@ -118,7 +121,7 @@ def metrics_json(result: AuditResult) -> dict[str, Any]:
     return {
         "verdict": verdict(result),
         "baseline": result.baseline,
-        "num_examples": int(varying_columns(_keep(result)).sum()),
+        "num_examples": len(result.assessment.columns),
         "accuracy": _nested(result.accuracy),
         "metrics": {
             name: {attack: m.as_dict() for attack, m in own.items()}
@@ -129,19 +132,24 @@ def metrics_json(result: AuditResult) -> dict[str, Any]:
             name: {attack: d.as_dict() for attack, d in own.items()}
             for name, own in result.differences.items()
         },
+        "assessment": result.assessment.as_dict(),
         "seconds": result.seconds,
     }
 
 
 def save_audit(
-    result: AuditResult, folder: str | pathlib.Path, about: Mapping[str, Any]
+    result: AuditResult,
+    folder: str | pathlib.Path,
+    about: Mapping[str, Any],
+    with_signals: bool = True,
 ) -> None:
-    """Writes ``report.html``, ``roc.csv``, ``roc.svg`` and ``signals.npz``.
+    """Writes ``report.html``, ``roc.csv``, ``roc.svg``, ``risk.csv``, ``signals.npz``.
 
     Args:
         result: The audit.
         folder: Where to; made if it is missing. Files of these names are replaced.
         about: Settings, versions and the like, for the end of the report.
+        with_signals: Whether to write the signals too.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +162,10 @@ def save_audit(
             for attack, band in own.items():
                 points = zip(band.fpr, band.tpr, band.low, band.high, strict=True)
                 writer.writerows([name, attack, *map(float, p)] for p in points)
+    labels = np.asarray(result.signals[result.baseline].labels)
+    assessment_report.write_risk(result.assessment, labels, folder / "risk.csv")
+    if not with_signals:
+        return
     shared = {"keep": _keep(result), "labels": result.signals[result.baseline].labels}
     own = {
         f"{name}/{field}": array
@@ -169,6 +181,7 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
     main = result.attacks[0]
     columns, rows = main_table(result)
     body = [
+        *assessment_report.warnings(result.assessment),
         *_warnings(result),
         reports.table(columns, rows, _table_caption(result)),
         reports.figure(
@@ -195,20 +208,10 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
             "Logit-scaled confidence of examples in the model's training set and of "
             "those of the pool outside it, all models together.",
         ),
-        reports.heading("Training"),
-        reports.side_by_side(
-            *(
-                reports.figure(
-                    plots.training_figure(_curves(result, field), label, label),
-                    f"{label} while training; the line is the median model, the area "
-                    "spans all models.",
-                )
-                for field, label in (
-                    ("loss", "Training loss, nats"),
-                    ("accuracy", "Training accuracy"),
-                )
-            )
+        *assessment_report.sections(
+            result.assessment, main, result.dataset, result.baseline
         ),
+        *_training(result),
         reports.heading("How to read this"),
         *(reports.text(paragraph) for paragraph in _notes(result)),
         reports.json_block(dict(about), "Settings, versions, commit"),
@@ -226,6 +229,24 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
         ),
         footer=f"{about.get('command', '')} | commit {about.get('commit', '')}",
     )
+
+
+def _training(result: AuditResult) -> list[reports.Html]:
+    """Training curves, where they are known."""
+    if not result.logs:
+        return []
+    figures = [
+        reports.figure(
+            plots.training_figure(_curves(result, field), label, label),
+            f"{label} while training; the line is the median model, the area spans all "
+            "models.",
+        )
+        for field, label in (
+            ("loss", "Training loss, nats"),
+            ("accuracy", "Training accuracy"),
+        )
+    ]
+    return [reports.heading("Training"), reports.side_by_side(*figures)]
 
 
 def _roc_figure(result: AuditResult) -> Any:
