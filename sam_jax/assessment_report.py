@@ -67,12 +67,12 @@ def sections(
         reports.side_by_side(
             reports.figure(
                 plots.shadow_model_figure(
-                    found.model_counts[baseline].num_models,
+                    [size - 1 for size in found.model_counts[baseline].num_models],
                     {n: list(c.estimates) for n, c in found.model_counts.items()},
                     f"{main} AUC",
-                    "Attack strength by number of models",
                 ),
-                "Every model is a target; the rest of its group are its shadow models.",
+                "The models are dealt into groups; each is a target, and the rest of "
+                "its group are its shadow models.",
             ),
             reports.Html("".join(reports.text(line) for line in enough_models(found))),
         ),

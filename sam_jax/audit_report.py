@@ -166,7 +166,9 @@ def save_audit(
     assessment_report.write_risk(result.assessment, labels, folder / "risk.csv")
     if not with_signals:
         return
-    shared = {"keep": _keep(result), "labels": result.signals[result.baseline].labels}
+    shared = {"keep": _keep(result), "labels": labels}
+    if result.canaries.size:
+        shared["canaries"] = result.canaries
     own = {
         f"{name}/{field}": array
         for name, signals in result.signals.items()
@@ -200,6 +202,7 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
             f"Metrics of {main} by optimizer. Intervals of single optimizers may "
             "overlap where the paired difference in the table is clear.",
         ),
+        *_attacks_side_by_side(result),
         reports.heading("Per target"),
         reports.table(*_mean_table(result), "Mean over targets of each target's own."),
         reports.heading("What the attacks see"),
@@ -254,6 +257,17 @@ def _roc_figure(result: AuditResult) -> Any:
     main = result.attacks[0]
     bands = {name: own[main] for name, own in result.roc.items()}
     return plots.roc_figure(bands, f"{main}: ROC, all targets pooled")
+
+
+def _attacks_side_by_side(result: AuditResult) -> list[reports.Html]:
+    """ROC curves of the first attacks on the baseline, where there are several."""
+    shown = result.attacks[: len(plots.PALETTE)]
+    if len(shown) == 1:
+        return []
+    bands = {attack: result.roc[result.baseline][attack] for attack in shown}
+    drawing = plots.roc_figure(bands, f"{result.baseline}: ROC by attack, pooled")
+    caption = f"ROC curves of the first {len(shown)} attacks on {result.baseline}."
+    return [reports.figure(drawing, caption)]
 
 
 def _warnings(result: AuditResult) -> list[reports.Html]:

@@ -166,6 +166,11 @@ def one_run_epsilon(
             f"got {num_correct}, {num_guesses} and {num_canaries}."
         )
 
+    if delta == 0:
+        # The p-value is a binomial tail: its inverse is a Clopper-Pearson limit.
+        low = stats.beta.ppf(1 - level, num_correct, num_guesses - num_correct + 1)
+        return math.log(low / (1 - low)) if num_correct and low > 0.5 else 0.0
+
     def excess(epsilon: float) -> float:
         sizes = (num_correct, num_guesses, num_canaries)
         return _one_run_p_value(epsilon, *sizes, delta) - (1 - level)

@@ -42,7 +42,7 @@ def group_sizes(num_models: int) -> tuple[int, ...]:
         >>> group_sizes(16), group_sizes(256), group_sizes(6)
         ((4, 8, 16), (4, 16, 64, 128, 256), (6,))
     """
-    powers = {4**k for k in range(1, 10) if 4**k <= num_models}
+    powers = {4**k for k in range(1, 10) if 4**k <= num_models // 2}
     half = {num_models // 2} if num_models // 2 >= MIN_MODELS else set()
     return tuple(sorted(powers | half | {num_models}))
 

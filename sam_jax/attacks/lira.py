@@ -162,7 +162,7 @@ def _make_lira(score_sides, variance, location, views, prior_count, needs) -> At
         inside, outside = _fill(inside, outside, shift), _fill(outside, inside, -shift)
         return score_sides(phi, inside, outside, pooled, log_density, spread)
 
-    return Attack(score, fit, needs)
+    return Attack(score, fit, needs + ("queries",) * joint)
 
 
 def _sides(signals, location, joint) -> tuple[Array, Side, Side]:
