@@ -50,7 +50,7 @@ class Config:
     """What .npy files hold: phi or logits."""
     name: str = "default"
     """Folder of the results: runs/attack/NAME."""
-    attacks: tuple[str, ...] = sam_jax.DEFAULT_ATTACKS
+    attacks: tuple[str, ...] = ("lira_online", "lira_offline", "rmia_online", "loss")
     """Registered attacks, the main one first; or all."""
     fprs: tuple[float, ...] = (0.01, 0.001)
     """False-positive rates at which to report the true-positive rate."""
@@ -75,6 +75,9 @@ def main(config: Config) -> sam_jax.AuditResult:
     _checks.one_of(signals, baseline=baseline)
     attacks, skipped = choose_attacks(config.attacks, signals[baseline])
     dataset = make_dataset(signals[baseline], config.images)
+    for fpr in config.fprs:
+        _checks.positive(fprs=fpr)
+        _checks.in_unit_interval(fprs=fpr)
     check(assessment.check(signals, settings), config.allow_invalid)
     folder = _run.open_run("attack", config)
     num_models, num_examples = signals[baseline].keep.shape
