@@ -20,6 +20,7 @@ ATTACKS: dict[str, Attack] = {
     "lira_online_global": lira_online(variance="global"),
     "lira_online_median": lira_online(location="median"),
     "lira_online_median_global": lira_online(variance="global", location="median"),
+    "lira_online_corrected": lira_online(count_correction=True),
     "lira_online_joint": lira_online(views="joint"),
     "lira_offline": lira_offline(),
     "lira_offline_global": lira_offline(variance="global"),
