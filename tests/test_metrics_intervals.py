@@ -189,7 +189,7 @@ def _coverage(num_audits, num_targets, num_examples, row, column, num_replicates
 
 
 def test_95_percent_intervals_cover_in_20_small_audits():
-    covered = _coverage(20, 6, 60, row=0.2, column=0.5, num_replicates=40)
+    covered = _coverage(20, 6, 80, row=0.2, column=0.5, num_replicates=40)
     # 4 standard errors of a fraction over 20 audits below 95 %.
     assert (covered >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / 20)).all()
 
