@@ -4,8 +4,9 @@
 
 attacks one set of signals (by default 32 models of docs/example_signals.npz) with each
 choice that the literature and its tools make, ours first in each group, and prints a
-Markdown table; then what a balanced mask does to LiRA where there is nothing to find.
-docs/choosing.md holds the result. About two minutes on 2 cores; writes nothing.
+Markdown table; then how the attacks do with fewer models, and what a balanced mask does
+to LiRA where there is nothing to find. docs/choosing.md holds the result. About two
+minutes on 2 cores; writes nothing.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import numpy as np
 import tyro
 
 from experiments import _run
-from sam_jax import _checks, intervals, membership, metrics, signal_files
+from sam_jax import _checks, intervals, membership, metrics, model_count, signal_files
 from sam_jax.attacks import ATTACKS, lira, rmia, score_targets, threshold
 from sam_jax.types import AttackFn, Signals
 
@@ -68,6 +69,7 @@ def main(config: Config) -> list[list[str]]:
         "\nBalanced accuracy of the confidence, mean over targets: threshold from the "
         f"shadow models {carried:.3f}, the target's own best (oracle) {oracle:.3f}.\n"
     )
+    print_numbers(signals)
     print_null(config)
     return rows
 
@@ -189,6 +191,27 @@ def thresholds(signals: Signals) -> tuple[float, float]:
         for rule in rules
     )
     return carried, oracle
+
+
+def print_numbers(signals: Signals) -> None:
+    """Attacks with fewer models: which attack is best depends on how many there are."""
+    mask = metrics.varying_columns(np.asarray(signals.keep))
+    sizes = model_count.group_sizes(len(signals.keep))
+    print("AUC and TPR at 1 % FPR by number of models, the target included:\n")
+    print(markdown_row(["attack", *map(str, sizes)]))
+    print(markdown_row(["---"] * (1 + len(sizes))))
+    for name in ("lira_online", "lira_offline", "rmia_online", "rmia_offline"):
+        scores = score_targets(ATTACKS[name], signals)
+        curves = [
+            model_count.model_count_curve(
+                ATTACKS[name], signals, scores, mask=mask, metric=metric
+            ).estimates
+            for metric in ("auc", "tpr_at_fpr_0.01")
+        ]
+        pairs = zip(*curves, strict=True)
+        cells = [f"{area.value:.3f}, {rate.value:.3f}" for area, rate in pairs]
+        print(markdown_row([f"`{name}`", *cells]), flush=True)
+    print()
 
 
 def print_null(config: Config) -> None:
