@@ -111,7 +111,7 @@ def assess(
     canary_columns: Int[np.ndarray, " c"] | None = None,
     fprs: tuple[float, ...] = (0.01, 0.001),
     level: float = 0.95,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    checks: Mapping[str, list[validity.Check]] | None = None,
 ) -> Assessment:
     """Returns the assessment of attacks whose scores are known.
 
@@ -125,7 +125,7 @@ def assess(
         canary_columns: Columns of the canaries, if there are any.
         fprs: False-positive rates to aim at; the first is that of the risk.
         level: Confidence level of all intervals and bounds.
-        settings: By optimizer, hyper-parameters where they are known.
+        checks: From ``check``, where they were made before the scores.
     """
     main = next(iter(attacks))
     keep = np.asarray(signals[baseline].keep)
@@ -145,7 +145,7 @@ def assess(
     )
     fpr = fprs[0] if fprs else 0.01
     return Assessment(
-        validity=check(signals, settings),
+        validity=dict(check(signals) if checks is None else checks),
         calls=found,
         epsilon={
             name: {

@@ -216,7 +216,7 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
         ),
         *_training(result),
         reports.heading("How to read this"),
-        *(reports.text(paragraph) for paragraph in _notes(result)),
+        *(reports.text(paragraph) for paragraph in _notes(result) if paragraph),
         reports.json_block(dict(about), "Settings, versions, commit"),
     ]
     num_models = _keep(result).shape[0]

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -321,10 +322,19 @@ def compare(
 
     Raises:
         ValueError: If recipes do not share mask and labels, or a score is NaN.
+
+    Warns:
+        UserWarning: If the models are not of one kind (``validity``), before any score.
     """
     pairing = validity.check_recipes(signals)[0] if len(signals) > 1 else None
     if pairing is not None and pairing.severity == "invalid":
         raise ValueError(f"signals must be paired: {pairing.text}")
+    checks = assessment.check(signals, settings)
+    for name, own in checks.items():
+        for found in own:
+            if found.severity == "invalid":
+                text = f"The figures of {name} are not valid: {found.text}"
+                warnings.warn(text, stacklevel=2)
     keep = np.asarray(signals[baseline].keep)
     mask = varying_columns(keep)
     planted = np.zeros(0, np.int64) if canary_columns is None else canary_columns
@@ -396,7 +406,7 @@ def compare(
             canary_columns=planted if planted.size else None,
             fprs=fprs,
             level=level,
-            settings=settings,
+            checks=checks,
         ),
         canaries=planted,
     )

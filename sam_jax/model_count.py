@@ -72,7 +72,7 @@ def model_count_curve(
     prefix = "tpr_at_fpr_"
     fprs = (float(metric.removeprefix(prefix)),) if metric.startswith(prefix) else ()
     keep = np.asarray(signals.keep)
-    options: Any = {"mask": mask, "level": level, "fprs": fprs, "num_replicates": 200}
+    options: Any = {"mask": mask, "level": level, "fprs": fprs}
     order = np.random.default_rng(seed).permutation(num_models)
     sizes = group_sizes(num_models)
     found, gain = [], intervals.Estimate(*[float("nan")] * 6)
@@ -81,13 +81,11 @@ def model_count_curve(
             own, targets = scores, np.arange(num_models)
         else:
             own, targets = _dealt(attack, signals, order, size)
-        result = intervals.attack_metrics(own, keep[targets], **options)
-        found.append(result.pooled[metric])
+        kept = keep[targets]
+        found.append(intervals.pooled_metrics(own, kept, **options)[metric])
         if size == num_models // 2:
             full = scores[targets]
-            gain = intervals.paired_difference(
-                full, own, keep[targets], **options
-            ).pooled[metric]
+            gain = intervals.pooled_metrics(full, kept, own, **options)[metric]
     return ModelCountCurve(sizes, tuple(found), gain)
 
 

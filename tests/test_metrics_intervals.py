@@ -93,6 +93,15 @@ def test_too_few_non_members_give_nan_and_a_number():
     assert "tpr_at_fpr_0.01" in json.dumps(result.as_dict())
 
 
+def test_pooled_metrics_alone_are_those_of_the_whole_functions():
+    ours, theirs, keep = _audit(np.random.default_rng(12), 4, 200)
+    options = {"fprs": (0.05,), "num_replicates": 20}
+    alone = intervals.pooled_metrics(ours, keep, **options)
+    assert alone == intervals.attack_metrics(ours, keep, **options).pooled
+    paired = intervals.pooled_metrics(ours, keep, theirs, **options)
+    assert paired == intervals.paired_difference(ours, theirs, keep, **options).pooled
+
+
 def test_masked_columns_do_not_count():
     scores, _, keep = _audit(np.random.default_rng(6), 4, 200)
     wide = np.concatenate([scores, 9 + np.zeros((4, 50))], axis=1)
