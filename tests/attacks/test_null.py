@@ -24,20 +24,17 @@ def pooled_aucs(name, num_audits):
     scores = score_targets(ATTACKS[name], signals)
     found = []
     for audit in np.split(np.arange(signals.keep.shape[1]), num_audits):
-        result = intervals.attack_metrics(
-            scores[:, audit], signals.keep[:, audit], fprs=(), num_replicates=50
-        )
-        found.append([result.pooled["auc"][:3], result.mean["auc"][:3]])
-    return np.moveaxis(np.array(found), -1, 0)
+        own = scores[:, audit], signals.keep[:, audit]
+        found.append(intervals.pooled_metrics(*own, num_replicates=50)["auc"][:3])
+    return np.array(found).T
 
 
 def test_intervals_hold_one_half_in_null_audits():
     value, low, high = pooled_aucs("lira_online_corrected", 60)
-    covered = np.mean((low <= 0.5) & (0.5 <= high), axis=0)
+    covered = np.mean((low <= 0.5) & (0.5 <= high))
     # 4 standard errors of a fraction over 60 audits below 95 %.
-    assert (covered >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / 60)).all()
-    error = value.std(axis=0) / np.sqrt(len(value))
-    assert (np.abs(value.mean(axis=0) - 0.5) < 3 * error).all()
+    assert covered >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / 60)
+    assert abs(value.mean() - 0.5) < 3 * value.std() / np.sqrt(60)
 
 
 @pytest.mark.slow
@@ -47,8 +44,7 @@ def test_intervals_hold_one_half_in_null_audits():
 )
 def test_intervals_hold_one_half_in_92_to_98_percent_of_500_null_audits(name):
     value, low, high = pooled_aucs(name, 500)
-    covered = np.mean((low <= 0.5) & (0.5 <= high), axis=0)
-    assert (covered >= 0.92).all() and (covered <= 0.98).all()
+    assert 0.92 <= np.mean((low <= 0.5) & (0.5 <= high)) <= 0.98
 
 
 def test_without_the_correction_few_models_score_members_of_noise_lower():
@@ -62,10 +58,6 @@ def test_without_the_correction_few_models_score_members_of_noise_lower():
     gap = scores[signals.keep].mean() - scores[~signals.keep].mean()
     error = scores.std() / np.sqrt(scores.size / 4)
     assert abs(gap + 1 / 12) < 4 * error
-    corrected = lira.lira_online(variance="global", count_correction=True)
-    scores = score_targets(corrected, signals)
-    gap = scores[signals.keep].mean() - scores[~signals.keep].mean()
-    assert abs(gap) < 4 * error
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -76,6 +68,7 @@ def test_the_correction_divides_squared_distances_by_one_plus_one_over_k(case):
     offline = score_targets(ATTACKS["lira_offline_two_sided"], signals)
     for target in (0, 11):
         _, sides = naive_statistics(signals, target, "mean")
+        pooled = {name: pooled_variance(sides, name) for name in ("in", "out")}
         for i in range(signals.keep.shape[1]):
             num_in, num_out = sides["in", i][2], sides["out", i][2]
             if min(num_in, num_out) == 0:
@@ -83,7 +76,7 @@ def test_the_correction_divides_squared_distances_by_one_plus_one_over_k(case):
             # From log densities in two parts: squared distances, and the rest.
             out_score = -float(offline[target, i])
             in_score = float(plain[target, i]) + out_score
-            variances = [shrunk(signals, sides, name, i) for name in ("in", "out")]
+            variances = [shrunk(pooled[name], sides[name, i]) for name in ("in", "out")]
             rest = [-0.5 * np.mean(np.log(2 * np.pi * v)) for v in variances]
             expected = (in_score - rest[0]) / (1 + 1 / num_in) + rest[0]
             expected -= (out_score - rest[1]) / (1 + 1 / num_out) + rest[1]
@@ -92,10 +85,13 @@ def test_the_correction_divides_squared_distances_by_one_plus_one_over_k(case):
             )
 
 
-def shrunk(signals, sides, name, i):
-    columns = range(signals.keep.shape[1])
-    scatter = lambda k: (sides[name, k][1] ** 2).sum(axis=0)
-    freedom = sum(max(sides[name, k][2] - 1, 0) for k in columns)
-    pooled = sum(scatter(k) for k in columns) / freedom
-    count = sides[name, i][2]
-    return (4 * pooled + scatter(i)) / (4 + max(count - 1, 0))
+def pooled_variance(sides, side):
+    own = [part for (name, _), part in sides.items() if name == side]
+    scatter = sum((deviations**2).sum(axis=0) for _, deviations, _ in own)
+    return scatter / sum(max(count - 1, 0) for *_, count in own)
+
+
+def shrunk(pooled, side):
+    _, deviations, count = side
+    scatter = (deviations**2).sum(axis=0)
+    return (4 * pooled + scatter) / (4 + max(count - 1, 0))
