@@ -61,6 +61,9 @@ class Config:
     """Learning rate over time: cosine (to zero) or constant."""
     num_models: int = 16
     """Shadow models for each optimizer; even, at least 4. Each is a target in turn."""
+    num_canaries: int = 0
+    """Pool examples to mislabel and give a coin in each model, for bounds on epsilon
+    from single training runs; they do not count as examples."""
     num_epochs: int = 100
     """Passes of each model over its half of the pool, at most."""
     batch_size: int = 64
@@ -119,7 +122,13 @@ def main(config: Config) -> sam_jax.AuditResult:
     )
     chunks = folder / "chunks"
     result = sam_jax.audit(
-        model.init, model.apply, optimizers, dataset, cache_dir=chunks, **options
+        model.init,
+        model.apply,
+        optimizers,
+        dataset,
+        num_canaries=config.num_canaries,
+        cache_dir=chunks,
+        **options,
     )
     sam_jax.save_audit(result, folder, _run.read_config(folder))
     _run.finish_run(folder, audit_report.metrics_json(result))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sam_jax import plots, reports
+from sam_jax import assessment_report, plots, reports
 from sam_jax.auditing import EQUAL_ACCURACY, AuditResult
 from sam_jax.metrics import varying_columns
 from sam_jax.reports import Cell
@@ -80,6 +80,9 @@ def main_table(
     columns += [f"{name} - {result.baseline}" for name in others]
     rows: list[list[Cell]] = []
     for kind, label in (("train", "training accuracy"), ("test", "test accuracy")):
+        base = getattr(result.accuracy[result.baseline], kind)
+        if np.isnan(base.value):  # signals without unseen examples
+            continue
         rows.append(
             [label]
             + [getattr(own, kind) for own in result.accuracy.values()]
@@ -118,7 +121,7 @@ def metrics_json(result: AuditResult) -> dict[str, Any]:
     return {
         "verdict": verdict(result),
         "baseline": result.baseline,
-        "num_examples": int(varying_columns(_keep(result)).sum()),
+        "num_examples": len(result.assessment.columns),
         "accuracy": _nested(result.accuracy),
         "metrics": {
             name: {attack: m.as_dict() for attack, m in own.items()}
@@ -129,19 +132,24 @@ def metrics_json(result: AuditResult) -> dict[str, Any]:
             name: {attack: d.as_dict() for attack, d in own.items()}
             for name, own in result.differences.items()
         },
+        "assessment": result.assessment.as_dict(),
         "seconds": result.seconds,
     }
 
 
 def save_audit(
-    result: AuditResult, folder: str | pathlib.Path, about: Mapping[str, Any]
+    result: AuditResult,
+    folder: str | pathlib.Path,
+    about: Mapping[str, Any],
+    with_signals: bool = True,
 ) -> None:
-    """Writes ``report.html``, ``roc.csv``, ``roc.svg`` and ``signals.npz``.
+    """Writes ``report.html``, ``roc.csv``, ``roc.svg``, ``risk.csv``, ``signals.npz``.
 
     Args:
         result: The audit.
         folder: Where to; made if it is missing. Files of these names are replaced.
         about: Settings, versions and the like, for the end of the report.
+        with_signals: Whether to write the signals too.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +162,13 @@ def save_audit(
             for attack, band in own.items():
                 points = zip(band.fpr, band.tpr, band.low, band.high, strict=True)
                 writer.writerows([name, attack, *map(float, p)] for p in points)
-    shared = {"keep": _keep(result), "labels": result.signals[result.baseline].labels}
+    labels = np.asarray(result.signals[result.baseline].labels)
+    assessment_report.write_risk(result.assessment, labels, folder / "risk.csv")
+    if not with_signals:
+        return
+    shared = {"keep": _keep(result), "labels": labels}
+    if result.canaries.size:
+        shared["canaries"] = result.canaries
     own = {
         f"{name}/{field}": array
         for name, signals in result.signals.items()
@@ -169,6 +183,7 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
     main = result.attacks[0]
     columns, rows = main_table(result)
     body = [
+        *assessment_report.warnings(result.assessment),
         *_warnings(result),
         reports.table(columns, rows, _table_caption(result)),
         reports.figure(
@@ -187,6 +202,7 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
             f"Metrics of {main} by optimizer. Intervals of single optimizers may "
             "overlap where the paired difference in the table is clear.",
         ),
+        *_attacks_side_by_side(result),
         reports.heading("Per target"),
         reports.table(*_mean_table(result), "Mean over targets of each target's own."),
         reports.heading("What the attacks see"),
@@ -195,22 +211,12 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
             "Logit-scaled confidence of examples in the model's training set and of "
             "those of the pool outside it, all models together.",
         ),
-        reports.heading("Training"),
-        reports.side_by_side(
-            *(
-                reports.figure(
-                    plots.training_figure(_curves(result, field), label, label),
-                    f"{label} while training; the line is the median model, the area "
-                    "spans all models.",
-                )
-                for field, label in (
-                    ("loss", "Training loss, nats"),
-                    ("accuracy", "Training accuracy"),
-                )
-            )
+        *assessment_report.sections(
+            result.assessment, main, result.dataset, result.baseline
         ),
+        *_training(result),
         reports.heading("How to read this"),
-        *(reports.text(paragraph) for paragraph in _notes(result)),
+        *(reports.text(paragraph) for paragraph in _notes(result) if paragraph),
         reports.json_block(dict(about), "Settings, versions, commit"),
     ]
     num_models = _keep(result).shape[0]
@@ -228,11 +234,40 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
     )
 
 
+def _training(result: AuditResult) -> list[reports.Html]:
+    """Training curves, where they are known."""
+    if not result.logs:
+        return []
+    figures = [
+        reports.figure(
+            plots.training_figure(_curves(result, field), label, label),
+            f"{label} while training; the line is the median model, the area spans all "
+            "models.",
+        )
+        for field, label in (
+            ("loss", "Training loss, nats"),
+            ("accuracy", "Training accuracy"),
+        )
+    ]
+    return [reports.heading("Training"), reports.side_by_side(*figures)]
+
+
 def _roc_figure(result: AuditResult) -> Any:
     """ROC curves of the main attack, one an optimizer."""
     main = result.attacks[0]
     bands = {name: own[main] for name, own in result.roc.items()}
     return plots.roc_figure(bands, f"{main}: ROC, all targets pooled")
+
+
+def _attacks_side_by_side(result: AuditResult) -> list[reports.Html]:
+    """ROC curves of the first attacks on the baseline, where there are several."""
+    shown = result.attacks[: len(plots.PALETTE)]
+    if len(shown) == 1:
+        return []
+    bands = {attack: result.roc[result.baseline][attack] for attack in shown}
+    drawing = plots.roc_figure(bands, f"{result.baseline}: ROC by attack, pooled")
+    caption = f"ROC curves of the first {len(shown)} attacks on {result.baseline}."
+    return [reports.figure(drawing, caption)]
 
 
 def _warnings(result: AuditResult) -> list[reports.Html]:
@@ -281,8 +316,22 @@ def _notes(result: AuditResult) -> list[str]:
         f"{metrics.non_members_per_target:,} for a single target).",
         "Balanced accuracy and TPR use the best threshold in hindsight, which favours "
         "the attacker.",
+        _null_note(result),
         f"Data: {result.dataset.source}" if result.dataset.source else "",
     ]
+
+
+def _null_note(result: AuditResult) -> str:
+    """Online LiRA understates small leaks where models are few (docs/choosing.md)."""
+    num_models = len(_keep(result))
+    plain = [a for a in result.attacks if a.startswith("lira_online")]
+    if num_models >= 32 or not plain or "lira_online_corrected" in result.attacks:
+        return ""
+    return (
+        f"With {num_models} models lira_online scores members of pure noise slightly "
+        "lower than others (AUC 0.48 with 8 models, 0.49 with 16), so small leaks are "
+        "understated; lira_online_corrected is not affected, see docs/choosing.md."
+    )
 
 
 def _phi(result: AuditResult) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,9 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Int
 from scipy import stats
 
-from sam_jax import _checks, evaluation, intervals, membership, shadow_models
+from sam_jax import (
+    _checks,
+    assessment,
+    canaries,
+    evaluation,
+    intervals,
+    membership,
+    shadow_models,
+    validity,
+)
 from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.data import dataset_from_arrays
 from sam_jax.long_runs import ChunkCache, ProgressBar
@@ -59,6 +70,9 @@ class AuditResult:
         differences: Metrics less those of the baseline, paired by model and example.
         accuracy_differences: The same for accuracies.
         seconds: Time spent on training (by optimizer) and on attacks.
+        assessment: Whether the figures may be trusted, and what follows from them.
+        canaries: Columns of mislabelled examples with coins of their own, left out of
+            the metrics; empty without.
     """
 
     dataset: Dataset
@@ -71,6 +85,8 @@ class AuditResult:
     differences: dict[str, dict[str, intervals.Differences]]
     accuracy_differences: dict[str, Accuracy]
     seconds: dict[str, float]
+    assessment: assessment.Assessment
+    canaries: Int[np.ndarray, " c"]
 
     @property
     def attacks(self) -> list[str]:
@@ -90,6 +106,7 @@ def audit(
     baseline: str | None = None,
     augment: AugmentFn | None = None,
     num_queries: int = 1,
+    num_canaries: int = 0,
     fprs: tuple[float, ...] = (0.01, 0.001),
     level: float = 0.95,
     seed: int = 0,
@@ -115,6 +132,8 @@ def audit(
         augment: Applied to training batches, and to make further views of an example
             where ``num_queries`` is above 1.
         num_queries: Views of each example that the attacks see.
+        num_canaries: Pool examples to mislabel and give coins of their own, for bounds
+            on epsilon from single runs (``canaries``); they do not count as examples.
         fprs: False-positive rates at which to report the true-positive rate.
         level: Confidence level of all intervals.
         seed: Seed of everything random.
@@ -162,6 +181,7 @@ def audit(
         seed=seed,
         model=Model(init, apply),
     )
+    _checks.at_least(0, num_canaries=num_canaries)
     if num_queries > 1 and augment is None:
         raise ValueError(f"num_queries above 1 needs augment, got {num_queries=}.")
     baseline = baseline or next(iter(optimizers))
@@ -170,6 +190,11 @@ def audit(
     keep = membership.balanced_keep(keep_key, num_models, len(dataset.train.y))
     untrained = np.zeros((num_models, len(dataset.test.y)), np.bool_)
     keep = np.concatenate([keep, untrained], axis=1)
+    planted = np.zeros(0, np.int64)
+    if num_canaries:
+        plant_key, coin_key = jax.random.split(jax.random.fold_in(keep_key, 1))
+        dataset, planted = canaries.plant(plant_key, dataset, num_canaries)
+        keep = canaries.flip_coins(coin_key, keep, planted)
     cache = ChunkCache(cache_dir, dataset, keep, config, (seed, num_queries))
     views = _Views(augment, num_queries, view_key)
     signals, logs, seconds = {}, {}, {}
@@ -190,7 +215,16 @@ def audit(
             )
             seconds[f"train {name}"] = time.perf_counter() - start
     start = time.perf_counter()
-    result = _compare(dataset, baseline, signals, logs, attacks, fprs, level)
+    result = compare(
+        signals,
+        attacks,
+        dataset,
+        baseline=baseline,
+        logs=logs,
+        canary_columns=planted,
+        fprs=fprs,
+        level=level,
+    )
     seconds["attack"] = time.perf_counter() - start
     return dataclasses.replace(result, seconds=seconds)
 
@@ -258,30 +292,80 @@ def _train_and_ask(
     return signals, TrainLog(joined["loss"], joined["accuracy"])
 
 
-def _compare(
-    dataset: Dataset,
-    baseline: str,
-    signals: dict[str, Signals],
-    logs: dict[str, TrainLog],
+def compare(
+    signals: Mapping[str, Signals],
     attacks: Mapping[str, AttackFn],
-    fprs: tuple[float, ...],
-    level: float,
+    dataset: Dataset,
+    *,
+    baseline: str,
+    logs: Mapping[str, TrainLog] | None = None,
+    canary_columns: Int[np.ndarray, " c"] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    fprs: tuple[float, ...] = (0.01, 0.001),
+    level: float = 0.95,
+    on_attack: Callable[[str, str], Any] = lambda *_: None,
 ) -> AuditResult:
-    """Attacks every model of every optimizer; metrics, curves and differences."""
+    """Attacks every model of every recipe: metrics, curves, differences, assessment.
+
+    The part of ``audit`` that follows training, for signals from anywhere.
+
+    Args:
+        signals: By optimizer (or any recipe), on one keep mask and one set of labels.
+        attacks: By name, the main one first.
+        dataset: The data behind the columns, for reports: the pool, then the rest.
+        baseline: The recipe that the others are compared with.
+        logs: Training curves, where they are known.
+        canary_columns: Columns that are canaries; see ``audit``.
+        settings: By recipe, hyper-parameters where they are known.
+        fprs: False-positive rates at which to report the true-positive rate.
+        level: Confidence level of all intervals.
+        on_attack: Called with recipe and attack before each is run.
+
+    Raises:
+        ValueError: If recipes do not share mask and labels, or a score is NaN.
+
+    Warns:
+        UserWarning: If the models are not of one kind (``validity``), before any score.
+    """
+    pairing = validity.check_recipes(signals)[0] if len(signals) > 1 else None
+    if pairing is not None and pairing.severity == "invalid":
+        raise ValueError(f"signals must be paired: {pairing.text}")
+    checks = assessment.check(signals, settings)
+    for name, own in checks.items():
+        for found in own:
+            if found.severity == "invalid":
+                text = f"The figures of {name} are not valid: {found.text}"
+                warnings.warn(text, stacklevel=2)
     keep = np.asarray(signals[baseline].keep)
     mask = varying_columns(keep)
-    scores = {
-        name: {attack: score_targets(fn, own) for attack, fn in attacks.items()}
-        for name, own in signals.items()
-    }
-    options = {"mask": mask, "level": level}
+    planted = np.zeros(0, np.int64) if canary_columns is None else canary_columns
+    mask[planted] = False
+    scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in signals}
+    for name, own in signals.items():
+        for attack, fn in attacks.items():
+            on_attack(name, attack)
+            scores[name][attack] = score_targets(fn, own)
+    options: Any = {"mask": mask, "level": level}
     by_model = {name: _accuracies(own) for name, own in signals.items()}
     others = [name for name in signals if name != baseline]
+    differences = {
+        name: {
+            attack: intervals.paired_difference(
+                scores[name][attack],
+                scores[baseline][attack],
+                keep,
+                fprs=fprs,
+                **options,
+            )
+            for attack in attacks
+        }
+        for name in others
+    }
     return AuditResult(
         dataset=dataset,
         baseline=baseline,
-        signals=signals,
-        logs=logs,
+        signals=dict(signals),
+        logs=dict(logs or {}),
         accuracy={
             name: Accuracy(*(mean_over_models(a, level) for a in pair))
             for name, pair in by_model.items()
@@ -300,19 +384,7 @@ def _compare(
             }
             for name, own in scores.items()
         },
-        differences={
-            name: {
-                attack: intervals.paired_difference(
-                    scores[name][attack],
-                    scores[baseline][attack],
-                    keep,
-                    fprs=fprs,
-                    **options,
-                )
-                for attack in attacks
-            }
-            for name in others
-        },
+        differences=differences,
         accuracy_differences={
             name: Accuracy(
                 *(
@@ -325,6 +397,19 @@ def _compare(
             for name in others
         },
         seconds={},
+        assessment=assessment.assess(
+            signals,
+            scores,
+            attacks,
+            differences,
+            baseline=baseline,
+            mask=mask,
+            canary_columns=planted if planted.size else None,
+            fprs=fprs,
+            level=level,
+            checks=checks,
+        ),
+        canaries=planted,
     )
 
 
@@ -345,10 +430,15 @@ def mean_over_models(values: np.ndarray, level: float = 0.95) -> intervals.Estim
 
 
 def _accuracies(signals: Signals) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy of each model on its own examples, and on those that no model saw."""
+    """Accuracy of each model on its own examples, and on those that no model saw.
+
+    NaN for the latter where there are none.
+    """
     keep, correct = np.asarray(signals.keep), np.asarray(signals.correct)
     unseen = ~keep.any(axis=0)
     train = np.mean(correct, axis=1, where=keep)
+    if not unseen.any():
+        return train, np.full(len(keep), np.nan)
     return train, correct[:, unseen].mean(axis=1)
 
 

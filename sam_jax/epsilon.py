@@ -67,6 +67,14 @@ def epsilon_lower_bound(
     _checks.in_unit_interval(delta=delta)
     tpr_low, _ = metrics.binomial_interval(tp, p, level)
     _, fpr_high = metrics.binomial_interval(fp, n, level)
+    return bound_from_limits(tpr_low, fpr_high, delta)
+
+
+def bound_from_limits(tpr_low: float, fpr_high: float, delta: float = 0.0) -> float:
+    """Returns what a least TPR and a greatest FPR say about epsilon; at least 0.
+
+    ``log((TPR - delta) / FPR)``, or the same of the non-members' side if larger.
+    """
     ratios = ((tpr_low, fpr_high), (1 - fpr_high, 1 - tpr_low))
     bounds = [math.log((a - delta) / b) for a, b in ratios if a > delta and b > 0]
     return max(0.0, *bounds) if bounds else 0.0
@@ -157,6 +165,11 @@ def one_run_epsilon(
             "num_correct <= num_guesses <= num_canaries must hold, "
             f"got {num_correct}, {num_guesses} and {num_canaries}."
         )
+
+    if delta == 0:
+        # The p-value is a binomial tail: its inverse is a Clopper-Pearson limit.
+        low = stats.beta.ppf(1 - level, num_correct, num_guesses - num_correct + 1)
+        return math.log(low / (1 - low)) if num_correct and low > 0.5 else 0.0
 
     def excess(epsilon: float) -> float:
         sizes = (num_correct, num_guesses, num_canaries)

@@ -250,6 +250,35 @@ def paired_difference(
     )
 
 
+def pooled_metrics(
+    scores: Float[jax.Array | np.ndarray, "t n"],
+    keep: Bool[jax.Array | np.ndarray, "t n"],
+    baseline: Float[jax.Array | np.ndarray, "t n"] | None = None,
+    *,
+    mask: Bool[jax.Array | np.ndarray, " n"] | None = None,
+    fprs: Sequence[float] = (),
+    level: float = 0.95,
+    num_replicates: int = 200,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Returns the pooled metrics alone, at a third of the cost of ``attack_metrics``.
+
+    Less those of ``baseline`` where it is given, paired as in ``paired_difference``;
+    arguments and errors are those of these two.
+    """
+    ours, kept = _audited(scores, keep, mask)
+    _check_options(fprs, level, num_replicates)
+    plan = resampling.make_plan(kept, num_replicates, seed)
+    found = resampling.pooled_replicates(ours, kept, fprs, plan)
+    names = metric_names(fprs)
+    if baseline is None:
+        return _pooled_estimates(found, plan, names, level, int(kept.sum()))
+    theirs, _ = _audited(baseline, keep, mask)
+    other = resampling.pooled_replicates(theirs, kept, fprs, plan)
+    found = resampling.Replicates(*_subtract(found, other))
+    return _pooled_estimates(found, plan, names, level)
+
+
 def roc_band(
     scores: Float[jax.Array | np.ndarray, "t n"],
     keep: Bool[jax.Array | np.ndarray, "t n"],

@@ -215,6 +215,55 @@ def shadow_model_figure(
     return figure
 
 
+def exposure_figure(
+    exposure: Mapping[str, Float[np.ndarray, " n"]],
+    error: Mapping[str, Float[np.ndarray, " n"]],
+    title: str = "Exposure of the training examples",
+) -> Any:
+    """Returns each name's examples by exposure, with a standard error around them.
+
+    Args:
+        exposure: ``name -> values`` of N examples, from ``risk.risk``; NaN left out.
+        error: Their standard errors.
+        title: What is shown.
+    """
+    _check_names(exposure=exposure)
+    figure, axes = _figure(title, width=5.0, height=3.6)
+    for (name, values), color in zip(exposure.items(), _colors(exposure), strict=True):
+        order = np.argsort(-values)[: int((~np.isnan(values)).sum())]
+        place = np.arange(1, len(order) + 1)
+        value, half = values[order], error[name][order]
+        axes.fill_between(
+            place, value - half, value + half, color=color, alpha=0.12, lw=0
+        )
+        axes.plot(place, value, color=color, lw=1.8, label=name)
+    axes.set(xscale="log")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("Examples, the most exposed first")
+    axes.set_ylabel("Exposure, -log10 FPR")
+    axes.margins(x=0)
+    _legend(axes, "upper right")
+    return figure
+
+
+def pair_figure(
+    x: Float[np.ndarray, " n"],
+    y: Float[np.ndarray, " n"],
+    xlabel: str,
+    ylabel: str,
+    title: str = "Exposure, example by example",
+) -> Any:
+    """Returns one dot per example and the diagonal where both values are equal."""
+    figure, axes = _figure(title, width=4.2, height=3.8)
+    top = float(np.nanmax([*x, *y, 0.1])) * 1.03
+    axes.plot([0, top], [0, top], color=MUTED, lw=1, ls=(0, (4, 3)))
+    axes.scatter(x, y, s=6, color=PALETTE[0], alpha=0.35, lw=0)
+    axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    return figure
+
+
 def image_strip(
     images: Num[np.ndarray, "r h w c"],
     captions: Sequence[str],

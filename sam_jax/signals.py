@@ -4,6 +4,7 @@ import json
 import pathlib
 import warnings
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -185,7 +186,7 @@ def save_signals(path: str | pathlib.Path, signals: Signals, **metadata: Any) ->
 
 def load_metadata(path: str | pathlib.Path) -> dict[str, Any]:
     """Returns what ``save_signals`` was told besides the signals; {} if nothing."""
-    return json.loads(str(_read_arrays(pathlib.Path(path)).get("metadata", "{}")))
+    return json.loads(str(read_arrays(path).get("metadata", "{}")))
 
 
 def load_signals(path: str | pathlib.Path) -> Signals:
@@ -211,16 +212,29 @@ confidence; labels are 0 unless given |
         ValueError: If there is no such file, arrays are missing or pickled, or their
             values cannot be those of an audit; the message says what to fix.
     """
-    path = pathlib.Path(path)
-    arrays = _read_arrays(path)
+    return signals_from_arrays(read_arrays(path), str(path))
+
+
+def signals_from_arrays(arrays: Mapping[str, Any], source: str) -> Signals:
+    """Returns checked signals from arrays with the names of ``load_signals``.
+
+    Args:
+        arrays: By name.
+        source: What to call them in an error.
+
+    Raises:
+        ValueError: As in ``load_signals``.
+    """
     if "keep" not in arrays or not {"phi", "logits"} & arrays.keys():
         raise ValueError(
-            f"{path} must hold keep [models, examples] and phi or logits; it holds "
+            f"{source} must hold keep [models, examples] and phi or logits; it holds "
             f"{sorted(arrays)}."
         )
     if "phi" not in arrays:
         if "labels" not in arrays:
-            raise ValueError(f"{path} holds logits, so it must hold labels [examples].")
+            raise ValueError(
+                f"{source} holds logits, so it must hold labels [examples]."
+            )
         keep = arrays["keep"]
         _check_keep(keep, arrays["logits"].shape[:2])
         return signals_from_logits(
@@ -244,6 +258,27 @@ confidence; labels are 0 unless given |
             labels=arrays.get("labels", np.zeros(phi.shape[1], np.int32)),
         )
     )
+
+
+def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of an ``.npz`` file or a folder of ``.npy`` files, by name.
+
+    Raises:
+        ValueError: If there is no such file, or it holds anything but plain arrays.
+    """
+    path = pathlib.Path(path)
+    try:
+        if path.is_dir():
+            return {f.stem: np.load(f, allow_pickle=False) for f in path.glob("*.npy")}
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise ValueError(f"path must be an .npz file or a folder: no {path}.") from None
+    except (ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(
+            f"{path} must be an .npz archive, or a folder of .npy files, of plain "
+            f"arrays (no pickles): {error}"
+        ) from error
 
 
 def _is_label(logits, labels):
@@ -270,22 +305,6 @@ def _answers(logits, labels):
         entropy(first),
         modified_entropy(first, labels),
     )
-
-
-def _read_arrays(path):
-    """Arrays by name, from an .npz file or a folder of .npy files."""
-    try:
-        if path.is_dir():
-            return {f.stem: np.load(f, allow_pickle=False) for f in path.glob("*.npy")}
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise ValueError(f"path must be an .npz file or a folder: no {path}.") from None
-    except (ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(
-            f"{path} must be an .npz archive, or a folder of .npy files, of plain "
-            f"arrays (no pickles): {error}"
-        ) from error
 
 
 def _check_values(**arrays):

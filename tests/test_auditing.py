@@ -8,7 +8,8 @@ import optax
 import pytest
 
 import sam_jax
-from sam_jax import audit_report, auditing, models, reports
+from sam_jax import audit_report, auditing, models, reports, signal_files
+from sam_jax.attacks import ATTACKS
 from sam_jax.data.noise import corrupt_labels
 
 NUM_CLASSES = 4
@@ -146,6 +147,30 @@ def test_a_saved_audit_holds_its_numbers(tmp_path, result):
             arrays["learns/phi"], result.signals["learns"].phi
         )
         np.testing.assert_array_equal(arrays["keep"], result.signals["learns"].keep)
+
+
+def test_canaries_have_coins_bounds_and_no_part_in_the_metrics(tmp_path):
+    short = dataclasses.replace(CONFIG, num_epochs=1)
+    options = {"num_canaries": 30, "config": short}
+    audited = audit({"sgd": LEARNS}, attacks={"loss": ATTACKS["loss"]}, **options)
+    x, y, *_ = make_arrays()
+    changed = np.flatnonzero(audited.dataset.train.y != y)
+    np.testing.assert_array_equal(audited.canaries, changed)
+    assert len(changed) == 30 and len(audited.assessment.columns) == 50
+    keep = np.asarray(audited.signals["sgd"].keep)
+    assert not (keep[:, changed].sum(axis=0) == 3).all()
+    assert (keep[:, audited.assessment.columns].sum(axis=0) == 3).all()
+    counted = audited.metrics["sgd"]["loss"]
+    assert counted.num_members + counted.num_non_members == 6 * 50
+    bounds = audited.assessment.one_run["sgd"]["loss"]
+    assert [bound.delta for bound in bounds] == [0.0, 1e-5]
+    assert (bounds[0].num_canaries > 20).all()
+    sam_jax.save_audit(audited, tmp_path, {})
+    assert "mislabelled canaries" in (tmp_path / "report.html").read_text()
+    loaded = signal_files.load_recipes([tmp_path / "signals.npz"])
+    np.testing.assert_array_equal(loaded.canaries, changed)
+    with pytest.raises(ValueError, match="num_canaries must be a whole number"):
+        audit({"sgd": LEARNS}, num_canaries=-1)
 
 
 def test_the_terminal_table_fits_and_pairs_each_metric_with_its_difference(result):

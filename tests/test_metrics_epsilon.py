@@ -53,12 +53,13 @@ def test_randomized_response_is_bounded_by_its_epsilon_and_detected():
     assert bound.counts.num_members + bound.counts.num_non_members == 10_000
 
 
-@pytest.mark.parametrize("correct", [60, 80, 99])
-def test_one_run_bound_without_delta_inverts_a_binomial_limit(correct):
-    low = stats.beta.ppf(0.05, correct, 100 - correct + 1)
-    expected = max(0.0, math.log(low / (1 - low)))
+@pytest.mark.parametrize("correct", [60, 80, 99, 100])
+def test_one_run_bound_without_delta_is_where_the_binomial_tail_is_5_percent(correct):
     got = epsilon.one_run_epsilon(correct, 100, 1000)
-    np.testing.assert_allclose(got, expected, atol=1e-6)
+    tail = stats.binom.sf(correct - 1, 100, 1 / (1 + math.exp(-got)))
+    assert tail == pytest.approx(0.05) or (got == 0 and tail > 0.05)
+    nearly = epsilon.one_run_epsilon(correct, 100, 1000, delta=1e-13)
+    np.testing.assert_allclose(got, nearly, atol=1e-6)
 
 
 def test_one_run_bound_shrinks_with_delta_and_is_zero_at_chance():

@@ -37,6 +37,10 @@ def _all_figures():
         "shadow": plots.shadow_model_figure(
             [4, 8], {"sgd": [_estimate(0.6), _estimate(0.7)]}
         ),
+        "exposure": plots.exposure_figure(
+            {"sgd": np.array([0.5, np.nan, 2.0])}, {"sgd": np.full(3, 0.1)}
+        ),
+        "pair": plots.pair_figure(rng.random(5), rng.random(5), "sgd", "sam"),
         "images": plots.image_strip(rng.random((3, 4, 4, 3)), ["a", "b", "c"], "Most"),
     }
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from sam_jax import intervals
 from sam_jax.attacks import ATTACKS, score_targets
 from tests.attacks.examples import CASES, planted_signals
 
-SEPARATED = planted_signals(
-    6.0, 1.0, num_models=12, num_examples=40, num_queries=2, num_population=20
-)
+SHAPE = dict(num_models=12, num_examples=40, num_queries=2, num_population=20)
+SEPARATED, NULL = planted_signals(6.0, 1.0, **SHAPE), planted_signals(0.0, 1.0, **SHAPE)
 NAMES = [
     pytest.param(name, marks=[pytest.mark.slow] * (name == "combined"))
     for name in ATTACKS  # combined compiles for 15 seconds
@@ -16,7 +16,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_attack_is_finite_and_scores_members_of_separated_gaussians_higher(name):
+def test_an_attack_is_finite_finds_separated_gaussians_and_nothing_in_noise(name):
     for signals in (CASES["degenerate"], SEPARATED):
         scores = score_targets(ATTACKS[name], signals)
         assert scores.shape == signals.keep.shape and scores.dtype == np.float32
@@ -24,3 +24,8 @@ def test_an_attack_is_finite_and_scores_members_of_separated_gaussians_higher(na
     pool = SEPARATED.keep.any(axis=0)
     scores, keep = scores[:, pool], SEPARATED.keep[:, pool]
     assert scores[keep].mean() > scores[~keep].mean()
+    # Nothing is found where nothing is; the same program serves all three.
+    scores = score_targets(ATTACKS[name], NULL)
+    options = {"mask": pool, "fprs": (), "level": 0.99, "num_replicates": 50}
+    auc = intervals.attack_metrics(scores, NULL.keep, **options).pooled["auc"]
+    assert auc.low < 0.5 < auc.high

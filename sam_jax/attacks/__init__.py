@@ -1,7 +1,7 @@
 """Membership attacks by name; each sees only ``Signals``. Higher means member."""
 
 from sam_jax.attacks import loss
-from sam_jax.attacks.base import Attack, score_targets
+from sam_jax.attacks.base import NEEDS, Attack, score_targets, unmet_needs
 from sam_jax.attacks.fitted import combined, shadow_classifier
 from sam_jax.attacks.label_only import augmentation_robustness
 from sam_jax.attacks.lira import lira_offline, lira_offline_two_sided, lira_online
@@ -20,6 +20,7 @@ ATTACKS: dict[str, Attack] = {
     "lira_online_global": lira_online(variance="global"),
     "lira_online_median": lira_online(location="median"),
     "lira_online_median_global": lira_online(variance="global", location="median"),
+    "lira_online_corrected": lira_online(count_correction=True),
     "lira_online_joint": lira_online(views="joint"),
     "lira_offline": lira_offline(),
     "lira_offline_global": lira_offline(variance="global"),
@@ -40,4 +41,4 @@ ATTACKS: dict[str, Attack] = {
 }
 """Attack by name. More settings: the functions that these were made with."""
 
-__all__ = ["ATTACKS", "Attack", "score_targets"]
+__all__ = ["ATTACKS", "NEEDS", "Attack", "score_targets", "unmet_needs"]

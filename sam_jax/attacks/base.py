@@ -17,6 +17,17 @@ PHI_LIMIT = 1000.0
 """Attacks clip phi to +-this many nats, so that infinite values stay in order."""
 
 
+NEEDS = {
+    "in_models": "shadow models trained with each example",
+    "out_models": "shadow models trained without each example",
+    "tuning": "the members of at least 4 models, to choose settings on",
+    "population": "examples that no model trained on",
+    "queries": "the target's answers on more than one view of each example",
+    "entropy": "all of the target's probabilities, or logits",
+}
+"""What an attack can need besides the target's answers."""
+
+
 def no_fit(signals: Signals, target: Any) -> tuple[()]:
     """The fit of an attack that pools nothing over examples."""
     del signals, target
@@ -36,9 +47,7 @@ class Attack:
             itself: a block of columns has the scores it has among all columns.
         fit: ``fit(signals, target) -> fitted``, a small pytree of whatever is pooled
             over examples or chosen on shadow models, without the target.
-        needs: What the attacker must hold besides the target's answers, of
-            ``"in_models"``, ``"out_models"``, ``"population"``, ``"queries"``,
-            ``"entropy"``.
+        needs: What the attacker must hold besides the target's answers, of ``NEEDS``.
     """
 
     score: Callable[[Any, Signals, Any], Any]
@@ -50,6 +59,25 @@ class Attack:
     ) -> Float[Array, "n"]:
         """Returns the score of each example against one target model."""
         return self.score(self.fit(signals, target), signals, target)
+
+
+def unmet_needs(attack: AttackFn, signals: Signals) -> list[str]:
+    """Returns those of ``NEEDS`` that an attack has and the signals do not meet.
+
+    An attack that needs a population or several views runs without, as its docstring
+    says; without the others its scores are NaN or it is refused.
+    """
+    keep = np.asarray(signals.keep)
+    met = {
+        "in_models": True,
+        "out_models": True,
+        "tuning": len(keep) >= 4,
+        "population": not keep.any(axis=0).all(),
+        "queries": signals.phi.shape[-1] > 1,
+        "entropy": not np.isnan(signals.entropy).any()
+        and not np.isnan(signals.modified_entropy).any(),
+    }
+    return [need for need in getattr(attack, "needs", ()) if not met[need]]
 
 
 def default_block_size(signals: Signals) -> int:

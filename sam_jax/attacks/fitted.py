@@ -76,7 +76,7 @@ def shadow_classifier() -> Attack:
     def score(fitted: Logistic, signals: Signals, target: Any) -> Any:
         return log_odds(fitted, features(signals)[target])
 
-    return Attack(score, fit, needs=("out_models", "entropy"))
+    return Attack(score, fit, needs=("out_models", "tuning", "entropy"))
 
 
 def combined(attacks: Sequence[Attack] | None = None) -> Attack:
@@ -123,8 +123,8 @@ def combined(attacks: Sequence[Attack] | None = None) -> Attack:
         ]
         return log_odds(logistic, jnp.stack(scores, axis=-1))
 
-    needs = tuple(sorted({need for attack in attacks for need in attack.needs}))
-    return Attack(score, fit, needs)
+    needs = {"tuning"} | {need for attack in attacks for need in attack.needs}
+    return Attack(score, fit, tuple(sorted(needs)))
 
 
 def fit_logistic(features: Float[Array, "m n f"], keep: Any, is_valid: Any) -> Logistic:

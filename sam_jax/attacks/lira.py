@@ -45,6 +45,7 @@ def lira_online(
     location: str = "mean",
     views: str = "mean",
     prior_count: float = 4.0,
+    count_correction: bool = False,
 ) -> Attack:
     """Returns online LiRA: ``log N(phi; in) - log N(phi; out)``, in nats.
 
@@ -62,6 +63,11 @@ def lira_online(
             error about 1e-7 times the condition number of its covariance).
         prior_count: Strength of the shrinkage: the pooled variance weighs as much as
             this many shadow models. A trace of it (1e-6) is the raw variance.
+        count_correction: Whether squared distances from a mean over k models are
+            divided by ``1 + 1 / k``. Where each example is 'in' for half of the models,
+            a member's own side has one shadow model fewer and a less certain mean, so
+            that without it few models score members of pure noise *lower*: AUC below
+            1/2 (docs/choosing.md). Ours, not the paper's.
 
     Returns:
         The attack.
@@ -70,10 +76,15 @@ def lira_online(
         ValueError: If an option is not one of those above or ``prior_count`` <= 0.
     """
 
+    def density(phi, side, pooled, log_density, spread):
+        count = jnp.maximum(side.count, 1)
+        inflation = 1 + 1 / count if count_correction else jnp.ones_like(count)
+        return log_density(phi, side.location, spread(side, pooled), inflation)
+
     def score(phi, inside, outside, pooled, log_density, spread):
-        in_score = log_density(phi, inside.location, spread(inside, pooled.in_variance))
-        return in_score - log_density(
-            phi, outside.location, spread(outside, pooled.out_variance)
+        in_score = density(phi, inside, pooled.in_variance, log_density, spread)
+        return in_score - density(
+            phi, outside, pooled.out_variance, log_density, spread
         )
 
     return _make_lira(score, variance, location, views, prior_count, ("in_models",))
@@ -128,7 +139,10 @@ def lira_offline_two_sided(
     """
 
     def score(phi, _, outside, pooled, log_density, spread):
-        return -log_density(phi, outside.location, spread(outside, pooled.out_variance))
+        variance = spread(outside, pooled.out_variance)
+        return -log_density(
+            phi, outside.location, variance, jnp.ones_like(outside.count)
+        )
 
     return _make_lira(score, variance, location, views, prior_count, ("out_models",))
 
@@ -162,7 +176,7 @@ def _make_lira(score_sides, variance, location, views, prior_count, needs) -> At
         inside, outside = _fill(inside, outside, shift), _fill(outside, inside, -shift)
         return score_sides(phi, inside, outside, pooled, log_density, spread)
 
-    return Attack(score, fit, needs)
+    return Attack(score, fit, needs + ("queries",) * joint)
 
 
 def _sides(signals, location, joint) -> tuple[Array, Side, Side]:
@@ -238,8 +252,8 @@ def _z_score(phi, location, variance):
     return jnp.mean((phi - location) / jnp.sqrt(variance), axis=-1)
 
 
-def _log_density(phi, location, variance):
-    z_squared = jnp.square(phi - location) / variance
+def _log_density(phi, location, variance, inflation):
+    z_squared = jnp.square(phi - location) / (variance * inflation[..., None])
     return -0.5 * jnp.mean(z_squared + jnp.log(2 * jnp.pi * variance), axis=-1)
 
 
@@ -253,11 +267,12 @@ def _whiten(phi, location, variance):
     return factor, white[..., 0], log_det
 
 
-def _joint_log_density(phi, location, variance):
+def _joint_log_density(phi, location, variance, inflation):
     _, white, log_det = _whiten(phi, location, variance)
     num_views = phi.shape[-1]
     constant = num_views * jnp.log(2 * jnp.pi)
-    return -0.5 * (jnp.sum(jnp.square(white), axis=-1) + log_det + constant)
+    z_squared = jnp.sum(jnp.square(white), axis=-1) / inflation
+    return -0.5 * (z_squared + log_det + constant)
 
 
 def _joint_z_score(phi, location, variance):

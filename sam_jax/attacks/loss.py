@@ -44,7 +44,8 @@ def confidence(views: str = "mean") -> Attack:
     reduce = _checks.one_of(
         {"mean": _logit_of_mean, "min": lambda a: a.min(-1)}, views=views
     )
-    return Attack(lambda _, signals, target: reduce(_target_phi(signals, target)))
+    score = lambda _, signals, target: reduce(_target_phi(signals, target))
+    return Attack(score, needs=("queries",) * (views == "min"))
 
 
 def loss(views: str = "mean") -> Attack:
@@ -66,7 +67,7 @@ def loss(views: str = "mean") -> Attack:
     def score(_: Any, signals: Any, target: Any) -> Any:
         return reduce(jax.nn.log_sigmoid(_target_phi(signals, target)))
 
-    return Attack(score)
+    return Attack(score, needs=("queries",) * (views == "min"))
 
 
 def entropy() -> Attack:

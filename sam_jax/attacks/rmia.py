@@ -101,11 +101,11 @@ def rmia_offline(
         del log_in
         return _offline_log_prior(log_out, a)
 
-    choose = _choose_a
+    choose, needs = _choose_a, ("out_models", "population", "tuning")
     if a is not None:
+        needs = needs[:-1]
         _checks.in_unit_interval(a=a)
         choose = lambda signals, target: jnp.full((), a, signals.phi.dtype)
-    needs = ("out_models", "population")
     return _make_rmia(log_prior, choose, gamma, tie_break, max_population, needs)
 
 

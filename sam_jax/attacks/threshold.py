@@ -71,6 +71,37 @@ def oracle_thresholds(
     return thresholds
 
 
+def shadow_fpr_thresholds(
+    scores: Float[np.ndarray, "t n"], keep: Bool[np.ndarray, "_ _"], fpr: float
+) -> Float[np.ndarray, "t"]:
+    """Returns each target's lowest threshold with FPR at most ``fpr`` on the others.
+
+    The false-positive rate is that of the other targets' non-members, pooled. All
+    scores are sorted once; a target's own are stepped over.
+
+    Raises:
+        ValueError: As in ``shadow_thresholds``, or if ``fpr`` is not in (0, 1].
+    """
+    _check(scores, keep)
+    _checks.at_least(2, num_models=len(scores))
+    _checks.positive(fpr=fpr)
+    _checks.in_unit_interval(fpr=fpr)
+    owners, _ = np.nonzero(~keep)
+    values = scores[~keep].astype(np.float64)
+    own = (~keep).sum(axis=1)
+    allowed = np.floor(fpr * (len(values) - own) * (1 + 1e-12)).astype(int)
+    size = min(int(allowed.max() + own.max()) + 1, len(values))
+    top = np.argpartition(-values, size - 1)[:size]
+    top = top[np.argsort(-values[top], kind="stable")]
+    thresholds = np.full(len(scores), -np.inf)
+    for target, num_allowed in enumerate(allowed):
+        others = values[top[owners[top] != target]]
+        if num_allowed < len(others):
+            # Just above the first score too many, with which ties are called together.
+            thresholds[target] = np.nextafter(others[num_allowed], np.inf)
+    return thresholds
+
+
 def accuracy_at(
     scores: Float[np.ndarray, "t n"],
     keep: Bool[np.ndarray, "_ _"],

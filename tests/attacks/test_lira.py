@@ -174,6 +174,17 @@ def test_power_on_planted_gaussians_is_that_of_the_known_gaussians():
     assert abs(metrics.tpr_at_fpr(roc, 0.01) - expected) < 0.015
 
 
+def test_a_leak_in_the_spread_alone_is_found_online_and_has_its_closed_form():
+    """N(0, 4) against N(0, 1): AUC = P(2 |X| > |Y|) = (2 / pi) arctan 2 = 0.705.
+
+    The variances, estimated from 32 models, cost about 0.01; a shift is not there.
+    """
+    signals = planted_signals(shift=0.0, spread=2.0)
+    online = auc(score_targets(made("online"), signals), signals)
+    assert abs(online - 2 / np.pi * np.arctan(2)) < 0.02
+    assert abs(auc(score_targets(made("offline"), signals), signals) - 0.5) < 0.012
+
+
 def test_only_the_two_sided_form_rewards_falling_confidence():
     signals = planted_signals(shift=-2.0, spread=1.0)
     assert auc(score_targets(made("offline"), signals), signals) < 0.15

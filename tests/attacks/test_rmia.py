@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -90,8 +91,9 @@ def test_broken_ties_keep_the_fractions_and_order_by_the_ratio():
 
 
 def test_the_chosen_a_is_the_best_by_brute_force_on_the_other_half():
-    signals = planted_signals(1.5, 1.0, num_models=8, num_examples=60)
-    fitted_a = [float(rmia.rmia_offline().fit(signals, t)[0]) for t in (0, 7)]
+    signals = planted_signals(1.5, 1.0, num_models=8, num_examples=24, num_population=9)
+    fit = jax.jit(jax.vmap(ATTACKS["rmia_offline"].fit, (None, 0)))
+    fitted_a = fit(signals, jnp.array([0, 7]))[0].tolist()
     pool = signals.keep.any(axis=0)
     for a, models in zip(fitted_a, (slice(4, None), slice(None, 4)), strict=True):
         fields = (field[models][:, pool] for field in signals[:-1])

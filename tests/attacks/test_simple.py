@@ -1,7 +1,6 @@
 """Attacks of one formula, each against that formula in float64, and the fitted ones."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -15,6 +14,8 @@ from sam_jax.attacks import (
     score_targets,
 )
 from tests.attacks.examples import CASES, planted_signals
+
+FIT_LOGISTIC = jax.jit(fitted.fit_logistic)
 
 
 def clipped(signals):
@@ -117,7 +118,7 @@ def test_the_logistic_regression_is_that_of_scikit_learn():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 300, 3)).astype(np.float32)
     keep = rng.random((2, 300)) < 1 / (1 + np.exp(-x @ np.array([1.0, -2.0, 0.5])))
-    fit = fitted.fit_logistic(jnp.asarray(x), jnp.asarray(keep), jnp.ones(300, bool))
+    fit = FIT_LOGISTIC(x, keep, np.ones(300, bool))
     flat, y = x.reshape(-1, 3), keep.ravel()
     scaled = (flat - flat.mean(0)) / flat.std(0)
     # The sum of losses over 600 rows against a mean: C = 1 / (600 ridge).
@@ -129,16 +130,16 @@ def test_the_logistic_regression_is_that_of_scikit_learn():
 
 def test_columns_that_do_not_count_leave_the_logistic_regression_alone():
     rng = np.random.default_rng(0)
-    x, keep = rng.normal(size=(2, 50, 2)).astype(np.float32), rng.random((2, 50)) < 0.5
-    is_valid = np.arange(50) < 30
-    whole = fitted.fit_logistic(
-        jnp.asarray(x), jnp.asarray(keep), jnp.asarray(is_valid)
-    )
-    few = fitted.fit_logistic(
-        jnp.asarray(x[:, :30]), jnp.asarray(keep[:, :30]), jnp.ones(30, bool)
-    )
-    for a, b in zip(whole, few, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    x = rng.normal(size=(2, 300, 3)).astype(np.float32)
+    keep, is_valid = rng.random((2, 300)) < 0.5, np.arange(300) < 150
+    other, flipped = x.copy(), keep.copy()
+    other[:, 150:], flipped[:, 150:] = 9.0, ~keep[:, 150:]
+    for a, b in zip(
+        FIT_LOGISTIC(x, keep, is_valid),
+        FIT_LOGISTIC(other, flipped, is_valid),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def pooled_auc(scores, signals):
@@ -147,12 +148,64 @@ def pooled_auc(scores, signals):
     return metrics.auc(roc)
 
 
-def test_a_combination_is_at_least_as_good_as_its_best_part():
-    signals = planted_signals(1.0, 1.0)
-    parts = [ATTACKS[n] for n in ("confidence", "calibrated_loss", "attack_r")]
-    aucs = [pooled_auc(score_targets(part, signals), signals) for part in parts]
-    combined = pooled_auc(score_targets(fitted.combined(parts), signals), signals)
-    assert combined > max(aucs) - 0.01
+def naive_log_odds(features, keep, columns, query):
+    """Ridge logistic regression by scikit-learn on clipped, standardised features."""
+    flat = np.float64(features[:, columns]).reshape(-1, features.shape[-1])
+    center, scale = flat.mean(0), flat.std(0)
+
+    def standardise(x):
+        z = (x - center) / np.where(scale > 1e-6 * (1 + abs(center)), scale, np.inf)
+        return np.c_[
+            np.clip(z, -fitted.FEATURE_LIMIT, fitted.FEATURE_LIMIT), np.ones(len(z))
+        ]
+
+    strength = 1 / (len(flat) * fitted.RIDGE)
+    twin = LogisticRegression(C=strength, fit_intercept=False, tol=1e-10, max_iter=9999)
+    twin.fit(standardise(flat), keep[:, columns].ravel())
+    return standardise(np.float64(query)) @ twin.coef_[0]
+
+
+def other_half(signals, target):
+    """The half of the models that the target is not in."""
+    half = len(signals.phi) // 2
+    rows = slice(0, half) if target >= half else slice(half, None)
+    return type(signals)(*(f[rows] for f in signals[:-1]), labels=signals.labels)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_shadow_classifier_is_fitted_on_the_other_half_and_carried_over(case):
+    s = CASES[case]
+
+    def features(signals):
+        phi, p = (
+            clipped(signals).mean(-1),
+            log_p(signals._replace(phi=clipped(signals).mean(-1)[..., None]))[..., 0],
+        )
+        rest = (signals.correct, signals.entropy, signals.modified_entropy)
+        return np.stack([phi, phi**2, p, *map(np.float64, rest)], axis=-1)
+
+    scores = score_targets(ATTACKS["shadow_classifier"], s)
+    pool = s.keep.any(axis=0)
+    for target in (0, 11):
+        half = other_half(s, target)
+        expected = naive_log_odds(features(half), half.keep, pool, features(s)[target])
+        np.testing.assert_allclose(scores[target], expected, rtol=2e-3, atol=5e-3)
+
+
+def test_a_combination_is_fitted_on_the_other_half_and_no_worse_than_its_parts():
+    signals = planted_signals(1.0, 1.0, num_models=16, num_examples=100)
+    parts = [ATTACKS[n] for n in ("confidence", "calibrated_loss")]
+    scores = [score_targets(part, signals) for part in parts]
+    combined = score_targets(fitted.combined(parts), signals)
+    pool = signals.keep.any(axis=0)
+    for target in (0, 15):
+        half = other_half(signals, target)
+        features = np.stack([score_targets(part, half) for part in parts], axis=-1)
+        query = np.stack([score[target] for score in scores], axis=-1)
+        expected = naive_log_odds(features, half.keep, pool, query)
+        np.testing.assert_allclose(combined[target], expected, rtol=2e-3, atol=5e-3)
+    best = max(pooled_auc(score, signals) for score in scores)
+    assert pooled_auc(combined, signals) > best - 0.01
 
 
 def test_a_target_does_not_enter_the_classifier_that_scores_it():

@@ -41,6 +41,7 @@ def test_a_run_leaves_report_numbers_curve_signals_and_settings(folder):
         "metrics.json",
         "roc.csv",
         "roc.svg",
+        "risk.csv",
         "signals.npz",
         "config.json",
     }

@@ -1,0 +1,181 @@
+"""Which training examples are exposed, how surely, and under which optimizer.
+
+An example is attacked once by every target. Scores of different targets are first put
+on a common scale: the false-positive rate at which the example would be accused, among
+the target's own non-members. Exposure is ``-log10`` of it: 2 means accused at one false
+alarm in a hundred.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import stats
+
+from sam_jax import _checks
+
+PRIOR_COUNT = 4.0
+"""The pooled variance weighs as much as this many targets, as in LiRA."""
+
+
+class Risk(NamedTuple):
+    """What is known about each example; NaN where no target (or every one) had it.
+
+    Attributes:
+        exposure: Mean over the targets that trained on it of ``-log10`` of the
+            false-positive rate at which they accuse it.
+        error: Standard error of ``exposure`` over targets, its spread shrunk towards
+            the pooled one.
+        score: Mean score over the targets with it, in the attack's own unit.
+        score_error: Its standard error, likewise.
+        auc: Its rank over targets: P(a target with it exposes it more than one
+            without it).
+        caught: Targets with it that accuse it at the false-positive rate asked for.
+        num_in: Targets with it.
+        rank: 1 for the most exposed; the score orders equal exposures.
+        rank_low: The best rank that it might have: those whose exposure lies above
+            the upper end of its 95 % interval come before it.
+        rank_high: The worst, likewise.
+    """
+
+    exposure: Float[np.ndarray, " n"]
+    error: Float[np.ndarray, " n"]
+    score: Float[np.ndarray, " n"]
+    score_error: Float[np.ndarray, " n"]
+    auc: Float[np.ndarray, " n"]
+    caught: Int[np.ndarray, " n"]
+    num_in: Int[np.ndarray, " n"]
+    rank: Int[np.ndarray, " n"]
+    rank_low: Int[np.ndarray, " n"]
+    rank_high: Int[np.ndarray, " n"]
+
+
+class Reliability(NamedTuple):
+    """How far a ranking by exposure would repeat itself with other models.
+
+    Attributes:
+        correlation: Spearman's, between the exposures of two halves of the targets.
+        top_seen: Mean exposure, in one half, of the examples most exposed there.
+        top_again: The same examples in the other half: what selection did not add.
+        everyone: Mean exposure of all examples.
+    """
+
+    correlation: float
+    top_seen: float
+    top_again: float
+    everyone: float
+
+
+def cell_exposure(
+    scores: Float[np.ndarray, "t n"], keep: Bool[np.ndarray, "t n"]
+) -> Float[np.ndarray, "t n"]:
+    """Returns ``-log10`` of the FPR at which each target accuses each example.
+
+    ``FPR = (1 + non-members that score as high) / (1 + non-members)``, the example
+    itself left out: between ``1 / (1 + non-members)`` and 1.
+    """
+    found = np.empty(scores.shape)
+    for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
+        others = np.sort(row[~kept])
+        as_high = len(others) - np.searchsorted(others, row, side="left")
+        as_high = as_high - ~kept
+        found[target] = -np.log10((1 + as_high) / (1 + len(others) - ~kept))
+    return found
+
+
+def risk(
+    scores: Float[np.ndarray, "t n"], keep: Bool[np.ndarray, "t n"], fpr: float = 0.01
+) -> Risk:
+    """Returns the exposure of each example, its uncertainty and its rank.
+
+    Args:
+        scores: Score of each example against each target; higher is member.
+        keep: Whether the target trained on it.
+        fpr: False-positive rate at which ``caught`` counts accusations.
+    """
+    _checks.positive(fpr=fpr)
+    cells = cell_exposure(scores, keep)
+    exposure, error = _mean_and_error(cells, keep)
+    score, score_error = _mean_and_error(np.asarray(scores, np.float64), keep)
+    order = np.lexsort((-score, -exposure))  # NaN last
+    rank = np.empty(len(order), int)
+    rank[order] = np.arange(1, len(order) + 1)
+    known = np.sort(exposure[~np.isnan(exposure)])
+    half = 1.96 * error
+    above = len(known) - np.searchsorted(known, exposure + half, side="right")
+    not_below = len(known) - np.searchsorted(known, exposure - half, side="left")
+    return Risk(
+        exposure=exposure,
+        error=error,
+        score=score,
+        score_error=score_error,
+        auc=_rank_over_targets(cells, keep),
+        caught=((cells >= -np.log10(fpr)) & keep).sum(axis=0),
+        num_in=keep.sum(axis=0),
+        rank=rank,
+        rank_low=np.minimum(above + 1, rank),
+        rank_high=np.maximum(not_below, rank),
+    )
+
+
+def exposure_change(
+    scores: Float[np.ndarray, "t n"],
+    baseline: Float[np.ndarray, "t n"],
+    keep: Bool[np.ndarray, "t n"],
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Returns each example's exposure less that under the baseline, and its error.
+
+    Paired by target: the same training set under both optimizers.
+    """
+    change = cell_exposure(scores, keep) - cell_exposure(baseline, keep)
+    return _mean_and_error(change, keep)
+
+
+def reliability(
+    scores: Float[np.ndarray, "t n"],
+    keep: Bool[np.ndarray, "t n"],
+    num_top: int = 20,
+    seed: int = 0,
+) -> Reliability:
+    """Returns how a ranking on one random half of the targets fares on the other.
+
+    Examples that either half has no target for are left out.
+    """
+    _checks.at_least(1, num_top=num_top)
+    cells = cell_exposure(scores, keep)
+    order = np.random.default_rng(seed).permutation(len(cells))
+    halves = np.array_split(order, 2)
+    ours, again = (_mean_and_error(cells[half], keep[half])[0] for half in halves)
+    known = ~np.isnan(ours) & ~np.isnan(again)
+    if known.sum() < 3:
+        return Reliability(*[float("nan")] * 4)
+    ours, again = ours[known], again[known]
+    top = np.argsort(-ours, kind="stable")[:num_top]
+    constant = np.ptp(ours) == 0 or np.ptp(again) == 0
+    return Reliability(
+        float("nan") if constant else float(stats.spearmanr(ours, again).statistic),
+        float(ours[top].mean()),
+        float(again[top].mean()),
+        float(np.mean([ours, again])),
+    )
+
+
+def _mean_and_error(cells, keep):
+    """Mean over the targets with the example; its error with a shrunk variance."""
+    count = keep.sum(axis=0)
+    some = np.maximum(count, 1)
+    mean = np.sum(cells, axis=0, where=keep) / some
+    scatter = np.sum((cells - mean) ** 2, axis=0, where=keep)
+    freedom = np.maximum(count - 1, 0)
+    pooled = scatter.sum() / max(int(freedom.sum()), 1)
+    variance = (PRIOR_COUNT * pooled + scatter) / (PRIOR_COUNT + freedom)
+    error = np.sqrt(variance / some)
+    return np.where(count > 0, mean, np.nan), np.where(count > 0, error, np.nan)
+
+
+def _rank_over_targets(cells, keep):
+    num_in, num_out = keep.sum(axis=0), (~keep).sum(axis=0)
+    ranks = stats.rankdata(cells, axis=0)
+    above = np.sum(ranks, axis=0, where=keep) - num_in * (num_in + 1) / 2
+    pairs = num_in * num_out
+    return np.where(pairs > 0, above / np.maximum(pairs, 1), np.nan)
