@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import special
 
-from sam_jax import crossed, epsilon, metrics
+from sam_jax import epsilon, metrics, rates
 from sam_jax.attacks import threshold
 from sam_jax.intervals import Estimate
 
@@ -133,8 +133,8 @@ def epsilon_of_calls(
 
 
 def _calls(rule, called, keep, priors, level) -> Calls:
-    tpr, fpr = (crossed.rate(called, group, level) for group in (keep, ~keep))
-    by_cell = [crossed.influence(called, group)[1] for group in (keep, ~keep)]
+    tpr, fpr = (rates.rate(called, group, level) for group in (keep, ~keep))
+    by_cell = [rates.influence(called, group)[1] for group in (keep, ~keep)]
     accuracy = (tpr.value + 1 - fpr.value) / 2
     counts = metrics.Counts(
         int((called & keep).sum()),
@@ -146,7 +146,7 @@ def _calls(rule, called, keep, priors, level) -> Calls:
         rule=rule,
         tpr=tpr,
         fpr=fpr,
-        balanced_accuracy=crossed.estimate(
+        balanced_accuracy=rates.estimate(
             accuracy, (by_cell[0] - by_cell[1]) / 2, level
         ),
         precision={
@@ -162,7 +162,7 @@ def _precision(tpr, fpr, by_cell, prior, level) -> Estimate:
     value = metrics.precision_at_prior(tpr.value, fpr.value, prior)
     if 0 < value < 1:
         ratio = by_cell[0] / tpr.value - by_cell[1] / fpr.value
-        return crossed.estimate(value, ratio, level, logit=True)
+        return rates.estimate(value, ratio, level, logit=True)
     if math.isnan(value):
         return Estimate(*[float("nan")] * 6)
     low = metrics.precision_at_prior(tpr.low, fpr.high, prior)
@@ -176,7 +176,7 @@ def _widen(rate: Estimate, counts: tuple[int, int], level: float) -> Estimate:
         low, high = metrics.binomial_interval(*counts, level)
         return rate._replace(low=low, high=high)
     slope = rate.value * (1 - rate.value)
-    width = crossed.quantile(rate.degrees, level) * rate.standard_error / slope
+    width = rates.quantile(rate.degrees, level) * rate.standard_error / slope
     centre = special.logit(rate.value)
     low, high = special.expit([centre - width, centre + width])
     return rate._replace(low=float(low), high=float(high))

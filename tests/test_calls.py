@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sam_jax import calls, crossed, epsilon, intervals, metrics
+from sam_jax import calls, epsilon, intervals, metrics, rates
 from sam_jax.attacks import threshold
 
 
@@ -88,7 +88,7 @@ def test_95_percent_intervals_of_carried_rates_cover_92_to_98_percent_of_audits(
     for _ in range(500):
         scores, keep = audit(rng, 16, 100, row=0.3, column=0.5)
         called = scores >= 1.0
-        tpr, fpr = (crossed.rate(called, group) for group in (keep, ~keep))
+        tpr, fpr = (rates.rate(called, group) for group in (keep, ~keep))
         estimates.append([tpr[:3], fpr[:3]])
     value, low, high = np.moveaxis(np.array(estimates), -1, 0)
     truth = value.mean(axis=0)
@@ -98,9 +98,9 @@ def test_95_percent_intervals_of_carried_rates_cover_92_to_98_percent_of_audits(
 
 def test_the_closed_form_variance_is_that_of_the_bootstrap():
     scores, keep = audit(np.random.default_rng(5), 12, 400, row=0.3, column=0.5)
-    _, above = crossed.influence(scores >= 1.0, keep)
-    _, below = crossed.influence(scores >= 1.0, ~keep)
-    ours = crossed.estimate(0.0, above - below).standard_error
+    _, above = rates.influence(scores >= 1.0, keep)
+    _, below = rates.influence(scores >= 1.0, ~keep)
+    ours = rates.estimate(0.0, above - below).standard_error
     # The AUC of a score with two values is (1 + TPR - FPR) / 2.
     binary = (scores >= 1.0) * 1.0
     auc = intervals.attack_metrics(binary, keep, fprs=()).pooled["auc"]
