@@ -17,6 +17,9 @@ from sam_jax import _checks
 BLOCK_ELEMENTS = 2**24
 """Numbers in a block by default: 64 MiB of float32."""
 
+ROUNDING = np.float32(2**-18)
+"""Influence up to this is rounding: that of a test example all models get right."""
+
 
 class Block(NamedTuple):
     """Influence on test examples ``start`` to ``start + b``.
@@ -144,7 +147,7 @@ def influence_entropy(
     for block in influence_blocks(
         outcome, keep, block_size=block_size, standard_errors=threshold > 0
     ):
-        positive = np.fmax(block.influence, 0)
+        positive = np.where(block.influence > ROUNDING, block.influence, 0)
         if block.standard_error is not None:
             positive *= block.influence > np.float32(threshold) * block.standard_error
         total = positive.sum(axis=1, dtype=np.float64)
