@@ -66,6 +66,8 @@ class Memorized(NamedTuple):
             baseline with itself, of the compared with itself, and of one with the
             other (mean of both ways). 1 would be no noise; the last against the first
             two tells how far the recipes differ beyond noise.
+        bins: Bin of each example as each half sees it.
+        gain: The difference as each half sees it.
         counts: Examples in each bin, mean of both halves.
         by_bin: Mean memorization by bin, of baseline, compared, and their difference.
     """
@@ -75,6 +77,8 @@ class Memorized(NamedTuple):
     pearson: Estimate
     spearman: Estimate
     reliability: tuple[float, float, float]
+    bins: Int[np.ndarray, "2 n"]
+    gain: Halves
     counts: list[float]
     by_bin: tuple[list[Estimate], list[Estimate], list[Estimate]]
 
@@ -218,6 +222,8 @@ def memorized(
             crossed.pearson(*second_values),
             float(np.mean(across)),
         ),
+        bins,
+        halves[2],
         [float(count) for count in counts],
         tuple(memorization.mean_by_bin(bins, h, num_bins, level) for h in halves),
     )
