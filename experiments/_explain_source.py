@@ -53,7 +53,9 @@ def audit_settings(folder: pathlib.Path) -> audit.Config:
             f"run must be of this version's audit: {folder} has the unknown settings "
             f"{', '.join(sorted(unknown))}."
         )
-    frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    frozen: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
+    }
     return audit.Config(**frozen)
 
 

@@ -155,7 +155,7 @@ def sweep_rho(
     _checks.at_least(1, num_radii=len(rho))
     _checks.at_least(4, num_models=num_models)
     radii = np.unique(np.asarray(rho, np.float64))
-    test, keep = ~keep.any(axis=0), keep[:num_models]
+    test, keep = np.asarray(~keep.any(axis=0)), keep[:num_models]
     signals, by_model, scores = [], [], []
     for radius in radii:
         on_radius(float(radius))

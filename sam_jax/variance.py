@@ -167,11 +167,12 @@ def decompose(first: Laws, second: Laws) -> Decomposition:
         (0.0, True, 0.0)
     """
     before, after = gaussian_advantage(first), gaussian_advantage(second)
-    alone = [
+    shift, contraction, member_spread = (
         gaussian_advantage(first._replace(**{name: getattr(second, name)})) - before
         for name in Laws._fields
-    ]
-    return Decomposition(before, after, *alone, after - before - sum(alone))
+    )
+    rest = after - before - shift - contraction - member_spread
+    return Decomposition(before, after, shift, contraction, member_spread, rest)
 
 
 def side_of_turning(laws: Laws) -> Side:
