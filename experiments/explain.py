@@ -67,7 +67,7 @@ class Config:
     seed: int = 0
     """Seed of the halves of the models."""
     audit: audit_experiment.Config = audit_experiment.Config(
-        name="explain", pool_size=2000, num_models=64
+        name="explain", pool_size=2000, num_models=64, attacks=("lira_online",)
     )
     """Settings of the audit that is made without --run."""
     overwrite: bool = False
@@ -91,6 +91,9 @@ class Config:
 
 def main(config: Config) -> list[_explain_claims.Claim]:
     """Runs the explanation and writes its folder; returns the claims."""
+    if config.run is not None:
+        _explain_source.audit_settings(config.run)
+    folder = _run.open_run("explain", config)
     source = _explain_source.audit_folder(config.run, config.audit)
     settings = _explain_source.audit_settings(source)
     signals = audit_report.load_audit_signals(source)
@@ -99,7 +102,6 @@ def main(config: Config) -> list[_explain_claims.Claim]:
         raise ValueError(f"run must compare two optimizers, {source} has {baseline}.")
     compared = config.compared or others[0]
     comparison = explaining.compare(signals, baseline, compared, config.seed)
-    folder = _run.open_run("explain", config)
     print(
         f"{settings.dataset}: why {compared} and {baseline} differ, from "
         f"{len(comparison.keep)} models each in {source}."

@@ -144,7 +144,9 @@ def test_pairs_are_those_of_the_dense_matrix_highest_first():
     passes = (dense >= np.float32(0.15)) & (memorized >= 0.5)
     assert found.num_pairs == passes.sum() == len(found.source)
     assert passes[found.target, found.source].all()
-    np.testing.assert_allclose(found.influence, dense[found.target, found.source])
+    np.testing.assert_allclose(
+        found.influence, dense[found.target, found.source], atol=1e-6
+    )
     assert (np.diff(found.influence) <= 0).all()
     mirrored = (dense <= -np.float32(0.15)) & (memorized >= 0.5)
     assert found.num_mirrored == mirrored.sum()
