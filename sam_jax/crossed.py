@@ -95,6 +95,9 @@ def crossed_jackknife(
     doubt = example**2 / degrees[1]
     doubt = doubt + np.where(between > 0, model**2 / degrees[0], 0)
     freedom = np.where(doubt > 0, variance**2 / np.where(doubt > 0, doubt, 1), np.inf)
+    # Never fewer than the groups of one kind alone would have: the variance is at least
+    # that of the examples, however much cancels between models and cells.
+    freedom = np.maximum(freedom, min(degrees))
     error = np.sqrt(variance)
     width = stats.t.isf((1 - level) / 2, freedom) * error
     return [
