@@ -32,14 +32,12 @@ def audit_settings(folder: pathlib.Path) -> audit.Config:
     """Returns the settings that an audit was run with.
 
     Raises:
-        ValueError: If it was run with a setting that this version does not know.
+        ValueError: If it is no finished audit, or was run with a setting that this
+            version does not know.
     """
-    try:
-        settings = _run.read_config(folder)["settings"]
-    except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"run must hold the config.json of an audit: {error}"
-        ) from None
+    if not (folder / "metrics.json").is_file():
+        raise ValueError(f"run must be the folder of a finished audit, got {folder}.")
+    settings = _run.read_config(folder)["settings"]
     unknown = settings.keys() - {f.name for f in dataclasses.fields(audit.Config)}
     if unknown:
         raise ValueError(
