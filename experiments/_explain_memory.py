@@ -1,5 +1,6 @@
 """Figures of memorization, influence and attack success, with their numbers."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,19 +9,17 @@ from experiments._drawings import NUMBERS, Drawing, interval_panels, numbers
 from sam_jax import explaining, plots
 from sam_jax.data import Dataset
 
-BIN_NAMES = tuple(
-    f"{low} to {high}"
-    for low, high in zip(
-        ("below", *explaining.BIN_EDGES), (*explaining.BIN_EDGES, 1), strict=True
-    )
+BIN_NAMES = (
+    f"< {explaining.BIN_EDGES[0]}",
+    *(f"{low}-{high}" for low, high in itertools.pairwise((*explaining.BIN_EDGES, 1))),
 )
-BIN_NAMES = (f"< {explaining.BIN_EDGES[0]}", *BIN_NAMES[1:])
 BUCKET_NAMES = ("none", "1 atypical", "2", "3", "4", "5 typical")
 
 
 def distributions(names: Sequence[str], found: explaining.Memorized) -> Drawing:
     """Memorization of all examples, side by side."""
     edges = np.linspace(-1, 1, 41)
+    lowest = min(np.nanmin(e.value) for e in found.estimates) - 0.05
     figure, panels = plots.blank_panels("Memorization of the pool", 2, 4.4, 3.2)
     rows = []
     for axes, name, own, color in zip(
@@ -29,6 +28,7 @@ def distributions(names: Sequence[str], found: explaining.Memorized) -> Drawing:
         counts, _ = np.histogram(own.value, edges)
         axes.stairs(counts, edges, fill=True, color=color, alpha=0.5)
         axes.set(yscale="log", xlabel="memorization", ylim=(0.7, None))
+        axes.set_xlim(lowest, 1.02)
         axes.set_title(name, fontsize=9.5, color=plots.INK, loc="left")
         rows += [
             [name, *row] for row in zip(edges[:-1], edges[1:], counts, strict=True)

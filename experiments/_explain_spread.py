@@ -141,30 +141,57 @@ def side(names: Sequence[str], found: explaining.Spreads) -> Drawing:
     )
 
 
-def sweep(name: str, found: Sweep) -> Drawing:
-    """All measures against the radius."""
-    shown = (
-        "top eigenvalue",
-        "trace",
-        "worst-case rise",
-        "adaptive worst-case rise",
-        "test accuracy",
-        "attack AUC",
+SHARPNESS = (
+    "top eigenvalue",
+    "trace",
+    "worst-case rise",
+    "average-case rise",
+    "adaptive worst-case rise",
+)
+
+
+def sharpness(name: str, found: Sweep) -> Drawing:
+    """Sharpness against the radius."""
+    title = f"{name}: sharpness against rho"
+    caption = (
+        "Means over models with 95 % intervals, on training examples of each model. "
+        "Rises are in nats, in a ball of fixed radius or in ASAM's, which does not "
+        "depend on the scale of the weights."
     )
+    rest = [label for label in found.measures if label not in OUTCOMES]
+    return _sweep(title, caption, SHARPNESS, rest, name, found)
+
+
+OUTCOMES = ("train accuracy", "test accuracy", "attack AUC")
+
+
+def outcomes(name: str, found: Sweep) -> Drawing:
+    """Accuracy and leakage against the radius."""
+    title = f"{name}: accuracy and leakage against rho"
+    caption = (
+        "Means over models with 95 % intervals; the attack's AUC is pooled over the "
+        f"{found.by_model['test accuracy'].shape[1]} models, each attacked with the "
+        "others, and so below that of the audit with more."
+    )
+    return _sweep(title, caption, OUTCOMES, OUTCOMES, name, found)
+
+
+def _sweep(title, caption, shown, kept, name: str, found: Sweep) -> Drawing:
     figure = interval_panels(
-        f"{name}: sharpness, accuracy and leakage against rho",
+        title,
         {label: {name: found.measures[label]} for label in shown},
         [f"{rho:g}" for rho in found.rho],
         "rho",
-        width=2.7,
-    )
-    caption = (
-        "Means over models with 95 % intervals, on training examples of each model "
-        "(sharpness) and test examples; the attack's AUC is pooled over the models."
+        width=2.9,
     )
     rows = [
-        [rho, label, *numbers(estimates[r]), *numbers(found.differences[label][r])]
-        for label, estimates in found.measures.items()
+        [
+            rho,
+            label,
+            *numbers(found.measures[label][r]),
+            *numbers(found.differences[label][r]),
+        ]
+        for label in kept
         for r, rho in enumerate(found.rho)
     ]
     differences = [f"difference_{column}" for column in NUMBERS]

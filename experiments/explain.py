@@ -35,6 +35,7 @@ from sam_jax import (
     reports,
 )
 from sam_jax.attacks import ATTACKS, score_targets
+from sam_jax.auditing import EQUAL_ACCURACY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,10 @@ def main(config: Config) -> list[_explain_claims.Claim]:
     )
     success = explaining.success(comparison, ATTACKS[config.attack], **options)
     spreads = explaining.spreads(comparison)
-    attacked = _attack_difference(comparison, config.attack)
+    attacked = {
+        name: _attack_difference(comparison, name)
+        for name in dict.fromkeys((config.attack, THRESHOLD_ATTACK))
+    }
     sweep = rho = None
     if config.sweep_models and compared != "sgd":
         rho = _explain_source.radius(settings, compared)
@@ -129,16 +133,25 @@ def main(config: Config) -> list[_explain_claims.Claim]:
             num_examples=config.sharpness_examples,
         )
     checked = _explain_claims.claims(
-        comparison, attacked, found, typical, success, spreads, sweep, rho
+        comparison,
+        attacked[config.attack],
+        attacked[THRESHOLD_ATTACK],
+        found,
+        typical,
+        success,
+        spreads,
+        sweep,
+        rho,
     )
     drawings = _draw(config, dataset, comparison, found, typical, success, spreads)
     if sweep is not None:
-        drawings["sharpness"] = _explain_spread.sweep(compared, sweep)
+        drawings["sharpness"] = _explain_spread.sharpness(compared, sweep)
+        drawings["accuracy_and_leakage"] = _explain_spread.outcomes(compared, sweep)
     _write(folder, source, comparison, checked, drawings)
     reproduced = _explain_source.reproduced(sweep, rho, comparison)
     numbers = [found, typical, success, spreads]
     _run.finish_run(folder, _metrics(checked, numbers, attacked, sweep, reproduced))
-    rows = [claim.row for claim in checked]
+    rows = [[*claim.row[:-1], claim.agrees] for claim in checked]
     print(reports.text_table(_explain_claims.COLUMNS, rows, width=160))
     print(f"\n{_explain_claims.verdict(checked)}")
     if reproduced is not None:
@@ -196,6 +209,9 @@ def _draw(
     }
 
 
+THRESHOLD_ATTACK = "modified_entropy"
+"""The direct attack whose balanced accuracy the paper reports."""
+
 SECTIONS = {
     "memorization": "Memorization",
     "accuracy_by_bucket": "Influence",
@@ -220,7 +236,8 @@ def _write(
             _explain_claims.COLUMNS,
             rows,
             f"Differences are {other} less {base}, paired by model and example.",
-        )
+        ),
+        *_fit_warning(comparison),
     ]
     for name, drawing in drawings.items():
         if name in SECTIONS:
@@ -248,6 +265,24 @@ def _write(
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
+def _fit_warning(comparison: explaining.Comparison) -> list[reports.Html]:
+    """What a reader must know where the two do not fit equally well."""
+    fits = [
+        np.mean(np.asarray(s.correct)[:, comparison.pool], where=comparison.keep)
+        for s in comparison.signals
+    ]
+    if abs(fits[1] - fits[0]) <= EQUAL_ACCURACY:
+        return []
+    said = " and ".join(
+        f"{fit:.3f} ({name})" for fit, name in zip(fits, comparison.names, strict=True)
+    )
+    return [
+        reports.warning(
+            f"Training accuracies are {said}: what differs may come from the fit alone."
+        )
+    ]
+
+
 def _metrics(checked, numbers, attacked, sweep, reproduced) -> dict[str, Any]:
     """Every number of the report but those of single examples."""
     found, typical, success, spreads = numbers
@@ -263,7 +298,7 @@ def _metrics(checked, numbers, attacked, sweep, reproduced) -> dict[str, Any]:
     return {
         "verdict": _explain_claims.verdict(checked),
         "claims": [dataclasses.asdict(c) | {"agrees": c.agrees} for c in checked],
-        "attack": attacked.as_dict(),
+        "attacks": {name: found.as_dict() for name, found in attacked.items()},
         **{name: short(part) for name, part in parts.items()},
         "sharpness": None if sweep is None else short(sweep),
         "reproduced": reproduced,

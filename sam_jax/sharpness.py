@@ -135,7 +135,7 @@ def make_loss(
 
     def on_batch(params: Params, batch: Examples) -> Array:
         logits, _ = model.apply(params, state, batch.x, False, jax.random.key(0))
-        return jnp.mean(cross_entropy(logits, batch.y))
+        return jnp.mean(cross_entropy(logits, jnp.asarray(batch.y)))
 
     arrays = jax.tree.map(jnp.asarray, examples)
     if batch_size == num_examples:

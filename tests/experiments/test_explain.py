@@ -62,7 +62,9 @@ def test_the_numbers_are_those_of_the_audits_answers(folder):
             assert float(row[f"{name} memorization"]) == pytest.approx(inside - outside)
     test = ~signals["sam"].keep.any(axis=0)
     rows = [
-        r for r in read(folder / "sharpness.csv") if r["measure"] == "test accuracy"
+        r
+        for r in read(folder / "accuracy_and_leakage.csv")
+        if r["measure"] == "test accuracy"
     ]
     expected = signals["sam"].correct[:, test].mean()
     assert float(rows[1]["value"]) == pytest.approx(expected)
@@ -72,7 +74,7 @@ def test_every_claim_has_a_row_with_its_interval(folder):
     rows = read(folder / "claims.csv")
     metrics = json.loads((folder / "metrics.json").read_text())
     page = (folder / "report.html").read_text()
-    assert len(rows) == len(metrics["claims"]) == 13
+    assert len(rows) == len(metrics["claims"]) == 15
     for row in rows:
         assert row["paper"] and row["agrees"] in page
         if row["value"] != "nan":
@@ -92,7 +94,7 @@ def test_a_given_audit_is_explained_without_training(folder, monkeypatch):
         for name in ("default", "other")
     )
     assert theirs["sharpness"] is theirs["reproduced"] is None
-    for part in ("memorization", "influence", "success", "variance", "attack"):
+    for part in ("memorization", "influence", "success", "variance", "attacks"):
         assert ours[part] == theirs[part]
     assert ours["claims"][: len(theirs["claims"])] == theirs["claims"]
 
