@@ -1,10 +1,11 @@
 """One figure per claim, and the maps; each with the numbers it is drawn from."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from experiments._drawings import Drawing
 from experiments._theory_claims import (
     AVERAGED_ETAS,
     ETAS,
@@ -20,15 +21,6 @@ from sam_jax import plots, theory
 
 _ETA_GRID = np.logspace(-2, 3, 41)
 _RATIOS = np.linspace(0.05, 0.98, 48)
-
-
-class Drawing(NamedTuple):
-    """A figure, what to see in it, and its numbers: heads and rows."""
-
-    figure: Any
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
 
 
 def _panels(title: str, count: int, width: float = 3.2, height: float = 3.0):

@@ -99,13 +99,7 @@ def main(config: Config) -> sam_jax.AuditResult:
     make_model = _checks.one_of(MODELS, model=config.model)
     attacks = {name: _checks.one_of(ATTACKS, attack=name) for name in config.attacks}
     dataset = make_dataset(config)
-    train_config = sam_jax.TrainConfig(
-        num_epochs=config.num_epochs,
-        batch_size=config.batch_size,
-        stop_accuracy=config.stop_accuracy,
-        models_per_chunk=config.models_per_chunk,
-    )
-    check_train_config(train_config)
+    train_config = make_train_config(config)
     optimizers = make_optimizers(config, train_config, len(dataset.train.y))
     model = make_model(dataset.num_classes)
     options = {
@@ -160,19 +154,11 @@ def make_optimizers(
     config: Config, train_config: sam_jax.TrainConfig, pool_size: int
 ) -> dict[str, optax.GradientTransformation]:
     """Makes each optimizer by name; one a radius for those that have one."""
-    _checks.positive(learning_rate=config.learning_rate)
-    _checks.in_unit_interval(momentum=config.momentum)
-    _checks.non_negative(weight_decay=config.weight_decay)
     for rho in config.rho:
         _checks.non_negative(rho=rho)
     if not config.rho or len(set(config.rho)) < len(config.rho):
         raise ValueError(f"rho must be one or more different radii, got {config.rho}.")
-    num_steps = config.num_epochs * num_steps_per_epoch(train_config, pool_size)
-    schedule = _checks.one_of(SCHEDULES, schedule=config.schedule)
-    base = optax.chain(
-        optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(schedule(config.learning_rate, num_steps), config.momentum),
-    )
+    base = make_base(config, train_config, pool_size)
     if len(set(config.optimizers)) < len(config.optimizers):
         raise ValueError(f"optimizers must differ, got {config.optimizers}.")
     made = {}
@@ -185,6 +171,33 @@ def make_optimizers(
             label = name if len(config.rho) == 1 else f"{name} rho={rho:g}"
             made[label] = factory(base, rho=rho)
     return made
+
+
+def make_base(
+    config: Config, train_config: sam_jax.TrainConfig, pool_size: int
+) -> optax.GradientTransformation:
+    """Makes the base optimizer: momentum SGD with a schedule and weight decay."""
+    _checks.positive(learning_rate=config.learning_rate)
+    _checks.in_unit_interval(momentum=config.momentum)
+    _checks.non_negative(weight_decay=config.weight_decay)
+    num_steps = config.num_epochs * num_steps_per_epoch(train_config, pool_size)
+    schedule = _checks.one_of(SCHEDULES, schedule=config.schedule)
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay),
+        optax.sgd(schedule(config.learning_rate, num_steps), config.momentum),
+    )
+
+
+def make_train_config(config: Config) -> sam_jax.TrainConfig:
+    """Makes the settings of training, checked."""
+    train_config = sam_jax.TrainConfig(
+        num_epochs=config.num_epochs,
+        batch_size=config.batch_size,
+        stop_accuracy=config.stop_accuracy,
+        models_per_chunk=config.models_per_chunk,
+    )
+    check_train_config(train_config)
+    return train_config
 
 
 def print_result(result: sam_jax.AuditResult, folder: pathlib.Path) -> None:

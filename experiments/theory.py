@@ -11,13 +11,10 @@ turning point: their likelihood-ratio advantage falls at the least rho, and rise
 the largest. Needs 120 s of processor time; made for a CPU with 2 cores.
 """
 
-import csv
 import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any
 
 # Thousands of small factorisations: threads of BLAS would only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -26,7 +23,7 @@ import jax
 import tqdm
 import tyro
 
-from experiments import _run, _theory_figures
+from experiments import _drawings, _run, _theory_figures
 from experiments import _theory_claims as claims
 from experiments import _theory_networks as nets
 from sam_jax import _checks, reports, theory
@@ -68,7 +65,7 @@ class Result:
     claims: list[claims.Claim]
     linear: dict[str, float]
     networks: dict[str, nets.Measured]
-    drawings: dict[str, _theory_figures.Drawing]
+    drawings: dict[str, _drawings.Drawing]
 
 
 def run(config: Config) -> Result:
@@ -123,7 +120,7 @@ def run(config: Config) -> Result:
     )
 
 
-def _draw(checked, trained, averages, networks) -> dict[str, _theory_figures.Drawing]:
+def _draw(checked, trained, averages, networks) -> dict[str, _drawings.Drawing]:
     figures = _theory_figures
     over_eta = lambda *arguments: figures.against_eta(trained, *arguments)
     drawings = {
@@ -244,8 +241,7 @@ def write_report(folder: pathlib.Path, config: Config, result: Result) -> None:
         reports.table(("quantity", "value"), [list(i) for i in result.linear.items()]),
     ]
     for name, drawing in result.drawings.items():
-        drawing.figure.savefig(folder / f"{name}.png", dpi=150, facecolor="white")
-        _write_csv(folder / f"{name}.csv", drawing.columns, drawing.rows)
+        _drawings.save_drawing(folder, name, drawing)
         body.append(reports.figure(drawing.figure, drawing.caption))
     body.append(reports.json_block(dataclasses.asdict(config), "Settings"))
     body.append(reports.json_block(_run.environment(), "Versions and device"))
@@ -259,11 +255,6 @@ def write_report(folder: pathlib.Path, config: Config, result: Result) -> None:
         f"{config.num_network_seeds} networks for each radius",
     )
     (folder / "report.html").write_text(page)
-
-
-def _write_csv(path: pathlib.Path, columns: Sequence[str], rows: Any) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([columns, *rows])
 
 
 def main(config: Config) -> int:

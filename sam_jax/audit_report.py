@@ -11,6 +11,8 @@ from sam_jax import assessment_report, plots, reports
 from sam_jax.auditing import EQUAL_ACCURACY, AuditResult
 from sam_jax.metrics import varying_columns
 from sam_jax.reports import Cell
+from sam_jax.signals import check_signals
+from sam_jax.types import Signals
 
 
 def verdict(result: AuditResult) -> str:
@@ -176,6 +178,28 @@ def save_audit(
         if field not in shared
     }
     np.savez_compressed(folder / "signals.npz", **shared, **own)
+
+
+def load_audit_signals(folder: str | pathlib.Path) -> dict[str, Signals]:
+    """Returns the signals that ``save_audit`` wrote, by optimizer, the baseline first.
+
+    Raises:
+        ValueError: If the folder holds no ``signals.npz`` of an audit.
+    """
+    path = pathlib.Path(folder) / "signals.npz"
+    if not path.is_file():
+        raise ValueError(f"folder must be that of a finished audit: no {path}.")
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    names = dict.fromkeys(k.rpartition("/")[0] for k in arrays if "/" in k)
+    shared = {"keep": arrays["keep"], "labels": arrays["labels"]}
+    fields = [field for field in Signals._fields if field not in shared]
+    return {
+        name: check_signals(
+            Signals(**{f: arrays[f"{name}/{f}"] for f in fields}, **shared)
+        )
+        for name in names
+    }
 
 
 def report(result: AuditResult, about: Mapping[str, Any]) -> str:

@@ -37,6 +37,7 @@ from sam_jax.types import (
     AttackFn,
     Dataset,
     Examples,
+    Key,
     Model,
     Signals,
     TrainConfig,
@@ -186,7 +187,7 @@ def audit(
         raise ValueError(f"num_queries above 1 needs augment, got {num_queries=}.")
     baseline = baseline or next(iter(optimizers))
     _checks.one_of(optimizers, baseline=baseline)
-    keep_key, train_key, view_key = jax.random.split(jax.random.key(seed), 3)
+    keep_key, train_key, view_key = audit_keys(seed)
     keep = membership.balanced_keep(keep_key, num_models, len(dataset.train.y))
     untrained = np.zeros((num_models, len(dataset.test.y)), np.bool_)
     keep = np.concatenate([keep, untrained], axis=1)
@@ -227,6 +228,15 @@ def audit(
     )
     seconds["attack"] = time.perf_counter() - start
     return dataclasses.replace(result, seconds=seconds)
+
+
+def audit_keys(seed: int) -> Key:
+    """Returns the keys of an audit: of the mask, of training, of views.
+
+    ``train_chunks`` with the second, the audit's mask and settings, and its pool
+    followed by its test examples trains the audit's models again.
+    """
+    return jax.random.split(jax.random.key(seed), 3)
 
 
 class _Views(NamedTuple):

@@ -81,7 +81,7 @@ def histogram_figure(
         title: What is shown.
     """
     _check_names(values=values)
-    figure, panels = _panels(title, len(values), width=3.6, height=3.1)
+    figure, panels = blank_panels(title, len(values), width=3.6, height=3.1)
     everything = np.concatenate([part for pair in values.values() for part in pair])
     low, high = np.quantile(everything, (0.001, 0.999))
     high = high if high > low else low + 1
@@ -127,7 +127,7 @@ def metric_figure(
     names = list(estimates)
     labels = list(estimates[names[0]])
     height = 1.35 + 0.34 * len(names)
-    figure, panels = _panels(title, len(labels), width=2.3, height=height)
+    figure, panels = blank_panels(title, len(labels), width=2.3, height=height)
     figure.get_layout_engine().set(wspace=0.08)
     for axes, label in zip(panels, labels, strict=True):
         axes.set_title(label, fontsize=9.5, color=INK, loc="left")
@@ -324,11 +324,13 @@ def _unit_range(images: np.ndarray) -> np.ndarray:
 
 
 def _figure(title: str, width: float, height: float) -> tuple[Any, Any]:
-    figure, (axes,) = _panels(title, 1, width, height)
+    figure, (axes,) = blank_panels(title, 1, width, height)
     return figure, axes
 
 
-def _panels(title: str, count: int, width: float, height: float) -> tuple[Any, list]:
+def blank_panels(
+    title: str, count: int, width: float, height: float
+) -> tuple[Any, list]:
     """Returns a figure and a row of ``count`` panels, each ``width`` inches wide."""
     from matplotlib.figure import Figure
 

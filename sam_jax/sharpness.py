@@ -132,17 +132,19 @@ def make_loss(
         raise ValueError(
             f"batch_size must divide the {num_examples} examples, got {batch_size}."
         )
-    batches = jax.tree.map(
-        lambda a: jnp.asarray(a).reshape(-1, batch_size, *a.shape[1:]), examples
-    )
+
+    def on_batch(params: Params, batch: Examples) -> Array:
+        logits, _ = model.apply(params, state, batch.x, False, jax.random.key(0))
+        return jnp.mean(cross_entropy(logits, jnp.asarray(batch.y)))
+
+    arrays = jax.tree.map(jnp.asarray, examples)
+    if batch_size == num_examples:
+        return lambda params: on_batch(params, arrays)
+    batches = jax.tree.map(lambda a: a.reshape(-1, batch_size, *a.shape[1:]), arrays)
 
     def loss_fn(params: Params) -> Array:
-        @jax.checkpoint
-        def on_batch(batch: Examples) -> Array:
-            logits, _ = model.apply(params, state, batch.x, False, jax.random.key(0))
-            return jnp.mean(cross_entropy(logits, jnp.asarray(batch.y)))
-
-        return jnp.mean(jax.lax.map(on_batch, batches))
+        one = jax.checkpoint(lambda batch: on_batch(params, batch))
+        return jnp.mean(jax.lax.map(one, batches))
 
     return loss_fn
 

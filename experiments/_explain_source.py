@@ -1,0 +1,115 @@
+"""The audit that is explained: its folder, its settings, its models trained again."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import sam_jax
+from experiments import _run, audit
+from sam_jax import _checks, auditing, explaining, sweeps
+from sam_jax.models import MODELS
+from sam_jax.optimizers import OPTIMIZERS
+from sam_jax.types import AttackFn, Dataset, Examples
+
+
+def audit_folder(run: pathlib.Path | None, made: audit.Config) -> pathlib.Path:
+    """Returns the folder of the audit, which is made first where there is none."""
+    if run is not None:
+        return run
+    folder = pathlib.Path("runs/audit") / made.name
+    finished = (folder / "metrics.json").is_file()
+    if finished and not made.overwrite and audit_settings(folder) == made:
+        print(f"Explaining the finished audit in {folder}.")
+    else:
+        audit.main(made)
+    return folder
+
+
+def audit_settings(folder: pathlib.Path) -> audit.Config:
+    """Returns the settings that an audit was run with.
+
+    Raises:
+        ValueError: If it is no finished audit, or was run with a setting that this
+            version does not know.
+    """
+    if not (folder / "metrics.json").is_file():
+        raise ValueError(f"run must be the folder of a finished audit, got {folder}.")
+    settings = _run.read_config(folder)["settings"]
+    unknown = settings.keys() - {f.name for f in dataclasses.fields(audit.Config)}
+    if unknown:
+        raise ValueError(
+            f"run must be of this version's audit: {folder} has the unknown settings "
+            f"{', '.join(sorted(unknown))}."
+        )
+    frozen: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
+    }
+    return audit.Config(**frozen)
+
+
+def radius(settings: audit.Config, name: str) -> float:
+    """Returns the radius of one of the audit's optimizers, from its label."""
+    return float(name.partition(" rho=")[2] or settings.rho[0])
+
+
+def train_again(
+    settings: audit.Config,
+    name: str,
+    dataset: Dataset,
+    rho: tuple[float, ...],
+    attack: AttackFn,
+    *,
+    num_models: int,
+    num_examples: int,
+) -> sweeps.Sweep:
+    """Trains the audit's first models again, under one optimizer at each radius."""
+    factory = _checks.one_of(OPTIMIZERS, optimizer=name.partition(" rho=")[0])
+    pool_size = len(dataset.train.y)
+    config = audit.make_train_config(settings)
+    base = audit.make_base(settings, config, pool_size)
+    config = dataclasses.replace(
+        config,
+        examples_per_epoch=pool_size // 2,
+        models_per_chunk=num_models,
+    )
+    keep_key, train_key, _ = auditing.audit_keys(settings.seed)
+    keep = sam_jax.balanced_keep(keep_key, settings.num_models, pool_size)
+    untrained = np.zeros((len(keep), len(dataset.test.y)), np.bool_)
+    examples = Examples(
+        *(
+            jnp.asarray(np.concatenate([pool, test]))
+            for pool, test in zip(dataset.train, dataset.test, strict=True)
+        )
+    )
+    make_model = _checks.one_of(MODELS, model=settings.model)
+    return sweeps.sweep_rho(
+        train_key,
+        make_model(dataset.num_classes),
+        lambda hyperparams: factory(base, rho=hyperparams["rho"]),
+        rho,
+        np.concatenate([keep, untrained], axis=1),
+        examples,
+        config,
+        attack,
+        num_models=min(num_models, len(keep)),
+        num_examples=num_examples,
+        on_radius=lambda r: print(f"Training {num_models} models at rho {r:g}."),
+    )
+
+
+def reproduced(
+    sweep: sweeps.Sweep | None, rho: Any, comparison: explaining.Comparison
+) -> float | None:
+    """Returns the share of answers, right or wrong, that are those of the audit.
+
+    1 for the same models. Rounding may part them where the audit trained with other
+    numbers of devices or models at once: training amplifies it.
+    """
+    if sweep is None or rho not in sweep.rho:
+        return None
+    again = np.asarray(sweep.signals[int(np.argmax(sweep.rho == rho))].correct)
+    audited = np.asarray(comparison.signals[1].correct)[: len(again)]
+    return float(np.mean(again == audited))

@@ -1,0 +1,311 @@
+"""Why does one optimizer leak more than another, or why not?
+
+    python -m experiments.explain --run runs/audit/NAME
+
+takes the answers of an audit's models, and trains a few of them again for what needs
+weights. Without --run it audits a small pool first, in runs/audit/explain.
+runs/explain/NAME/ then holds report.html, metrics.json, claims.csv and a CSV beside
+every figure; the terminal ends with what the paper says, what was measured and whether
+they agree. What each part means: docs/explaining.md.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+import tyro
+
+import sam_jax
+from experiments import (
+    _drawings,
+    _explain_claims,
+    _explain_memory,
+    _explain_source,
+    _explain_spread,
+    _run,
+)
+from experiments import audit as audit_experiment
+from sam_jax import (
+    _checks,
+    audit_report,
+    explaining,
+    intervals,
+    memorization,
+    reports,
+)
+from sam_jax.attacks import ATTACKS, score_targets
+from sam_jax.auditing import EQUAL_ACCURACY
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Explains a difference in leakage by memorization, influence and sharpness."""
+
+    run: pathlib.Path | None = None
+    """Folder of a finished audit; without it one is made, with the settings below."""
+    name: str = "default"
+    """Folder of the results: runs/explain/NAME."""
+    compared: str | None = None
+    """The optimizer to compare with the audit's first; by default its second."""
+    outcome: str = "correct"
+    """What memorization is of: correct, or probability (less noise)."""
+    picked_by: str = "both"
+    """Whose models make the bins of memorization and the buckets of influence entropy:
+    both, baseline or compared."""
+    threshold: float = 0.0
+    """Influences count for the entropy above so many of their standard errors."""
+    attack: str = "lira_online"
+    """A registered attack whose score above 0 calls a member."""
+    rho: tuple[float, ...] = ()
+    """Radii of the sweep; by default 0, 1/2, 1, 2 and 4 times the audit's."""
+    sweep_models: int = 8
+    """Models to train again at each radius; 0 leaves out sharpness."""
+    sharpness_examples: int = 256
+    """Training examples of each model behind its sharpness."""
+    num_images: int = 16
+    """Images in each strip."""
+    seed: int = 0
+    """Seed of the halves of the models."""
+    audit: audit_experiment.Config = audit_experiment.Config(
+        name="explain", pool_size=2000, num_models=64, attacks=("lira_online",)
+    )
+    """Settings of the audit that is made without --run."""
+    overwrite: bool = False
+    """Replace the results of an earlier run of the same name."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings before anything is trained."""
+        _checks.one_of(memorization.OUTCOMES, outcome=self.outcome)
+        _checks.one_of(explaining.PICKERS, picked_by=self.picked_by)
+        _checks.one_of(ATTACKS, attack=self.attack)
+        _checks.non_negative(threshold=self.threshold)
+        for rho in self.rho:
+            _checks.non_negative(rho=rho)
+        _checks.at_least(0, sweep_models=self.sweep_models, num_images=self.num_images)
+        if 0 < self.sweep_models < 4:
+            raise ValueError(
+                f"sweep_models must be 0 or at least 4, got {self.sweep_models}."
+            )
+        _checks.at_least(1, sharpness_examples=self.sharpness_examples)
+
+
+def main(config: Config) -> list[_explain_claims.Claim]:
+    """Runs the explanation and writes its folder; returns the claims."""
+    if config.run is not None:
+        _explain_source.audit_settings(config.run)
+    folder = _run.open_run("explain", config)
+    source = _explain_source.audit_folder(config.run, config.audit)
+    settings = _explain_source.audit_settings(source)
+    signals = audit_report.load_audit_signals(source)
+    baseline, *others = signals
+    if not others:
+        raise ValueError(f"run must compare two optimizers, {source} has {baseline}.")
+    compared = config.compared or others[0]
+    comparison = explaining.compare(signals, baseline, compared, config.seed)
+    print(
+        f"{settings.dataset}: why {compared} and {baseline} differ, from "
+        f"{len(comparison.keep)} models each in {source}."
+    )
+    dataset = audit_experiment.make_dataset(settings)
+    options = {"outcome": config.outcome, "picked_by": config.picked_by}
+    found = explaining.memorized(comparison, **options)
+    typical = explaining.typicality(
+        comparison, found, picked_by=config.picked_by, threshold=config.threshold
+    )
+    success = explaining.success(comparison, ATTACKS[config.attack], **options)
+    spreads = explaining.spreads(comparison)
+    attacked = {
+        name: _attack_difference(comparison, name)
+        for name in dict.fromkeys((config.attack, THRESHOLD_ATTACK))
+    }
+    sweep = rho = None
+    if config.sweep_models and compared != "sgd":
+        rho = _explain_source.radius(settings, compared)
+        radii = config.rho or tuple(rho * factor for factor in (0, 0.5, 1, 2, 4))
+        sweep = _explain_source.train_again(
+            settings,
+            compared,
+            dataset,
+            radii,
+            ATTACKS[config.attack],
+            num_models=config.sweep_models,
+            num_examples=config.sharpness_examples,
+        )
+    checked = _explain_claims.claims(
+        comparison,
+        attacked[config.attack],
+        attacked[THRESHOLD_ATTACK],
+        found,
+        typical,
+        success,
+        spreads,
+        sweep,
+        rho,
+    )
+    drawings = _draw(config, dataset, comparison, found, typical, success, spreads)
+    if sweep is not None:
+        drawings["sharpness"] = _explain_spread.sharpness(compared, sweep)
+        drawings["accuracy_and_leakage"] = _explain_spread.outcomes(compared, sweep)
+    _write(folder, source, comparison, checked, drawings)
+    reproduced = _explain_source.reproduced(sweep, rho, comparison)
+    numbers = [found, typical, success, spreads]
+    _run.finish_run(folder, _metrics(checked, numbers, attacked, sweep, reproduced))
+    rows = [[*claim.row[:-1], claim.agrees] for claim in checked]
+    print(reports.text_table(_explain_claims.COLUMNS, rows, width=160))
+    print(f"\n{_explain_claims.verdict(checked)}")
+    if reproduced is not None:
+        print(
+            f"The models trained again answer like those of the audit on "
+            f"{100 * reproduced:.2f} % of the examples."
+        )
+    print(f"Report: {folder / 'report.html'}")
+    return checked
+
+
+def _attack_difference(
+    comparison: explaining.Comparison, attack: str
+) -> intervals.Differences:
+    """The attack's metrics, compared less baseline."""
+    base, other = (score_targets(ATTACKS[attack], s) for s in comparison.signals)
+    keep = np.asarray(comparison.signals[0].keep)
+    return intervals.paired_difference(other, base, keep, mask=comparison.pool)
+
+
+def _draw(
+    config: Config,
+    dataset: sam_jax.Dataset,
+    comparison: explaining.Comparison,
+    found: explaining.Memorized,
+    typical: explaining.Typicality,
+    success: explaining.Success,
+    spreads: explaining.Spreads,
+) -> dict[str, _drawings.Drawing]:
+    """Every figure and table by the name of its file."""
+    memory, spread, names = _explain_memory, _explain_spread, comparison.names
+    index = np.flatnonzero(comparison.pool)
+    labels = np.asarray(comparison.signals[0].labels)[comparison.pool]
+    count = config.num_images
+    drawings = {
+        "memorization": memory.distributions(names, found),
+        "memorization_scatter": memory.scatter(names, found, index, labels),
+        "memorization_by_bin": memory.by_bin(names, found),
+        "largest_differences": memory.largest_differences(
+            names, found, dataset, index, count
+        ),
+        "accuracy_by_bucket": memory.buckets(names, typical),
+        "influence_entropy": memory.entropies(names, comparison, typical),
+    }
+    for which, kind in enumerate(("baseline", "compared")):
+        drawings[f"influence_pairs_{kind}"] = memory.pairs(
+            names[which], found, which, typical, dataset, index, count
+        )
+    return drawings | {
+        "attack_by_memorization": memory.success(names, success),
+        "confidence": spread.confidence(names, comparison, spreads.unseen),
+        "confidence_variances": spread.variances(names, spreads.unseen),
+        "decomposition": spread.decomposition(names, spreads),
+        "side": spread.side(names, spreads),
+    }
+
+
+THRESHOLD_ATTACK = "modified_entropy"
+"""The direct attack whose balanced accuracy the paper reports."""
+
+SECTIONS = {
+    "memorization": "Memorization",
+    "accuracy_by_bucket": "Influence",
+    "attack_by_memorization": "Memorization against attack success",
+    "confidence": "Variance of confidence",
+    "sharpness": "Sharpness",
+}
+
+
+def _write(
+    folder: pathlib.Path,
+    source: pathlib.Path,
+    comparison: explaining.Comparison,
+    checked: list[_explain_claims.Claim],
+    drawings: dict[str, _drawings.Drawing],
+) -> None:
+    """Writes figures, CSVs and the report."""
+    base, other = comparison.names
+    rows = [claim.row for claim in checked]
+    body = [
+        reports.table(
+            _explain_claims.COLUMNS,
+            rows,
+            f"Differences are {other} less {base}, paired by model and example.",
+        ),
+        *_fit_warning(comparison),
+    ]
+    for name, drawing in drawings.items():
+        if name in SECTIONS:
+            body.append(reports.heading(SECTIONS[name]))
+        _drawings.save_drawing(folder, name, drawing)
+        if drawing.figure is not None:
+            body.append(reports.figure(drawing.figure, drawing.caption, drawing.bitmap))
+    columns = ("claim", "paper", *_drawings.NUMBERS, "agrees", "note")
+    claims = [
+        [c.name, c.paper, *_drawings.numbers(c.measured), c.agrees, c.note.strip()]
+        for c in checked
+    ]
+    table = _drawings.Drawing(None, "", columns, claims)
+    _drawings.save_drawing(folder, "claims", table)
+    about = _run.read_config(folder)
+    body.append(reports.json_block(about, "Settings, versions, commit"))
+    page = reports.page(
+        f"Why {other} and {base} leak differently",
+        "Are memorization, influence, variance and sharpness what the paper says?",
+        _explain_claims.verdict(checked),
+        body,
+        subtitle=f"{len(comparison.keep)} models for each optimizer, from {source}.",
+        footer=f"{about['command']} | commit {about['commit']}",
+    )
+    (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def _fit_warning(comparison: explaining.Comparison) -> list[reports.Html]:
+    """What a reader must know where the two do not fit equally well."""
+    fits = [
+        np.mean(np.asarray(s.correct)[:, comparison.pool], where=comparison.keep)
+        for s in comparison.signals
+    ]
+    if abs(fits[1] - fits[0]) <= EQUAL_ACCURACY:
+        return []
+    said = " and ".join(
+        f"{fit:.3f} ({name})" for fit, name in zip(fits, comparison.names, strict=True)
+    )
+    return [
+        reports.warning(
+            f"Training accuracies are {said}: what differs may come from the fit alone."
+        )
+    ]
+
+
+def _metrics(checked, numbers, attacked, sweep, reproduced) -> dict[str, Any]:
+    """Every number of the report but those of single examples."""
+    found, typical, success, spreads = numbers
+    skipped = {"estimates", "difference", "bins", "gain", "entropy", "num_positive"}
+    skipped |= {"bucket", "pairs", "values", "signals"}
+    short = lambda part: {k: v for k, v in part._asdict().items() if k not in skipped}
+    parts = {
+        "memorization": found,
+        "influence": typical,
+        "success": success,
+        "variance": spreads,
+    }
+    return {
+        "verdict": _explain_claims.verdict(checked),
+        "claims": [dataclasses.asdict(c) | {"agrees": c.agrees} for c in checked],
+        "attacks": {name: found.as_dict() for name, found in attacked.items()},
+        **{name: short(part) for name, part in parts.items()},
+        "sharpness": None if sweep is None else short(sweep),
+        "reproduced": reproduced,
+    }
+
+
+if __name__ == "__main__":
+    sam_jax.use_all_cores()
+    with _run.usage_errors():
+        main(tyro.cli(Config, description=__doc__))
