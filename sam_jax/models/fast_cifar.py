@@ -39,12 +39,12 @@ class FastCifar(nn.Module):
         """Returns logits [B, C]."""
 
         def conv(x, features):
-            options = {"kernel_init": partial_identity, "dtype": self.dtype}
-            return conv3x3(features, **options)(x)
+            kernel_init = partial_identity
+            return conv3x3(features, kernel_init=kernel_init, dtype=self.dtype)(x)
 
         def activate(x):
-            options = {"use_scale": False, "momentum": 0.6}
-            return nn.gelu(NORMS[self.norm](x, train, **options))
+            norm = NORMS[self.norm]
+            return nn.gelu(norm(x, train, momentum=0.6, use_scale=False))
 
         stem = Conv(8 * x.shape[-1], (2, 2), padding="VALID", dtype=self.dtype)
         x = nn.gelu(stem(x.astype(self.dtype)))

@@ -23,20 +23,22 @@ GROUP_CHANNELS = 4
 """The fewest channels of a group: one alone on one pixel would be normalised to 0."""
 
 
-def batch_norm(x: jax.Array, train: bool, **options: Any) -> jax.Array:
+def batch_norm(
+    x: jax.Array, train: bool, *, momentum: float = 0.9, use_scale: bool = True
+) -> jax.Array:
     """Normalises by the batch, or by running statistics; all of it in float32."""
-    options = {"momentum": 0.9, "epsilon": 1e-5} | options
-    normalise = nn.BatchNorm(use_running_average=not train, **options)
+    normalise = nn.BatchNorm(not train, momentum=momentum, use_scale=use_scale)
     return normalise(x.astype(jnp.float32)).astype(x.dtype)
 
 
-def group_norm(x: jax.Array, train: bool, **options: Any) -> jax.Array:
+def group_norm(
+    x: jax.Array, train: bool, *, momentum: float = 0.9, use_scale: bool = True
+) -> jax.Array:
     """Normalises each example by up to 32 groups of channels, in float32."""
-    del train
-    options.pop("momentum", None)
+    del train, momentum
     fitting = (n for n in range(1, 33) if x.shape[-1] % n == 0)
     groups = max((n for n in fitting if x.shape[-1] >= n * GROUP_CHANNELS), default=1)
-    normalise = nn.GroupNorm(groups, **{"epsilon": 1e-5} | options)
+    normalise = nn.GroupNorm(groups, epsilon=1e-5, use_scale=use_scale)
     return normalise(x.astype(jnp.float32)).astype(x.dtype)
 
 
@@ -44,7 +46,7 @@ NORMS: dict[str, Callable[..., jax.Array]] = {
     "batch": batch_norm,
     "group": group_norm,
 }
-"""``norm(x, train, **options of the flax layer)``; call it in a compact method."""
+"""``norm(x, train, momentum=, use_scale=)``; call it in a compact method."""
 
 
 def check_network(num_classes: int, norm: str, **sizes: int) -> None:
