@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from sam_jax import _checks, ensembles, signals
-from sam_jax.training import AugmentFn
-from sam_jax.types import Examples, Key, Model, TrainState
+from sam_jax.types import AugmentFn, Examples, Key, Model, TrainState
 
 
 class Answers(NamedTuple):

@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Int
 
 from sam_jax import ensembles, planning
 from sam_jax.training import (
-    AugmentFn,
     LossFn,
     MakeOptimizer,
     check_train_config,
@@ -21,6 +20,7 @@ from sam_jax.training import (
     num_steps_per_epoch,
 )
 from sam_jax.types import (
+    AugmentFn,
     Examples,
     Key,
     Model,
