@@ -75,7 +75,7 @@ def cutout(key: Key, x: Images, size: int = 8) -> Images:
 
     def inside(key: Key, pixels: int) -> Array:
         centre = jax.random.randint(key, (len(x), 1), 0, pixels, jnp.int32)
-        place = jnp.arange(pixels, dtype=jnp.int32) - (centre - size // 2)
+        place = jnp.arange(pixels, dtype=jnp.int32)[None] - (centre - size // 2)
         return (place >= 0) & (place < size)
 
     row_key, column_key = jax.random.split(key)
