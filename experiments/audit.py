@@ -21,10 +21,12 @@ from experiments import _run
 from sam_jax import _checks, audit_report
 from sam_jax.attacks import ATTACKS
 from sam_jax.data import DATASETS
+from sam_jax.data.augment import AUGMENTATIONS, chain
 from sam_jax.data.noise import corrupt_labels
-from sam_jax.models import MODELS
+from sam_jax.models import MODELS, compute_dtype
 from sam_jax.optimizers import OPTIMIZERS
 from sam_jax.training import check_train_config, num_steps_per_epoch
+from sam_jax.types import AugmentFn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Config:
     """Share of the pool's labels to replace by wrong ones."""
     model: str = "mlp"
     """A registered network."""
+    augment: tuple[str, ...] = ()
+    """Registered augmentations of training images, in this order: flip, crop, ..."""
+    num_queries: int = 1
+    """Views of each example that the attacks see: itself, then augmented ones."""
+    precision: str = "auto"
+    """Of the networks: float32, bfloat16, or auto (bfloat16 on a GPU or TPU). Weights,
+    normalisation and losses are float32 in any case."""
     optimizers: tuple[str, ...] = ("sgd", "sam")
     """Registered optimizers; the first is what the others are compared with."""
     rho: tuple[float, ...] = (0.05,)
@@ -90,6 +99,7 @@ CHOICES = _run.list_choices(
     model=MODELS,
     optimizers=OPTIMIZERS,
     schedule=SCHEDULES,
+    augment=AUGMENTATIONS,
     attacks=ATTACKS,
 )
 
@@ -101,7 +111,9 @@ def main(config: Config) -> sam_jax.AuditResult:
     dataset = make_dataset(config)
     train_config = make_train_config(config)
     optimizers = make_optimizers(config, train_config, len(dataset.train.y))
-    model = make_model(dataset.num_classes)
+    dtype = compute_dtype(config.precision)
+    model = make_model(dataset.num_classes, dtype=dtype)
+    augment = make_augment(config, dataset.train.x.shape)
     options = {
         "num_models": config.num_models,
         "config": train_config,
@@ -121,6 +133,8 @@ def main(config: Config) -> sam_jax.AuditResult:
         optimizers,
         dataset,
         num_canaries=config.num_canaries,
+        augment=augment,
+        num_queries=config.num_queries,
         cache_dir=chunks,
         **options,
     )
@@ -148,6 +162,19 @@ def make_dataset(config: Config) -> sam_jax.Dataset:
         key = jax.random.key(config.seed)
         pool = corrupt_labels(key, pool, dataset.num_classes, config.label_noise)
     return dataclasses.replace(dataset, train=pool)
+
+
+def make_augment(config: Config, shape: tuple[int, ...]) -> AugmentFn | None:
+    """Makes the augmentation of images [N, H, W, C]; None without any."""
+    _checks.at_least(1, num_queries=config.num_queries)
+    augments = [_checks.one_of(AUGMENTATIONS, augment=n) for n in config.augment]
+    if augments and len(shape) != 4:
+        raise ValueError(f"augment needs images [N, H, W, C], got shape {shape}.")
+    if config.num_queries > 1 and not augments:
+        raise ValueError(
+            f"num_queries above 1 needs augment, got {config.num_queries}."
+        )
+    return chain(*augments) if augments else None
 
 
 def make_optimizers(

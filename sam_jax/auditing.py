@@ -29,12 +29,12 @@ from sam_jax.data import dataset_from_arrays
 from sam_jax.long_runs import ChunkCache, ProgressBar
 from sam_jax.metrics import varying_columns
 from sam_jax.training import (
-    AugmentFn,
     check_train_config,
     num_steps_per_epoch,
 )
 from sam_jax.types import (
     AttackFn,
+    AugmentFn,
     Dataset,
     Examples,
     Key,

@@ -2,7 +2,8 @@
 
 On a GPU or TPU all models of a device run under one ``vmap``. On a CPU each core is a
 device of its own (``use_all_cores``) and runs its models in small groups, one group
-after the other, so that a group's weights and momenta stay in the core's cache.
+after the other, so that a group's weights and momenta stay in the core's cache; with
+convolutions one model is a group, so that its images do.
 """
 
 import os
@@ -44,10 +45,18 @@ def _available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def default_models_per_vmap(local_models: int, platform: str) -> int:
-    """The width of ``vmap`` on one device: all models, or a small group on a CPU."""
+def default_models_per_vmap(many: Any, platform: str) -> int:
+    """The width of ``vmap`` on one device: all models, or a small group on a CPU.
+
+    Leaves of ``many`` with four axes and that of the models are kernels of
+    convolutions, and then a group on a CPU is one model.
+    """
+    leaves = jax.tree.leaves(many)
+    local_models = leaves[0].shape[0]
     if platform != "cpu":
         return local_models
+    if any(leaf.ndim > 4 for leaf in leaves):
+        return 1
     for width in range(min(CPU_MODELS_PER_VMAP, local_models), 1, -1):
         if local_models % width == 0:
             return width
@@ -78,9 +87,7 @@ def over_models(
 
     def on_one_device(shared: Any, many: tuple[Any, ...]) -> Any:
         local_models = jax.tree.leaves(many)[0].shape[0]
-        width = models_per_vmap or default_models_per_vmap(
-            local_models, devices[0].platform
-        )
+        width = models_per_vmap or default_models_per_vmap(many, devices[0].platform)
         each = lambda one: fn(shared, *one)
         if width == 1:
             return jax.lax.map(each, many)

@@ -1,6 +1,7 @@
 """What trained models say about every example: the signals of a chunk of models."""
 
 import functools
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -8,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from sam_jax import _checks, ensembles, signals
-from sam_jax.training import AugmentFn
-from sam_jax.types import Examples, Key, Model, TrainState
+from sam_jax import _checks, ensembles, planning, signals
+from sam_jax.types import AugmentFn, Examples, Key, Model, TrainState
 
 
 class Answers(NamedTuple):
@@ -53,7 +53,13 @@ def answer(
         raise ValueError(
             f"num_queries above 1 needs augment and key, got {num_queries=}."
         )
-    make_view = augment or (lambda _, x: x)
+    view = augment or (lambda _, x: x)
+
+    def make_view(key: Key, rows: Array, x: Array) -> Array:
+        """A view of each example that does not depend on those beside it."""
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+        return jax.vmap(lambda key, one: view(key, one[None])[0])(keys, x)
+
     no_key = view_root = jax.random.key(0)
     if key is not None:
         view_root = key
@@ -70,9 +76,9 @@ def answer(
         logits, _ = model.apply(params, state, x, False, no_key)
         phi = [signals.logit_scaled_confidence(logits, y)]
         for query in range(1, num_queries):
-            view_key = jax.random.fold_in(jax.random.fold_in(view_root, query), index)
-            view, _ = model.apply(params, state, make_view(view_key, x), False, no_key)
-            phi.append(signals.logit_scaled_confidence(view, y))
+            seen = make_view(jax.random.fold_in(view_root, query), rows, x)
+            logits_seen, _ = model.apply(params, state, seen, False, no_key)
+            phi.append(signals.logit_scaled_confidence(logits_seen, y))
         return Answers(
             jnp.stack(phi, axis=-1),
             jnp.argmax(logits, axis=-1) == y,
@@ -113,7 +119,8 @@ def answer_chunk(
         trained: The models, with a leading axis K.
         examples: Inputs and labels, N of them.
         models_per_vmap: Models under one ``vmap``; see ``ensembles.over_models``.
-        batch_size: Examples whose logits exist at the same time, for each model.
+        batch_size: Examples whose logits exist at the same time, for each model; halved
+            as long as the device runs out of memory.
         num_queries: Q, views of each example; the first is the example itself.
         augment: Makes the other views.
         key: Random key of the views.
@@ -125,16 +132,26 @@ def answer_chunk(
     num_models = len(trained.done)
     rows = np.resize(np.arange(num_models), -(-num_models // num_devices) * num_devices)
     many = jax.tree.map(lambda a: a[rows], (trained.params, trained.state))
-    lifted = _lifted(
-        model,
-        models_per_vmap,
-        batch_size=batch_size,
-        num_queries=num_queries,
-        augment=augment,
-    )
     shared = (
         jax.tree.map(jnp.asarray, examples),
         jax.random.key(0) if key is None else key,
     )
-    answers = lifted(shared, *many)
-    return jax.tree.map(lambda a: np.asarray(a)[:num_models], answers)
+    while True:
+        try:
+            lifted = _lifted(
+                model,
+                models_per_vmap,
+                batch_size=batch_size,
+                num_queries=num_queries,
+                augment=augment,
+            )
+            answers = lifted(shared, *many)
+            return jax.tree.map(lambda a: np.asarray(a)[:num_models], answers)
+        except jax.errors.JaxRuntimeError as error:
+            if not planning.is_out_of_memory(error) or batch_size == 1:
+                raise
+            batch_size //= 2
+            warnings.warn(
+                f"Out of memory: asking about {batch_size} examples at once.",
+                stacklevel=2,
+            )

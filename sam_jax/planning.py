@@ -24,21 +24,34 @@ class Plan(NamedTuple):
         needed_bytes: Memory that training takes on a device beyond what it holds
             already: temporaries and results, from the compiled program.
         free_bytes: Free memory of a device before; None where it is not known.
+        seconds: Expected time of the whole call, from its first epoch; None before.
     """
 
     models_per_chunk: int
     num_chunks: int
     needed_bytes: int
     free_bytes: int | None
+    seconds: float | None = None
 
     def __str__(self) -> str:
         needed, chunks = self.needed_bytes / 2**30, self.num_chunks
         plural = "s" if chunks > 1 else ""
+        if self.seconds is not None:
+            return (
+                f"{self.models_per_chunk} models at once in {chunks} chunk{plural}, "
+                f"at most about {_duration(self.seconds)} by the first epoch"
+            )
         free = "" if self.free_bytes is None else f" of {self.free_bytes / 2**30:.1f}"
         return (
             f"{self.models_per_chunk} models at once in {chunks} chunk{plural}, "
             f"{needed:.2f}{free} GiB of free memory on a device"
         )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 class DoesNotFit(Exception):
@@ -69,9 +82,22 @@ def first_guess(
 
 
 def make_plan(
-    program: jax.stages.Compiled, size: int, num_models: int, devices: list[jax.Device]
+    program: jax.stages.Compiled,
+    size: int,
+    num_models: int,
+    devices: list[jax.Device],
+    *,
+    fixed: bool = False,
 ) -> Plan:
     """Returns the plan of a compiled chunk of ``size`` models.
+
+    Args:
+        program: The compiled program; where it does not tell its memory, the plan
+            needs 0 bytes and running out of it is what makes chunks smaller.
+        size: Models of a chunk.
+        num_models: Models in all.
+        devices: Devices that split a chunk.
+        fixed: Whether the user set ``size``, to be tried whatever it needs.
 
     Raises:
         DoesNotFit: If it needs more than the free memory and can be made smaller.
@@ -82,7 +108,8 @@ def make_plan(
         needed = memory.temp_size_in_bytes + memory.output_size_in_bytes
         needed -= memory.alias_size_in_bytes
     free = free_bytes(devices[0], len(devices))
-    if free is not None and needed > HEADROOM * free and size > len(devices):
+    too_large = free is not None and needed > HEADROOM * free
+    if too_large and size > len(devices) and not fixed:
         raise DoesNotFit(smaller(size, HEADROOM * free / needed, len(devices)))
     return Plan(size, -(-num_models // size), needed, free)
 

@@ -1,6 +1,7 @@
 """Hundreds of shadow models from the training of one, chunk by chunk."""
 
 import functools
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +13,6 @@ from jaxtyping import Array, Bool, Int
 
 from sam_jax import ensembles, planning
 from sam_jax.training import (
-    AugmentFn,
     LossFn,
     MakeOptimizer,
     check_train_config,
@@ -21,6 +21,7 @@ from sam_jax.training import (
     num_steps_per_epoch,
 )
 from sam_jax.types import (
+    AugmentFn,
     Examples,
     Key,
     Model,
@@ -139,9 +140,10 @@ def train_chunks(
         loss_fn: Losses of a batch from logits and labels.
         augment: Applied to each batch before the clean pass.
         models: The models to train, in ascending order; all M by default.
-        on_plan: Called with the number of models at once, and again if it changes:
-            where the compiled program needs more memory than is free, or the device
-            runs out of it, the same models train in smaller chunks.
+        on_plan: Called with the number of models at once, again with the expected time
+            after the first epoch, and again if the number changes: where the compiled
+            program needs more memory than is free, or the device runs out of it, the
+            same models train in smaller chunks.
         on_epoch: Called after each epoch of each chunk.
 
     Yields:
@@ -171,11 +173,19 @@ def train_chunks(
         )
         try:
             start = _start(lifted, key, filled, own, pool)
-            if size != planned and config.models_per_chunk is None:
-                plan = planning.make_plan(start.program(), size, num_models, devices)
+            on_first = lambda _: None
+            if size != planned:
+                fixed = config.models_per_chunk is not None
+                plan = planning.make_plan(
+                    start.program(), size, num_models, devices, fixed=fixed
+                )
                 on_plan(plan)
                 planned = size
-            trained, log = _train_chunk(start, config, report)
+                epochs = config.num_epochs * -(-len(left) // size)
+                on_first = lambda seconds: on_plan(  # noqa: E731
+                    plan._replace(seconds=seconds * epochs)  # noqa: B023
+                )
+            trained, log = _train_chunk(start, config, report, on_first)
         except planning.DoesNotFit as error:
             size = error.size
             continue
@@ -235,9 +245,15 @@ def _start(
 
 
 def _train_chunk(
-    start: _Start, config: TrainConfig, report: Callable[..., None]
+    start: _Start,
+    config: TrainConfig,
+    report: Callable[..., None],
+    on_first: Callable[[float], None] = lambda _: None,
 ) -> tuple[TrainState, TrainLog]:
-    """Trains one chunk epoch by epoch; the host only looks at the losses."""
+    """Trains one chunk epoch by epoch; the host only looks at the losses.
+
+    ``on_first`` is told the seconds of the first epoch.
+    """
     trained, models = start.state, start.models
     shape = (len(models), config.num_epochs)
     log = TrainLog(np.full(shape, np.nan, "f4"), np.full(shape, np.nan, "f4"))
@@ -245,6 +261,7 @@ def _train_chunk(
         running = ~np.asarray(trained.done)
         if not running.any():
             break
+        begin = time.perf_counter()
         trained, log.loss[:, epoch], log.accuracy[:, epoch] = start.lifted.epoch(
             *start.arguments(epoch, trained)
         )
@@ -255,6 +272,8 @@ def _train_chunk(
                 f"{log.loss[diverged, epoch][0]} in epoch {epoch + 1} of "
                 f"{config.num_epochs}. A lower learning rate or rho may help."
             )
+        if epoch == 0:
+            on_first(time.perf_counter() - begin)
         report(epoch, config.num_epochs, log)
     return trained, log
 

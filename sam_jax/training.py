@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sam_jax import _checks
 from sam_jax.membership import epoch_batches
 from sam_jax.types import (
+    AugmentFn,
     Examples,
     Key,
     Model,
@@ -23,9 +24,6 @@ MakeOptimizer: TypeAlias = Callable[[Any], optax.GradientTransformation]
 
 LossFn: TypeAlias = Callable[[Array, Array], Array]
 """``loss_fn(logits f32 [B, C], labels i32 [B]) -> losses f32 [B]``."""
-
-AugmentFn: TypeAlias = Callable[[Any, Array], Array]
-"""``augment(key, x [B, *features]) -> x``."""
 
 
 class Training(NamedTuple):

@@ -92,6 +92,10 @@ AttackFn: TypeAlias = Callable[[Signals, Any], Any]
 """``(signals, target i32 []) -> scores f32 [N]``; higher means more likely a member."""
 
 
+AugmentFn: TypeAlias = Callable[[Any, Any], Any]
+"""``augment(key, x [B, *features]) -> x``: a random view of each example."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Settings of the training of one model, the same for all models of a call.

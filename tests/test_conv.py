@@ -6,11 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sam_jax.models import conv as conv_module
+from sam_jax.models import conv_forms
 from sam_jax.models.conv import Conv, avg_pool, conv, max_pool
 
 
 def random(*shape, seed=0):
-    return jax.random.normal(jax.random.key(seed), shape)
+    """NumPy, as JAX would compile a program for every shape."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 def naive(x, kernel, strides, pads, cotangent):
@@ -40,40 +43,77 @@ def assert_close(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=3e-6 * scale)
 
 
-@pytest.mark.parametrize(
-    ("size", "channels", "strides", "padding"),
-    [
-        (1, 9, 1, "SAME"),
-        (1, 9, 2, "SAME"),
-        (2, 3, 2, "VALID"),
-        (3, 9, 1, "SAME"),
-        (3, 9, 2, "SAME"),
-        (3, 2, 1, "SAME"),
-        (5, 9, 2, "VALID"),
-        (7, 9, 1, "SAME"),
-    ],
-)
-def test_ensemble_conv_and_its_gradients_equal_a_naive_sum(
-    size, channels, strides, padding
-):
-    x, kernel = random(2, 4, 9, 8, channels), random(2, size, size, channels, 5, seed=1)
-    cotangent, found = jax.jit(value_and_gradients, static_argnums=(2, 3))(
-        x, kernel, strides, padding
-    )
-    pads = jax.lax.padtype_to_pads((9, 8), (size,) * 2, (strides,) * 2, padding)
+CASES = {
+    # window, channels, features, strides, padding
+    "dense": (1, 9, 5, 1, "SAME"),
+    "dense, strided": (1, 9, 5, 2, "SAME"),
+    "four columns": (2, 3, 5, 2, "VALID"),
+    "one column": (3, 9, 17, 1, "SAME"),
+    "two columns, strided": (3, 9, 16, 2, "SAME"),
+    "few channels, many features": (3, 2, 40, 1, "SAME"),
+    "odd width": (5, 9, 5, 2, "VALID"),
+    "large": (7, 9, 5, 1, "SAME"),
+    "uneven padding": (4, 8, 9, 1, ((3, 0), (1, 2))),
+}
+
+
+def arguments(case):
+    size, channels, features, *_ = CASES[case]
+    x = random(2, 4, 9, 8, channels)
+    return x, random(2, size, size, channels, features, seed=1)
+
+
+@pytest.fixture(scope="module")
+def by_case():
+    """Cotangent, output and gradients of all cases, from one program."""
+
+    @jax.jit
+    def run(given):
+        return {c: value_and_gradients(*a, *CASES[c][3:]) for c, a in given.items()}
+
+    return run({case: arguments(case) for case in CASES})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ensemble_conv_and_its_gradients_equal_a_naive_sum(case, by_case):
+    (x, kernel), (cotangent, found) = arguments(case), by_case[case]
+    size, _, _, strides, pads = CASES[case]
+    if isinstance(pads, str):
+        pads = jax.lax.padtype_to_pads((9, 8), (size,) * 2, (strides,) * 2, pads)
     for m in range(2):
         expected = naive(x[m], kernel[m], strides, pads, cotangent[m])
         for ours, theirs in zip(found, expected, strict=True):
             assert_close(ours[m], theirs)
 
 
-def test_kernel_gradient_in_blocks_equals_a_naive_sum():
-    x, kernel = random(1, 6, 24, 24, 16), random(1, 3, 3, 16, 4, seed=1)
-    cotangent, found = jax.jit(value_and_gradients, static_argnums=(2, 3))(
-        x, kernel, 1, "SAME"
-    )
-    expected = naive(x[0], kernel[0], 1, ((1, 1), (1, 1)), cotangent[0])
-    assert_close(found[2][0], expected[2])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_products_of_patches_equal_the_forms_of_the_cpu(strides):
+    x, kernel = random(2, 2, 6, 6, 3), random(2, 3, 3, 3, 4, seed=1)
+    geo = conv_module._geometry(x[0], (3, 3), strides, "SAME")
+    g = random(2, 2, *geo.out, 4, seed=2)
+
+    @jax.jit
+    def both(x, kernel, g):
+        return [
+            [form(*operands, geo) for form in (forms.cpu, forms.default)]
+            for forms, operands in (
+                (conv_forms.CONV, (x, kernel)),
+                (conv_forms.INPUT_GRADIENT, (g, kernel)),
+                (conv_forms.KERNEL_GRADIENT, (x, g)),
+            )
+        ]
+
+    for cpu, patches in both(x, kernel, g):
+        assert_close(cpu, patches)
+
+
+def test_kernel_gradient_in_blocks_equals_a_naive_sum(monkeypatch):
+    monkeypatch.setattr(conv_forms, "BLOCK_BYTES", 1)
+    x, g = random(12, 6, 6, 9), random(12, 6, 6, 4, seed=2)
+    geo = conv_module._geometry(x, (3, 3), 1, "SAME")
+    found = conv_forms._cpu_kernel_gradient(x, g, geo)
+    expected = naive(x, np.zeros((3, 3, 9, 4)), 1, ((1, 1), (1, 1)), g)
+    assert_close(found, expected[2])
 
 
 @pytest.mark.parametrize("in_axes", [(0, None), (None, 0)])
@@ -89,10 +129,15 @@ def test_operands_shared_by_all_models_give_the_same_as_copies(in_axes):
         grads = jax.vmap(lambda x, k: one(x, k)[1](jnp.ones((2, 6, 6, 4))), in_axes)
         return jax.vmap(conv, in_axes)(x, kernel), *grads(x, kernel)
 
-    shared = run(one_x, one_kernel, in_axes)
-    copies = run(
-        spread(one_x, in_axes[0], x), spread(one_kernel, in_axes[1], kernel), (0, 0)
-    )
+    @jax.jit
+    def both(x, kernel, one_x, one_kernel):
+        xs, kernels = (
+            spread(one_x, in_axes[0], x),
+            spread(one_kernel, in_axes[1], kernel),
+        )
+        return run(one_x, one_kernel, in_axes), run(xs, kernels, (0, 0))
+
+    shared, copies = both(x, kernel, one_x, one_kernel)
     for ours, theirs in zip(shared, copies, strict=True):
         assert_close(ours, theirs)
 
@@ -104,9 +149,15 @@ def test_hessian_vector_products_agree_between_modes():
         random(3, 3, 9, 2, seed=2),
     )
     grad = jax.grad(lambda k: jnp.sum(jnp.sin(conv(x, k))))
-    forward = jax.jvp(grad, (kernel,), (v,))[1]
-    reverse = jax.grad(lambda k: jnp.vdot(grad(k), v))(kernel)
-    numeric = (grad(kernel + 1e-2 * v) - grad(kernel - 1e-2 * v)) / 2e-2
+
+    @jax.jit
+    def products(kernel, v):
+        forward = jax.jvp(grad, (kernel,), (v,))[1]
+        reverse = jax.grad(lambda k: jnp.vdot(grad(k), v))(kernel)
+        return forward, reverse, (grad(kernel + 1e-2 * v) - grad(kernel - 1e-2 * v))
+
+    forward, reverse, numeric = products(kernel, v)
+    numeric = numeric / 2e-2
     assert_close(forward, reverse)
     np.testing.assert_allclose(
         forward, numeric, atol=2e-2 * float(jnp.abs(forward).max())
@@ -117,21 +168,29 @@ def test_hessian_vector_products_agree_between_modes():
 def test_layer_and_flax_layer_share_parameters_and_results(settings):
     x = random(2, 7, 6, 9)
     ours, theirs = Conv(4, (3, 3), **settings), nn.Conv(4, (3, 3), **settings)
-    variables = ours.init(jax.random.key(1), x)
-    jax.tree.map(
-        np.testing.assert_array_equal, variables, theirs.init(jax.random.key(1), x)
-    )
-    assert_close(ours.apply(variables, x), theirs.apply(variables, x))
+
+    @jax.jit
+    def run(key):
+        variables = ours.init(key, x)
+        results = ours.apply(variables, x), theirs.apply(variables, x)
+        return (variables, theirs.init(key, x)), results
+
+    variables, results = run(jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, *variables)
+    assert_close(*results)
 
 
 def test_bfloat16_layer_computes_in_bfloat16_on_float32_parameters():
     x = random(2, 6, 6, 9)
     layer = Conv(4, (3, 3), dtype=jnp.bfloat16)
-    variables = layer.init(jax.random.key(1), x)
-    out = layer.apply(variables, x)
-    assert variables["params"]["kernel"].dtype == jnp.float32
+    params = {"kernel": random(3, 3, 9, 4) / 9, "bias": random(4)}
+    made = jax.eval_shape(layer.init, jax.random.key(1), x)["params"]
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), made) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), params
+    )
+    out = layer.apply({"params": params}, x)
     assert out.dtype == jnp.bfloat16
-    exact = Conv(4, (3, 3)).apply(variables, x)
+    exact = Conv(4, (3, 3)).apply({"params": params}, x)
     np.testing.assert_allclose(out.astype(jnp.float32), exact, atol=0.05)
 
 
@@ -146,21 +205,60 @@ def test_pooling_equals_flax(settings):
     np.testing.assert_allclose(avg_pool(x, *settings), mean, rtol=1e-5, atol=1e-6)
 
 
-def test_an_ensemble_step_compiles_to_no_grouped_convolution_and_no_extra_work():
-    models, batch, size, channels, features = 3, 8, 12, 16, 16
-    x = random(models, batch, size, size, channels)
-    kernel = random(models, 3, 3, channels, features, seed=1)
-    step = jax.vmap(jax.grad(lambda k, x: jnp.sum(conv(jnp.tanh(conv(x, k)), k) ** 2)))
-    compiled = jax.jit(step).lower(kernel, x).compile()
-    assert "feature_group_count" not in compiled.as_text()
-    assert "batch_group_count" not in compiled.as_text()
-    one = jax.jit(jax.grad(lambda k, x: jnp.sum(conv(jnp.tanh(conv(x, k)), k) ** 2)))
-    cost = one.lower(kernel[0], x[0]).compile().cost_analysis()
-    products = 2 * batch * size * size * 9 * channels * features
-    # Two convolutions, one input gradient, two kernel gradients.
-    assert cost["flops"] < 1.1 * 5 * products
-    image_bytes = x[0].nbytes
-    assert cost["bytes accessed"] < 60 * image_bytes
+def ensemble_step(layer, models=3):
+    """A vmapped gradient of two convolutions, on shapes alone."""
+    x = jax.ShapeDtypeStruct((models, 8, 12, 12, 16), jnp.float32)
+
+    def loss(kernel, x):
+        return jnp.sum(layer(jnp.tanh(layer(x, kernel)), kernel) ** 2)
+
+    def lowered(size, platform):
+        kernel = jax.ShapeDtypeStruct((models, size, size, 16, 16), jnp.float32)
+        traced = jax.jit(jax.vmap(jax.grad(loss))).trace(kernel, x)
+        return traced.lower(lowering_platforms=(platform,))
+
+    return lowered
+
+
+def hlo(lowered):
+    return lowered.compiler_ir("hlo").as_hlo_text()
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_an_ensemble_step_holds_no_grouped_convolution(platform):
+    naive_conv = lambda x, k: jax.lax.conv_general_dilated(
+        x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    assert "feature_group_count=3" in hlo(ensemble_step(naive_conv)(3, platform))
+    for size in range(1, 8):
+        assert "group_count" not in hlo(ensemble_step(conv)(size, platform))
+
+
+def test_on_accelerators_an_ensemble_step_is_the_matrix_products_it_needs():
+    models, products = 3, 2 * 8 * 12 * 12 * 16 * 16
+    for size in (1, 3, 5, 7):
+        lowered = ensemble_step(conv)(size, "cuda")
+        assert "convolution" not in hlo(lowered)
+        # Two outputs, one input gradient, two kernel gradients.
+        exact = models * 5 * products * size**2
+        assert exact <= lowered.cost_analysis()["flops"] < 1.1 * exact + 1e6
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_the_backward_pass_keeps_images_and_kernels_not_patches(size):
+    x, kernel = random(3, 8, 12, 12, 16), random(3, size, size, 16, 16)
+    pull = jax.eval_shape(lambda x, k: jax.vjp(jax.vmap(conv), x, k)[1], x, kernel)
+    kept = sum(leaf.size for leaf in jax.tree.leaves(pull))
+    assert kept <= x.size + kernel.size
+
+
+def test_memory_on_the_cpu_is_a_few_images_for_any_window():
+    x = jax.ShapeDtypeStruct((16, 12, 12, 16), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((5, 5, 16, 16), jnp.float32)
+    grad = jax.grad(lambda k, x: jnp.sum(jnp.tanh(conv(x, k)) ** 2))
+    memory = jax.jit(grad).lower(kernel, x).compile().memory_analysis()
+    image_bytes = 4 * x.size
+    assert memory.temp_size_in_bytes < 6 * image_bytes  # patches alone take 25
 
 
 def test_bad_padding_and_too_large_windows_are_rejected():

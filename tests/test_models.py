@@ -1,4 +1,4 @@
-"""Every registered model: shapes, state, and the same answer under vmap."""
+"""Every registered model: parameters, shapes, state, precision, and vmap = loop."""
 
 import flax.linen as nn
 import jax
@@ -6,46 +6,177 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sam_jax.models import MODELS, from_linen, mlp
+from sam_jax.models import MODELS, compute_dtype, from_linen, mlp
+
+TINY = {
+    "cnn": {"widths": (2, 3), "hidden": 4},
+    "fast_cifar": {"width": 2},
+    "mlp": {"hidden": (4,)},
+    "mlp_tanh": {"hidden": (4, 3)},
+    "resnet18": {"width": 2},
+    "vgg16": {"width": 2},
+    "wide_resnet": {"depth": 10, "widen_factor": 1},
+}
+CONVOLUTIONAL = sorted(set(TINY) - {"mlp", "mlp_tanh"})
+KEY = jax.random.key(0)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_models_give_float32_logits_and_agree_under_vmap(name):
-    model = MODELS[name](5)
-    x = jax.random.normal(jax.random.key(0), (4, 16, 16, 2))
-    keys = jax.random.split(jax.random.key(1), 2)
-    params, state = jax.vmap(model.init, (0, None))(keys, x)
-    apply = jax.jit(model.apply, static_argnums=3)
-    logits, new_state = jax.vmap(lambda p, s, k: apply(p, s, x, True, k))(
-        params, state, keys
-    )
-    assert logits.shape == (2, 4, 5)
-    assert logits.dtype == jnp.float32
-    assert jax.tree.structure(new_state) == jax.tree.structure(state)
-    for m in range(2):
-        one = jax.tree.map(lambda leaf, m=m: leaf[m], (params, state))
-        single, _ = apply(*one, x, True, keys[m])
-        np.testing.assert_allclose(logits[m], single, rtol=1e-4, atol=1e-4)
+def shapes_of(model, *features):
+    return jax.eval_shape(model.init, KEY, jax.ShapeDtypeStruct((1, *features), "f4"))
 
 
-def test_state_is_updated_in_training_only():
-    model = MODELS["cnn"](3)
-    x = jax.random.normal(jax.random.key(0), (8, 8, 8, 1))
-    params, state = model.init(jax.random.key(1), x)
-    _, trained = model.apply(params, state, x, True, jax.random.key(2))
-    _, evaluated = model.apply(params, state, x, False, jax.random.key(2))
-    moved = [
-        not np.array_equal(a, b)
-        for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(trained), strict=True)
-    ]
-    assert all(moved)
-    jax.tree.map(np.testing.assert_array_equal, state, evaluated)
+def random_variables(model, x, num_models):
+    """Random weights without compiling ``init``; variances are positive."""
+    rng = np.random.default_rng(0)
+
+    def make(leaf):
+        values = rng.uniform(0.1, 0.5, (num_models, *leaf.shape))
+        if leaf.ndim > 1:
+            values *= rng.choice([-1.0, 1.0], values.shape)
+        return jnp.asarray(values, leaf.dtype)
+
+    return jax.tree.map(make, shapes_of(model, *x.shape[1:]))
+
+
+def images(*shape):
+    return jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "features", "num_classes", "published"),
+    [
+        # https://github.com/kuangliu/pytorch-cifar: ResNet18(), VGG("VGG16").
+        ("resnet18", {}, (32, 32, 3), 10, 11_173_962),
+        ("vgg16", {}, (32, 32, 3), 10, 14_728_266),
+        # Zagoruyko and Komodakis 2016, table 4: 36.5M and 2.7M; to the unit
+        # https://github.com/xternalz/WideResNet-pytorch.
+        ("wide_resnet", {"widen_factor": 10}, (32, 32, 3), 10, 36_479_194),
+        ("wide_resnet", {"depth": 16, "widen_factor": 4}, (32, 32, 3), 10, 2_748_890),
+        # Oliver et al. 2018, https://arxiv.org/abs/1804.09170: 1.5M.
+        ("wide_resnet", {}, (32, 32, 3), 10, 1_467_610),
+        # https://github.com/KellerJordan/cifar10-airbench, airbench94, by its layers:
+        # stem 24 x (12 + 1), convolutions, biases of the norms, head.
+        (
+            "fast_cifar",
+            {},
+            (32, 32, 3),
+            10,
+            24 * 13
+            + 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
+            + 2 * (64 + 256 + 256)
+            + 256 * 10,
+        ),
+        # Nasr et al. 2018: 600 or 6,169 to 1024, 512, 256, 128 and 100.
+        (
+            "mlp_tanh",
+            {},
+            (600,),
+            100,
+            601 * 1024 + 1025 * 512 + 513 * 256 + 257 * 128 + 129 * 100,
+        ),
+        (
+            "mlp_tanh",
+            {},
+            (6169,),
+            100,
+            6170 * 1024 + 1025 * 512 + 513 * 256 + 257 * 128 + 129 * 100,
+        ),
+    ],
+    ids=lambda value: str(value) if isinstance(value, str | int) else "",
+)
+def test_networks_have_the_published_number_of_parameters(
+    name, settings, features, num_classes, published
+):
+    params, _ = shapes_of(MODELS[name](num_classes, **settings), *features)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == published
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_networks_take_any_image_size_norm_and_precision(name):
+    for shape in ((28, 28, 1), (64, 64, 3)):
+        for settings in ({"norm": "group"}, {"dtype": jnp.bfloat16}):
+            model = MODELS[name](7, **TINY[name], **settings)
+            variables = shapes_of(model, *shape)
+            assert bool(variables[1]) == ("norm" not in settings)
+            assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {
+                jnp.dtype("float32")
+            }
+            x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+            for train in (True, False):
+                logits, state = jax.eval_shape(
+                    lambda v, x, t=train, m=model: m.apply(*v, x, t, KEY), variables, x
+                )
+                assert logits.shape == (2, 7) and logits.dtype == jnp.float32
+                assert jax.tree.leaves(state) == jax.tree.leaves(variables[1])
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_models_agree_under_vmap_and_update_their_state_in_training_only(name):
+    model = MODELS[name](5, **TINY[name])
+    x = images(4, 8, 8, 2)
+    variables = random_variables(model, x, 2)
+    one = jax.tree.map(lambda leaf: leaf[1], variables)
+    many = jax.jit(jax.vmap(lambda p, s: model.apply(p, s, x, True, KEY)))
+    logits, state = many(*variables)
+    alone, alone_state = jax.jit(lambda p, s: model.apply(p, s, x, True, KEY))(*one)
+    np.testing.assert_allclose(logits[1], alone, rtol=1e-4, atol=1e-4)
+    for before, after, single in zip(
+        *map(jax.tree.leaves, (variables[1], state, alone_state)), strict=True
+    ):
+        assert not np.array_equal(before, after)
+        np.testing.assert_allclose(after[1], single, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation_leaves_the_state_alone_and_reads_it():
+    model = MODELS["cnn"](3, **TINY["cnn"])
+    x = images(4, 8, 8, 2)
+    params, state = jax.tree.map(lambda a: a[0], random_variables(model, x, 1))
+    evaluate = jax.jit(lambda s, x: model.apply(params, s, x, False, KEY))
+    logits, same = evaluate(state, x)
+    jax.tree.map(np.testing.assert_array_equal, state, same)
+    alone, _ = evaluate(state, jnp.tile(x[:1], (4, 1, 1, 1)))
+    np.testing.assert_allclose(logits[0], alone[0], rtol=1e-5)
+    moved, _ = evaluate(jax.tree.map(lambda a: a + 1, state), x)
+    assert not np.allclose(logits, moved, rtol=1e-2)
+
+
+def test_bfloat16_networks_keep_weights_gradients_and_statistics_in_float32():
+    exact = MODELS["cnn"](3, **TINY["cnn"])
+    rough = MODELS["cnn"](3, **TINY["cnn"], dtype=jnp.bfloat16)
+    x = images(4, 8, 8, 2)
+    variables = jax.tree.map(lambda a: a[0], random_variables(exact, x, 1))
+
+    @jax.jit
+    def both(params, state):
+        def loss(params, model):
+            logits, new = model.apply(params, state, x, True, KEY)
+            return jnp.sum(logits**2), (logits, new)
+
+        return [
+            jax.value_and_grad(loss, has_aux=True)(params, model)
+            for model in (exact, rough)
+        ]
+
+    results = both(*variables)
+    assert {leaf.dtype for leaf in jax.tree.leaves(results)} == {jnp.dtype("float32")}
+    ((_, (logits, state)), _), ((_, (rough_logits, rough_state)), _) = results
+    error = np.abs(logits - rough_logits).max() / np.abs(logits).max()
+    assert 0 < error < 0.05
+    for ours, theirs in zip(*map(jax.tree.leaves, (state, rough_state)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0.05, atol=0.02)
+
+
+def test_precision_by_name():
+    assert compute_dtype("auto") == jnp.float32  # tests run on a CPU
+    assert compute_dtype("bfloat16") == jnp.bfloat16
+    with pytest.raises(ValueError, match="precision must be one of auto"):
+        compute_dtype("float16")
 
 
 def test_dropout_follows_the_key_and_is_off_in_evaluation():
     model = mlp(3, hidden=(64,), dropout_rate=0.5)
     x = jnp.ones((2, 4))
-    params, state = model.init(jax.random.key(0), x)
+    params, state = jax.tree.map(lambda a: a[0], random_variables(model, x, 1))
 
     def logits(train, seed):
         return model.apply(params, state, x, train, jax.random.key(seed))[0]
@@ -63,11 +194,22 @@ def test_from_linen_rejects_variables_it_would_lose():
             return nn.Dense(2)(x)
 
     with pytest.raises(ValueError, match="got counts"):
-        from_linen(Counter()).init(jax.random.key(0), jnp.ones((1, 3)))
+        shapes_of(from_linen(Counter()), 3)
 
 
-def test_model_factories_reject_bad_settings():
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("mlp", {"dropout_rate": 1.5}, "dropout_rate must lie in"),
+        ("cnn", {"widths": (4, 0)}, "widths must be a whole number >= 1"),
+        ("resnet18", {"width": 0}, "width must be a whole number >= 1"),
+        ("resnet18", {"norm": "layer"}, "norm must be one of batch, group"),
+        ("wide_resnet", {"depth": 27}, "depth must be 4 more than a multiple of 6"),
+        ("wide_resnet", {"depth": 4}, "depth must be a whole number >= 10"),
+    ],
+)
+def test_model_factories_reject_bad_settings(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS[name](2, **settings)
     with pytest.raises(ValueError, match="num_classes must be a whole number >= 2"):
-        mlp(1)
-    with pytest.raises(ValueError, match="dropout_rate must lie in"):
-        mlp(2, dropout_rate=1.5)
+        MODELS[name](1)

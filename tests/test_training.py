@@ -7,7 +7,15 @@ import numpy as np
 import optax
 import pytest
 
-from sam_jax import ensembles, membership, models, planning, shadow_models, training
+from sam_jax import (
+    ensembles,
+    evaluation,
+    membership,
+    models,
+    planning,
+    shadow_models,
+    training,
+)
 from sam_jax.sam import looksam, m_sam, sam
 from sam_jax.types import Examples, Model, TrainConfig
 
@@ -250,14 +258,16 @@ def test_a_chunk_that_does_not_fit_is_made_smaller_before_it_runs(monkeypatch):
     for size in (4, 6):
         train(models=list(range(size)), on_plan=plans.append)
         needs[size] = plans[-1].needed_bytes
-    assert [plan.models_per_chunk for plan in plans] == [4, 6]
+    assert [plan.models_per_chunk for plan in plans] == [4, 4, 6, 6]
     assert needs[4] < needs[6]
     whole, _ = train()
     free = int(0.5 * (needs[4] + needs[6]) / planning.HEADROOM)
     monkeypatch.setattr(planning, "free_bytes", lambda *_: free)
     plans.clear()
     split, _ = train(on_plan=plans.append)
-    assert [plan.models_per_chunk for plan in plans] == [4]
+    assert [plan.models_per_chunk for plan in plans] == [4, 4]
+    first, timed = plans
+    assert first.seconds is None and timed.seconds > 0
     assert_close([whole.params, split.params])
 
 
@@ -283,11 +293,43 @@ def test_running_out_of_memory_halves_the_chunk_and_loses_nothing(monkeypatch):
         train(config)
 
 
+def test_a_size_that_the_user_set_is_tried_whatever_the_plan_says(monkeypatch):
+    monkeypatch.setattr(planning, "free_bytes", lambda *_: 1)
+    plans = []
+    train(dataclasses.replace(CONFIG, models_per_chunk=4), on_plan=plans.append)
+    assert {plan.models_per_chunk for plan in plans} == {4}
+
+
+def test_answers_survive_running_out_of_memory(monkeypatch):
+    trained, _ = train()
+    options = {"batch_size": 32, "num_queries": 2, "key": KEY}
+    options["augment"] = lambda key, x: x + jax.random.normal(key, x.shape)
+    whole = evaluation.answer_chunk(MODEL, trained, POOL, **options)
+    assert np.abs(whole.phi[..., 0] - whole.phi[..., 1]).min(axis=0).max() > 0
+    plain = evaluation.answer_chunk(MODEL, trained, POOL)
+    assert_close([whole.phi[..., :1], plain.phi])
+    real, sizes = evaluation._lifted, []
+
+    def scarce(model, models_per_vmap, *, batch_size, **options):
+        sizes.append(batch_size)
+        if batch_size > 8:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return real(model, models_per_vmap, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(evaluation, "_lifted", scarce)
+    with pytest.warns(UserWarning, match="Out of memory: asking about 8 examples"):
+        small = evaluation.answer_chunk(MODEL, trained, POOL, **options)
+    assert sizes == [32, 16, 8]
+    assert_close([whole.phi, small.phi])
+
+
 def test_a_plan_says_what_it_takes():
     plan = planning.Plan(64, 4, 3 * 2**29, 128 * 2**30)
     assert str(plan) == (
         "64 models at once in 4 chunks, 1.50 of 128.0 GiB of free memory on a device"
     )
+    timed = plan._replace(seconds=200.0)
+    assert str(timed).endswith("in 4 chunks, at most about 3 min by the first epoch")
     free = planning.free_bytes(jax.devices()[0], 2)
     assert free is None or 0 < free < 2**50
 
@@ -353,6 +395,13 @@ def test_over_models_is_the_loop():
     for width in (None, 1, 2, 4, 100):
         lifted = ensembles.over_models(fn, models_per_vmap=width)
         np.testing.assert_allclose(lifted(jnp.float32(3), a, b)["y"], 3 * a + b)
+
+
+def test_models_with_convolutions_are_groups_of_one_on_a_cpu():
+    dense, kernel = jnp.zeros((8, 3, 4)), jnp.zeros((8, 3, 3, 1, 2))
+    width = ensembles.default_models_per_vmap
+    assert width((dense,), "cpu") == 4 and width((dense, kernel), "cpu") == 1
+    assert width((dense, kernel), "gpu") == 8
 
 
 def test_the_models_are_split_over_the_devices():

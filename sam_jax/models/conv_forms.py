@@ -4,20 +4,23 @@ A convolution is the trilinear form ``sum x[window] k g``. Of images x, kernel k
 output g, two give the third: `CONV` (x, k), `INPUT_GRADIENT` (g, k) and
 `KERNEL_GRADIENT` (x, g). Each has a form for the CPU and one for everything else.
 
-CPU, one core of an EPYC Milan, float32, jax 0.10.2, GFLOP/s of processor time at 14 x
-14 x 16 -> 32, 32 x 32 x 16 -> 16 and 8 x 8 x 64 -> 64 (batch 32, 3 x 3; a plain product
-of these shapes reaches 40 to 75):
+CPU, one core of a Xeon with AVX-512, float32, jax 0.10.2, GFLOP/s of processor time,
+batch 64, 3 x 3 (`benchmarks/convolution.py` measures the current forms; a matrix
+product of 1024 x 1024 reaches 150 to 165 there):
 
-    output           `lax.conv` 80, 50, 78; patches 56, 5, 44; shifted sums 26, 35, 61
-    input gradient   `lax.conv` of the flipped kernel 79, 30, 74; transposed patches 58,
-                     22, 49; what JAX derives for `lax.conv` 4, 5, 29
-    kernel gradient  patches in blocks that fit the cache 47, 28, 46; all at once 39, 5,
-                     32; what JAX derives for `lax.conv` 1, 1, 1
+    image, channels     32 x 32 x 16 -> 16   16 x 16 x 32 -> 32   8 x 8 x 64 -> 64
+    output              `lax.conv` of one column at a time 76, 174, 179; of two columns
+                        121, 131, 128; patches 7, 49, 50
+    kernel gradient     `lax.conv` of the transposed image with blocks of the transposed
+                        gradient as its kernel 73, 115, 120; of all at once 35, 56, 126;
+                        patches in blocks 39, 61, 97; what JAX derives 1, 1, 1
 
-With 1 or 3 input channels patches win (20 against 10), and for the kernel gradient
-windows as rows (30 against 12). Models follow one another, as their weights and images
-then stay in the cache. Elsewhere (GPU, TPU) the models are batched and all three are
-matrix products over patches; this is a choice by reasoning, not by measurement.
+The input gradient is the output of the flipped kernel. Two or four columns of the
+output at a time, from a kernel as much wider, fill the vector registers where there
+are few output channels, and cost less than what they add in products with zero. Models
+follow one another, as their weights and images then stay in the cache. Elsewhere (GPU,
+TPU) the models are batched and all three are matrix products over patches; this is a
+choice by reasoning, not by measurement.
 """
 
 import dataclasses
@@ -31,10 +34,13 @@ import jax.numpy as jnp
 from jax import lax
 
 FEW_CHANNELS = 8
-"""Below this many input channels the CPU gathers patches instead of `lax.conv`."""
+"""Fewer input or output channels than this pay for four columns at a time."""
 
-BLOCK_BYTES = 256 * 1024
-"""Patches gathered at a time for the kernel gradient: half the cache of one core."""
+FEW_FEATURES = 16
+"""At most this many output channels pay for two columns at a time."""
+
+BLOCK_BYTES = 1024 * 1024
+"""Output gradients that are one kernel of `lax.conv`: half the cache of one core."""
 
 Sizes = tuple[int, int]
 
@@ -97,47 +103,92 @@ def _lax_conv(x: jax.Array, kernel: jax.Array, **settings: Any) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, dimension_numbers=layout, **settings)
 
 
+def _columns(channels: int, features: int, width: int) -> int:
+    """How many columns of the output are computed as one, with more channels."""
+    if min(channels, features) < FEW_CHANNELS and features <= 2 * FEW_FEATURES:
+        columns = 4
+    else:
+        columns = 2 if features <= FEW_FEATURES else 1
+    return math.gcd(columns, width)
+
+
+def _conv_by_columns(
+    x: jax.Array, kernel: jax.Array, geo: Geometry, spread: Sizes = (1, 1)
+) -> jax.Array:
+    """`lax.conv`; ``spread`` is the distance that the pixels of x are pulled apart."""
+    features, step = kernel.shape[-1], geo.strides[1]
+    columns = _columns(kernel.shape[2], features, geo.out[1])
+    shifts = ((step * n, step * (columns - 1 - n)) for n in range(columns))
+    wide = [jnp.pad(kernel, ((0, 0), shift, (0, 0), (0, 0))) for shift in shifts]
+    out = _lax_conv(
+        x,
+        jnp.concatenate(wide, axis=-1),
+        window_strides=(geo.strides[0], columns * step),
+        padding=geo.pads,
+        lhs_dilation=spread,
+    )
+    return out.reshape(len(x), *geo.out, features)
+
+
 def _cpu_conv(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
-    if geo.window == (1, 1) or x.shape[-1] < FEW_CHANNELS:
+    if geo.window == (1, 1):
         return _conv_by_patches(x, kernel, geo)
-    return _lax_conv(x, kernel, window_strides=geo.strides, padding=geo.pads)
+    return _conv_by_columns(x, kernel, geo)
+
+
+def _pads(out: Sizes, image: Sizes, window: Sizes, low: Sizes) -> tuple[Sizes, Sizes]:
+    """What to add to an image, after ``low``, that a window gives this output."""
+    ends = zip(out, image, window, low, strict=True)
+    first, second = ((b, o + w - 1 - i - b) for o, i, w, b in ends)
+    return first, second
+
+
+def _spread_out(geo: Geometry) -> Sizes:
+    rows, columns = ((n - 1) * s + 1 for n, s in zip(geo.out, geo.strides, strict=True))
+    return rows, columns
 
 
 def _cpu_input_gradient(g: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
     if geo.window == (1, 1):
         return _input_gradient_by_patches(g, kernel, geo)
-    pads = []
-    for axis in range(2):
-        spread = (geo.out[axis] - 1) * geo.strides[axis] + 1
-        low = geo.window[axis] - 1 - geo.pads[axis][0]
-        high = geo.image[axis] + geo.window[axis] - 1 - low - spread
-        pads.append((low, high))
+    spread, window = _spread_out(geo), geo.window
+    low = (window[0] - 1 - geo.pads[0][0], window[1] - 1 - geo.pads[1][0])
+    pads = _pads(geo.image, spread, window, low)
+    transposed = Geometry(spread, window, (1, 1), pads)
     flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    return _lax_conv(
-        g, flipped, window_strides=(1, 1), padding=pads, lhs_dilation=geo.strides
-    )
+    return _conv_by_columns(g, flipped, transposed, geo.strides)
 
 
 def _cpu_kernel_gradient(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array:
     if geo.window == (1, 1):
         return _kernel_gradient_by_patches(x, g, geo)
-    channels, features = x.shape[-1], g.shape[-1]
-    if channels < FEW_CHANNELS:
-        rows = jnp.stack([w.transpose(3, 0, 1, 2) for w in windows(x, geo)])
-        flat = rows.reshape(-1, len(x) * math.prod(geo.out)) @ g.reshape(-1, features)
-        return flat.reshape(*geo.window, channels, features)
-    kernel_bytes = math.prod(geo.window) * channels * features * x.dtype.itemsize
-    image_bytes = kernel_bytes // features * math.prod(geo.out)
-    fitting = max(1, max(BLOCK_BYTES, 2 * kernel_bytes) // image_bytes)
+    low = (geo.pads[0][0], geo.pads[1][0])
+    pads = _pads(geo.window, geo.image, _spread_out(geo), low)
+
+    def of_block(x: jax.Array, g: jax.Array) -> jax.Array:
+        out = _lax_conv(
+            x.transpose(3, 1, 2, 0),
+            g.transpose(1, 2, 0, 3),
+            window_strides=(1, 1),
+            padding=pads,
+            rhs_dilation=geo.strides,
+        )
+        return out.transpose(1, 2, 0, 3)
+
+    # At least two blocks: XLA fuses the transposition of a whole image with all that
+    # led to it, in an order that is slow for both.
+    fitting = max(4, BLOCK_BYTES * len(x) // (g.size * g.dtype.itemsize))
+    fitting = min(fitting, max(len(x) // 2, 1))
     block = max(n for n in range(1, len(x) + 1) if len(x) % n == 0 and n <= fitting)
     if block == len(x):
-        return _kernel_gradient_by_patches(x, g, geo)
+        return of_block(x, g)
 
-    def add(total, start):
-        some_x, some_g = (lax.dynamic_slice_in_dim(a, start, block) for a in (x, g))
-        return total + _kernel_gradient_by_patches(some_x, some_g, geo), None
+    def add(total: jax.Array, start: jax.Array) -> tuple[jax.Array, None]:
+        return total + of_block(
+            *(lax.dynamic_slice_in_dim(a, start, block) for a in (x, g))
+        ), None
 
-    zeros = jnp.zeros((*geo.window, channels, features), x.dtype)
+    zeros = jnp.zeros((*geo.window, x.shape[-1], g.shape[-1]), x.dtype)
     return lax.scan(add, zeros, jnp.arange(0, len(x), block, dtype=jnp.int32))[0]
 
 

@@ -65,7 +65,10 @@ def test_finished_results_are_replaced_only_on_demand(folder, monkeypatch, capsy
         run("--name", "small")
     assert "--overwrite" in capsys.readouterr().err
     assert (folder / "metrics.json").read_bytes() == before
-    run("--name", "small", "--overwrite", "--seed", "3")
+    augmented = ("--augment", "flip", "--num-queries", "2")
+    run("--name", "small", "--overwrite", "--seed", "3", *augmented)
+    with np.load(folder / "signals.npz") as signals:
+        assert signals["phi"].shape[-1] == 2
     assert (folder / "metrics.json").read_bytes() != before
 
 
@@ -108,6 +111,10 @@ def test_a_name_cannot_lead_out_of_the_folder_of_runs(name, tmp_path):
         (["--attacks", "guess"], "attack must be one of"),
         (["--attacks"], "attacks"),
         (["--dataset", "mnust"], "dataset must be one of .* got 'mnust'"),
+        (["--augment", "mixup"], "augment must be one of crop, cutout, flip"),
+        (["--num-queries", "2"], "num_queries above 1 needs augment"),
+        (["--num-queries", "0"], "num_queries must be a whole number >= 1"),
+        (["--precision", "half"], "precision must be one of auto"),
         (["--schedule", "linear"], "schedule must be one of constant, cosine"),
         (["--batch-size", "61"], "batch_size must be at most"),
         (["--learning-rate", "0"], "learning_rate must be finite and > 0"),
