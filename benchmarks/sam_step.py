@@ -81,7 +81,6 @@ def compiled_run(config: Config, name: str, num_models: int, num_steps: int):
     )
     params = jax.vmap(lambda key: init(key, config.layers))(keys)
     tx = OPTIMIZERS[name](optax.sgd(0.01, momentum=0.9))
-    group_size = config.batch_size // 8
 
     def step(params, opt_state, key, x, y, step):
         rows = jax.random.randint(
@@ -89,7 +88,8 @@ def compiled_run(config: Config, name: str, num_models: int, num_steps: int):
         )
         batch = x[rows], y[rows]
 
-        def group_grad_fn(params, group):
+        def group_grad_fn(params, group, num_groups):
+            group_size = config.batch_size // num_groups
             part = lambda a: jax.lax.dynamic_slice_in_dim(
                 a, group * group_size, group_size
             )

@@ -10,7 +10,6 @@ import numpy as np
 import sam_jax
 from experiments import _run, audit
 from sam_jax import _checks, auditing, explaining, sweeps
-from sam_jax.models import MODELS
 from sam_jax.optimizers import OPTIMIZERS
 from sam_jax.types import AttackFn, Dataset, Examples
 
@@ -84,10 +83,9 @@ def train_again(
             for pool, test in zip(dataset.train, dataset.test, strict=True)
         )
     )
-    make_model = _checks.one_of(MODELS, model=settings.model)
     return sweeps.sweep_rho(
         train_key,
-        make_model(dataset.num_classes),
+        audit.make_model(settings, dataset.num_classes),
         lambda hyperparams: factory(base, rho=hyperparams["rho"]),
         rho,
         np.concatenate([keep, untrained], axis=1),
@@ -95,6 +93,7 @@ def train_again(
         config,
         attack,
         num_models=min(num_models, len(keep)),
+        augment=audit.make_augment(settings, dataset.train.x.shape),
         num_examples=num_examples,
         on_radius=lambda r: print(f"Training {num_models} models at rho {r:g}."),
     )

@@ -106,13 +106,11 @@ CHOICES = _run.list_choices(
 
 def main(config: Config) -> sam_jax.AuditResult:
     """Runs the audit and writes its folder; returns the result."""
-    make_model = _checks.one_of(MODELS, model=config.model)
     attacks = {name: _checks.one_of(ATTACKS, attack=name) for name in config.attacks}
     dataset = make_dataset(config)
     train_config = make_train_config(config)
     optimizers = make_optimizers(config, train_config, len(dataset.train.y))
-    dtype = compute_dtype(config.precision)
-    model = make_model(dataset.num_classes, dtype=dtype)
+    model = make_model(config, dataset.num_classes)
     augment = make_augment(config, dataset.train.x.shape)
     options = {
         "num_models": config.num_models,
@@ -162,6 +160,12 @@ def make_dataset(config: Config) -> sam_jax.Dataset:
         key = jax.random.key(config.seed)
         pool = corrupt_labels(key, pool, dataset.num_classes, config.label_noise)
     return dataclasses.replace(dataset, train=pool)
+
+
+def make_model(config: Config, num_classes: int) -> sam_jax.Model:
+    """Makes the network, computing in the precision asked for."""
+    factory = _checks.one_of(MODELS, model=config.model)
+    return factory(num_classes, dtype=compute_dtype(config.precision))
 
 
 def make_augment(config: Config, shape: tuple[int, ...]) -> AugmentFn | None:

@@ -51,8 +51,8 @@ def sharpness_aware(
     ``update(grads, state, params, ...)`` takes these extra arguments, ignoring others:
 
     - ``grad_fn(params) -> grads``: needed by all methods but m-SAM.
-    - ``group_grad_fn(params, group) -> grads``: for m-SAM, the gradient of the mean
-      loss over the ``group``-th of the equal groups that split the batch.
+    - ``group_grad_fn(params, group, num_groups) -> grads``: for m-SAM, the gradient of
+      the mean loss over the ``group``-th of ``num_groups`` equal parts of the batch.
     - ``step``: int32 scalar, from 0; the state's own count where absent. Under ``vmap``
       over models, leave it unbatched (``in_axes=None``): LookSAM branches on it, and a
       branch on a batched counter runs both sides.
@@ -167,8 +167,9 @@ def _group_mean(method: MSAM, params: Params, rho, group_grad_fn) -> Params:
     """Mean over the groups of the gradient at each one's own perturbed weights."""
 
     def add_group(total, group):
-        epsilon = perturb(method, group_grad_fn(params, group), params, rho)
-        grads = group_grad_fn(climb(params, epsilon), group)
+        clean = group_grad_fn(params, group, method.num_groups)
+        epsilon = perturb(method, clean, params, rho)
+        grads = group_grad_fn(climb(params, epsilon), group, method.num_groups)
         return jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, grads), None
 
     groups = jnp.arange(method.num_groups, dtype=jnp.int32)

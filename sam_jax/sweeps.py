@@ -18,7 +18,7 @@ from sam_jax import _checks, ensembles, evaluation, intervals, shadow_models, sh
 from sam_jax.attacks import score_targets
 from sam_jax.auditing import mean_over_models
 from sam_jax.metrics import varying_columns
-from sam_jax.training import MakeOptimizer
+from sam_jax.training import AugmentFn, MakeOptimizer
 from sam_jax.types import (
     AttackFn,
     Examples,
@@ -126,6 +126,7 @@ def sweep_rho(
     attack: AttackFn,
     *,
     num_models: int = 8,
+    augment: AugmentFn | None = None,
     level: float = 0.95,
     on_radius: Callable[[float], None] = lambda _: None,
     **options: Any,
@@ -142,6 +143,7 @@ def sweep_rho(
         config: The audit's settings, with ``examples_per_epoch``.
         attack: Whose AUC is reported; it is fitted to the other models of the radius.
         num_models: K, the first models of the mask; at least 4.
+        augment: The audit's augmentation of training batches.
         level: Confidence level of the intervals, in (0, 1).
         on_radius: Called with each radius before its models are trained.
         options: Of ``sharpness_of_chunk``.
@@ -168,6 +170,7 @@ def sweep_rho(
             keep,
             examples,
             config,
+            augment=augment,
         )
         for chunk in chunks:
             answers = evaluation.answer_chunk(

@@ -114,9 +114,14 @@ def make_train(
         def grad_fn(params: Any) -> Any:
             return jax.grad(loss, has_aux=True)(params, x, batch.y)[0]
 
-        def group_grad_fn(params: Any, index: Array) -> Any:
+        def group_grad_fn(params: Any, index: Array, num_groups: int) -> Any:
+            if config.batch_size % num_groups:
+                raise ValueError(
+                    f"num_groups must divide batch_size, got {num_groups} groups for "
+                    f"batches of {config.batch_size}."
+                )
             group = jax.tree.map(
-                lambda a: a.reshape(config.num_groups, -1, *a.shape[1:])[index],
+                lambda a: a.reshape(num_groups, -1, *a.shape[1:])[index],
                 Examples(x, batch.y),
             )
             return jax.grad(loss, has_aux=True)(params, group.x, group.y)[0]
@@ -179,15 +184,9 @@ def check_train_config(config: TrainConfig) -> None:
         1,
         num_epochs=config.num_epochs,
         batch_size=config.batch_size,
-        num_groups=config.num_groups,
     )
     for name in ("examples_per_epoch", "models_per_chunk", "models_per_vmap"):
         if (value := getattr(config, name)) is not None:
             _checks.at_least(1, **{name: value})
     if config.stop_accuracy is not None:
         _checks.in_unit_interval(stop_accuracy=config.stop_accuracy)
-    if config.batch_size % config.num_groups:
-        raise ValueError(
-            f"num_groups must divide batch_size, got {config.num_groups} groups for "
-            f"batches of {config.batch_size}."
-        )

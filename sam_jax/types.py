@@ -107,7 +107,6 @@ class TrainConfig:
             batches; by default half of the pool, the expected size of a training set.
         stop_accuracy: A model is frozen after the first epoch whose running training
             accuracy reaches this; None trains all epochs.
-        num_groups: Groups that a batch is split into for ``group_grad_fn`` (m-SAM).
         models_per_chunk: Models that train at once; chosen from M by default.
         models_per_vmap: Models under one ``vmap`` on a device; the others of a chunk
             follow. All on an accelerator and a few on a CPU by default.
@@ -117,7 +116,6 @@ class TrainConfig:
     batch_size: int = 64
     examples_per_epoch: int | None = None
     stop_accuracy: float | None = None
-    num_groups: int = 1
     models_per_chunk: int | None = None
     models_per_vmap: int | None = None
 

@@ -53,8 +53,8 @@ def run_jax(tx):
     with float64(), jax.numpy_rank_promotion("allow"):
         grad_fn = lambda p, *_: jax.grad(jax_loss)(p, jnp.asarray(X), jnp.asarray(Y))
 
-        def group_grad_fn(p, group):
-            x, y = (jnp.asarray(a).reshape(4, 2, -1)[group] for a in (X, Y))
+        def group_grad_fn(p, group, num_groups):
+            x, y = (jnp.asarray(a).reshape(num_groups, 2, -1)[group] for a in (X, Y))
             return jax.grad(jax_loss)(p, x, y)
 
         @jax.jit

@@ -190,7 +190,7 @@ def test_m_sam_gets_the_gradients_of_its_groups():
     zero = {"rho": np.full(NUM_MODELS, 0.3)}
     runs = {
         groups: train(
-            dataclasses.replace(CONFIG, num_groups=groups),
+            CONFIG,
             lambda h, n=groups: m_sam(optax.sgd(0.1), rho=h["rho"], num_groups=n),
             zero,
         )[0].params
@@ -200,6 +200,8 @@ def test_m_sam_gets_the_gradients_of_its_groups():
     assert_close([runs[1], plain])
     kernels = [tree["Dense_0"]["kernel"] for tree in (runs[2], plain)]
     assert np.abs(kernels[0] - kernels[1]).max() > 1e-4
+    with pytest.raises(ValueError, match="num_groups must divide batch_size, got 3"):
+        train(CONFIG, lambda h: m_sam(optax.sgd(0.1), h["rho"], num_groups=3), zero)
 
 
 def test_batch_statistics_come_from_the_clean_pass_alone():
@@ -379,7 +381,6 @@ def test_a_diverged_model_is_named_with_its_epoch():
         ({"config": TrainConfig(batch_size=33)}, "batch_size must be at most"),
         ({"config": TrainConfig(batch_size=0)}, "batch_size must be a whole number"),
         ({"config": TrainConfig(num_epochs=0)}, "num_epochs must be a whole number"),
-        ({"config": TrainConfig(batch_size=8, num_groups=3)}, "divide batch_size"),
         ({"config": TrainConfig(stop_accuracy=1.5)}, r"stop_accuracy must lie in"),
         ({"config": TrainConfig(models_per_chunk=0)}, "models_per_chunk"),
     ],
