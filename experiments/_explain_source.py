@@ -14,10 +14,8 @@ from sam_jax.optimizers import OPTIMIZERS
 from sam_jax.types import AttackFn, Dataset, Examples
 
 
-def audit_folder(run: pathlib.Path | None, made: audit.Config) -> pathlib.Path:
-    """Returns the folder of the audit, which is made first where there is none."""
-    if run is not None:
-        return run
+def make_audit(made: audit.Config) -> pathlib.Path:
+    """Returns the folder of an audit of these settings, found finished or made."""
     folder = pathlib.Path("runs/audit") / made.name
     finished = (folder / "metrics.json").is_file()
     if finished and not made.overwrite and audit_settings(folder) == made:

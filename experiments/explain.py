@@ -92,17 +92,16 @@ class Config:
 
 def main(config: Config) -> list[_explain_claims.Claim]:
     """Runs the explanation and writes its folder; returns the claims."""
-    if config.run is not None:
-        _explain_source.audit_settings(config.run)
-    folder = _run.open_run("explain", config)
-    source = _explain_source.audit_folder(config.run, config.audit)
-    settings = _explain_source.audit_settings(source)
-    signals = audit_report.load_audit_signals(source)
-    baseline, *others = signals
-    if not others:
-        raise ValueError(f"run must compare two optimizers, {source} has {baseline}.")
-    compared = config.compared or others[0]
-    comparison = explaining.compare(signals, baseline, compared, config.seed)
+    if config.run is None:
+        _checks.at_least(8, num_models=config.audit.num_models)
+        folder = _run.open_run("explain", config)
+        source = _explain_source.make_audit(config.audit)
+        settings, comparison = _open_audit(source, config)
+    else:
+        source = config.run
+        settings, comparison = _open_audit(source, config)
+        folder = _run.open_run("explain", config)
+    baseline, compared = comparison.names
     print(
         f"{settings.dataset}: why {compared} and {baseline} differ, from "
         f"{len(comparison.keep)} models each in {source}."
@@ -161,6 +160,19 @@ def main(config: Config) -> list[_explain_claims.Claim]:
         )
     print(f"Report: {folder / 'report.html'}")
     return checked
+
+
+def _open_audit(
+    source: pathlib.Path, config: Config
+) -> tuple[audit_experiment.Config, explaining.Comparison]:
+    """Settings of a finished audit, and the two optimizers that are compared."""
+    settings = _explain_source.audit_settings(source)
+    signals = audit_report.load_audit_signals(source)
+    baseline, *others = signals
+    if not others:
+        raise ValueError(f"run must compare two optimizers, {source} has {baseline}.")
+    compared = config.compared or others[0]
+    return settings, explaining.compare(signals, baseline, compared, config.seed)
 
 
 def _attack_difference(

@@ -6,22 +6,27 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from sam_jax import models, sharpness, types
+from sam_jax import models, sharpness, sweeps, types
 
 KEY = jax.random.key(0)
 
 
 RHO = 0.5
+MODEL = models.mlp(3, hidden=(5,))
+
+
+def _examples():
+    """Fourteen, of which the models know the first twelve."""
+    x = jax.random.normal(jax.random.key(1), (14, 4))
+    return types.Examples(x, jnp.arange(14, dtype=jnp.int32) ** 2 % 3)
 
 
 @functools.cache
 def _network():
     """A small network, its loss on a few examples, and the Hessian at any weights."""
-    model = models.mlp(3, hidden=(5,))
-    x = jax.random.normal(jax.random.key(1), (12, 4))
-    y = jax.random.randint(jax.random.key(2), (12,), 0, 3, jnp.int32)
-    params, state = model.init(jax.random.key(3), x)
-    loss_fn = sharpness.make_loss(model, state, types.Examples(x, y))
+    examples = types.Examples(*(a[:12] for a in _examples()))
+    params, state = MODEL.init(jax.random.key(3), examples.x)
+    loss_fn = sharpness.make_loss(MODEL, state, examples)
     unravel = ravel_pytree(params)[1]
     hessian = jax.jit(jax.hessian(lambda w: loss_fn(unravel(w))))
     return loss_fn, params, lambda params: np.asarray(hessian(ravel_pytree(params)[0]))
@@ -29,19 +34,22 @@ def _network():
 
 @functools.cache
 def _measured():
-    """Three models and all their measures, from one program under ``vmap``.
+    """Three models and all their measures, on the first twelve examples.
 
     The first; the same function with its weights rescaled; other weights.
     """
-    loss_fn, params, _ = _network()
+    _, params, _ = _network()
     rescaled = {
         "Dense_0": jax.tree.map(lambda w: 4 * w, params["Dense_0"]),
         "Dense_1": params["Dense_1"] | {"kernel": params["Dense_1"]["kernel"] / 4},
     }
     three = [params, rescaled, jax.tree.map(lambda w: -2 * w, params)]
     many = jax.tree.map(lambda *w: jnp.stack(w), *three)
-    measure = lambda p: sharpness.sharpness(KEY, loss_fn, p, rho=RHO)
-    return three, jax.tree.map(np.asarray, jax.jit(jax.vmap(measure))(many))
+    trained = types.TrainState(many, {}, (), jnp.zeros(3, jnp.bool_))
+    keep = np.tile(np.arange(14) < 12, (3, 1))
+    return three, sweeps.sharpness_of_chunk(
+        KEY, MODEL, trained, _examples(), keep, num_examples=20, rho=RHO
+    )
 
 
 def _quadratic(eigenvalues, seed=0):

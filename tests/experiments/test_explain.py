@@ -7,7 +7,7 @@ import tyro
 
 from experiments import _explain_claims, _explain_source, _run
 from experiments import explain as experiment
-from sam_jax import audit_report, intervals
+from sam_jax import audit_report, intervals, reports, sharpness, sweeps
 
 OPTIONS = ["--audit.pool-size", "120", "--audit.num-models", "8"]
 OPTIONS += ["--audit.num-epochs", "4", "--audit.batch-size", "16"]
@@ -19,12 +19,22 @@ def run(*arguments):
         return experiment.main(tyro.cli(experiment.Config, args=[*OPTIONS, *arguments]))
 
 
+def flatness(key, model, trained, pool, keep, *, num_examples):
+    """Stands in for sharpness, which is slow to compile: see test_sharpness.py."""
+    assert len(trained.done) == len(keep) == 8 and num_examples == 32
+    return sharpness.Sharpness(
+        *(sharpness.Sampled(*np.ones((2, 8))) for _ in sharpness.Sharpness._fields)
+    )._replace(worst_case=np.arange(8.0), adaptive_worst_case=np.ones(8))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A finished run, and the audit that it made, in a folder of its own."""
     root = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        patch.setattr(sweeps, "sharpness_of_chunk", flatness)
+        patch.setattr(reports, "_svg", lambda *_: "<svg></svg>")
         run()
     return root / "runs" / "explain" / "default"
 
@@ -68,6 +78,16 @@ def test_the_numbers_are_those_of_the_audits_answers(folder):
     ]
     expected = signals["sam"].correct[:, test].mean()
     assert float(rows[1]["value"]) == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_the_default_run_measures_sharpness(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("--sweep-models", "4")
+    rows = read(tmp_path / "runs" / "explain" / "default" / "sharpness.csv")
+    first = {r["measure"]: float(r["value"]) for r in rows if float(r["rho"]) == 0}
+    assert first["top eigenvalue"] > 0 and first["trace"] > first["top eigenvalue"]
+    assert first["worst-case rise"] > first["average-case rise"] > 0
 
 
 def test_every_claim_has_a_row_with_its_interval(folder):
@@ -139,6 +159,7 @@ def test_the_verdict_names_what_the_run_contradicts():
         (["--picked-by", "sgd"], "picked_by must be one of"),
         (["--sweep-models", "2"], "sweep_models must be 0 or at least 4"),
         (["--rho", "-1"], "rho must be finite and >= 0"),
+        (["--audit.num-models", "4"], "num_models must be a whole number >= 8"),
     ],
 )
 def test_bad_options_are_usage_errors_that_leave_nothing(
