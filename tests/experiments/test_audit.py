@@ -12,7 +12,7 @@ from experiments import _run
 from experiments import audit as experiment
 
 SMALL = ["--pool-size", "120", "--num-models", "4", "--num-epochs", "2"]
-SMALL += ["--batch-size", "16"]
+SMALL += ["--batch-size", "16", "--attacks", "lira_online", "loss"]
 
 
 def run(*arguments):
