@@ -154,7 +154,7 @@ def write_risk(found: Assessment, labels: Any, path: pathlib.Path) -> None:
         for name, own in found.risk.items():
             for row, column in enumerate(found.columns):
                 values = [getattr(own, field)[row] for field in own._fields]
-                writer.writerow([name, column, labels[column], *values])
+                writer.writerow([name, column, labels[column], *map(_short, values)])
 
 
 def _settled(name: str, needed: float, have: int) -> str:
@@ -330,6 +330,10 @@ def _pictures(found, dataset, baseline) -> list[reports.Html]:
     )
     caption = "The same records with their label and exposure."
     return [reports.figure(drawing, caption, bitmap=True)]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _or_nobody(estimate) -> Cell:

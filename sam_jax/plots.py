@@ -16,6 +16,9 @@ from jaxtyping import Float, Num
 from sam_jax import _checks, intervals
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MAX_POINTS = 300
+"""Points of a curve at most, where it has one an example."""
+
 INK, MUTED, GRID = "#1b1f24", "#66707b", "#dfe3e8"
 
 
@@ -231,7 +234,8 @@ def exposure_figure(
     figure, axes = _figure(title, width=5.0, height=3.6)
     for (name, values), color in zip(exposure.items(), _colors(exposure), strict=True):
         order = np.argsort(-values)[: int((~np.isnan(values)).sum())]
-        place = np.arange(1, len(order) + 1)
+        place = np.unique(np.geomspace(1, len(order), MAX_POINTS).round().astype(int))
+        order = order[place - 1]
         value, half = values[order], error[name][order]
         axes.fill_between(
             place, value - half, value + half, color=color, alpha=0.12, lw=0

@@ -20,7 +20,8 @@ MANY_SPREADS = 6.0
 """A model further from the median than so many robust spreads is not of one kind."""
 
 ACCURACY_FLOOR, LOSS_FLOOR, AUC_FLOOR = 0.05, float(np.log(3)), 0.1
-"""Gaps that are never remarked: accuracy, log of the loss, AUC of the confidence."""
+"""Gaps never remarked: accuracy, log of the loss, AUC of the confidence; the first and
+the last also not within four standard errors of the examples."""
 
 BROKEN_ACCURACY = 0.25
 """A training accuracy this far from the median is another recipe."""
@@ -199,7 +200,10 @@ def _check_balance(signals, facts):
 
 
 def _check_accuracy(facts):
-    odd, gap = _outliers(facts.accuracy, ACCURACY_FLOOR)
+    size = facts.num_members
+    chance = (np.median(facts.accuracy) * size + 2) / (size + 4)
+    noise = 4 * np.sqrt(chance * (1 - chance) / size)
+    odd, gap = _outliers(facts.accuracy, np.maximum(ACCURACY_FLOOR, noise))
     text = _range("training accuracy", facts.accuracy)
     if not odd.size:
         return Check("training accuracy", "ok", text + ".")
@@ -234,7 +238,8 @@ def _check_mask(facts):
             "must mean that the model trained on the example."
         )
         return Check("mask", "invalid", text)
-    odd, _ = _outliers(auc, AUC_FLOOR)
+    noise = 4 / np.sqrt(6 * facts.num_members)  # 4 standard errors without signal
+    odd, _ = _outliers(auc, np.maximum(AUC_FLOOR, noise))
     odd = odd[auc[odd] < np.median(auc)]
     if odd.size:
         text += (
@@ -272,7 +277,7 @@ def _check_phi(signals):
 def _outliers(values, floor):
     """Models further from the median than the floor and the robust spread allow."""
     gap = np.abs(values - np.median(values))
-    allowed = max(floor, MANY_SPREADS * 1.4826 * float(np.median(gap)))
+    allowed = np.maximum(floor, MANY_SPREADS * 1.4826 * np.median(gap))
     odd = np.flatnonzero(gap > allowed)
     return odd[np.argsort(-gap[odd])], gap
 

@@ -135,6 +135,7 @@ def test_a_saved_audit_holds_its_numbers(tmp_path, result):
     auc = result.metrics["learns"]["lira_online"].pooled["auc"]
     assert f"{auc.value:.3f}" in page and sam_jax.verdict(result)[:30] in page
     assert not re.search(r"(src|href)=.?https?:", page)
+    assert "small leaks are understated" in page  # of online LiRA with 6 models
     with open(tmp_path / "roc.csv") as file:
         rows = list(csv.DictReader(file))
     band = result.roc["learns"]["lira_online"]

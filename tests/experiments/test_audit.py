@@ -16,7 +16,7 @@ from sam_jax.models import MODELS
 from sam_jax.optimizers import OPTIMIZERS
 
 SMALL = ["--pool-size", "120", "--num-models", "4", "--num-epochs", "2"]
-SMALL += ["--batch-size", "16"]
+SMALL += ["--batch-size", "16", "--attacks", "lira_online", "loss"]
 
 
 def run(*arguments):
