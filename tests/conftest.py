@@ -1,6 +1,7 @@
 """Strict numerics for every test, and two CPU devices so that sharding is exercised."""
 
 import atexit
+import os
 import shutil
 import tempfile
 
@@ -10,8 +11,10 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# Tests that compile the same program share it, within this run only.
-_cache = tempfile.mkdtemp(prefix="sam_jax_tests_")
-atexit.register(shutil.rmtree, _cache, ignore_errors=True)
-jax.config.update("jax_compilation_cache_dir", _cache)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+# Tests that compile the same program share it, in all workers, within this run only.
+CACHE = "SAM_JAX_TESTS_CACHE"
+if CACHE not in os.environ:
+    os.environ[CACHE] = tempfile.mkdtemp(prefix="sam_jax_tests_")
+    atexit.register(shutil.rmtree, os.environ[CACHE], ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
