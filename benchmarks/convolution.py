@@ -12,7 +12,7 @@ what an implementation adds, and their fraction of the rate of one large product
 same machine is the model FLOPs utilisation. Prints Markdown and writes JSON.
 
 With ``--device cuda --num-models 64 --batch-size 128 --networks resnet18 fast_cifar``
-it is the case of one GPU, where the library computes in bfloat16 and PyTorch in autocast.
+it is the case of one GPU: the library computes in bfloat16, PyTorch in autocast.
 """
 
 import dataclasses
