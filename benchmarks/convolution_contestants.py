@@ -183,7 +183,7 @@ def jax_training(settings: dict[str, Any]):
             step = 1e-2 + 1e-6 * jnp.mean(x_grads)
             return jax.tree.map(lambda p, g: p - step * g, params, grads), None
 
-        return layer.init, lambda data, p: jax.lax.scan(layer_step, p, data[0])[0]
+        return layer.init, lambda data, p: steps(layer_step, p, data[0])
 
     network = "cnn" if settings["task"] == "smallest" else settings["task"]
     dtype = models.compute_dtype(settings["precision"])
@@ -205,7 +205,16 @@ def jax_training(settings: dict[str, Any]):
         updates, opt_state = tx.update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), new, opt_state), None
 
-    return init, lambda data, carry: jax.lax.scan(step, carry, data)[0]
+    return init, lambda data, carry: steps(step, carry, data)
+
+
+def steps(step: Any, carry: Any, batches: Any) -> Any:
+    """The steps on batches in turn; a single one stands outside of any loop."""
+    import jax
+
+    if len(jax.tree.leaves(batches)[0]) == 1:
+        return step(carry, jax.tree.map(lambda a: a[0], batches))[0]
+    return jax.lax.scan(step, carry, batches)[0]
 
 
 def gflops(settings: dict[str, Any]) -> float:
