@@ -7,7 +7,8 @@ the same number of steps of SGD (momentum 0.9), in an interpreter of its own, da
 memory. They alternate over several rounds; ratios are taken within rounds, against the
 faster of the two sequential PyTorch loops, so that slow drifts of the machine cancel.
 Prints a table for each workload and writes it as JSON with machine and versions. The
-network "small-cnn" is run with ``--workloads small-cnn --num-models 8 32``.
+networks with convolutions are run with ``--workloads small-cnn resnet18-16 --num-models
+4 8 --contestants sam_jax jax-sequential torch-1-thread torch-2-threads``.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ import tyro
 from benchmarks.shadow.contestant import CONTESTANTS, LEAN_LOOPS
 from benchmarks.shadow.workloads import WORKLOADS
 
-TARGETS = {"mlp-128": 2.0, "mlp-256-128": 1.5, "small-cnn": 1.0}
+TARGETS = {"mlp-128": 2.0, "mlp-256-128": 1.5, "small-cnn": 1.0, "resnet18-16": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Config:
 
     Attributes:
         workloads: Networks to train, of mlp-128 (600-128-100, batch 64), mlp-256-128
-            (600-256-128-100, batch 128) and small-cnn (28 x 28, batch norm).
+            (600-256-128-100, batch 128), small-cnn and resnet18-16 (28 x 28).
         contestants: Who trains them; the sequential PyTorch loops are the yardstick.
         num_models: Numbers of models, each a multiple of 4.
         num_rounds: Times that every contestant runs.

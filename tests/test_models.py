@@ -127,6 +127,30 @@ def test_models_agree_under_vmap_and_update_their_state_in_training_only(name):
         np.testing.assert_allclose(after[1], single, rtol=1e-4, atol=1e-5)
 
 
+def test_a_resnet_step_of_many_models_is_that_many_times_the_work_of_one():
+    model = MODELS["resnet18"](5, width=4)
+    x = jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.float32)
+
+    def grad(params, state, x):
+        loss = lambda p: jnp.sum(model.apply(p, state, x, True, KEY)[0] ** 2)
+        return jax.grad(loss)(params)
+
+    def lowered(num_models, platform):
+        many = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct((num_models, *a.shape), a.dtype),
+            (*shapes_of(model, *x.shape[1:]), x),
+        )
+        traced = jax.jit(jax.vmap(grad)).trace(*many)
+        return traced.lower(lowering_platforms=(platform,))
+
+    one, three = lowered(1, "cuda"), lowered(3, "cuda")
+    assert three.cost_analysis()["flops"] < 3.05 * one.cost_analysis()["flops"]
+    for platform in ("cuda", "cpu"):
+        text = lowered(3, platform).compiler_ir("hlo").as_hlo_text()
+        assert "group_count" not in text
+        assert ("convolution(" in text) == (platform == "cpu")
+
+
 def test_evaluation_leaves_the_state_alone_and_reads_it():
     model = MODELS["cnn"](3, **TINY["cnn"])
     x = images(4, 8, 8, 2)

@@ -27,6 +27,8 @@ def make_model(workload: Workload) -> Model:
     """The network of the workload."""
     if workload.network == "mlp":
         return models.mlp(workload.num_classes, hidden=workload.widths)
+    if workload.network == "resnet18":
+        return models.resnet18(workload.num_classes, width=workload.widths[0])
     return models.cnn(workload.num_classes, widths=workload.widths, hidden=128)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
 
+from benchmarks.shadow import torch_networks
 from benchmarks.shadow.workloads import Data, Workload
 
 
@@ -79,17 +80,12 @@ def make_network(workload: Workload) -> nn.Module:
             layers += [nn.Linear(size, width), nn.ReLU()]
         network = nn.Sequential(*layers, nn.Linear(sizes[-1], workload.num_classes))
     else:
-        side, _, channels = workload.features
-        layers = []
-        for width in workload.widths:
-            conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-            layers += [conv, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
-            side, channels = side // 2, width
-        hidden = nn.Linear(side * side * channels, 128)
-        out = nn.Linear(128, workload.num_classes)
-        network = nn.Sequential(*layers, nn.Flatten(), hidden, nn.ReLU(), out)
+        options = {"widths": workload.widths, "hidden": 128}
+        if workload.network == "resnet18":
+            options = {"width": workload.widths[0]}
+        network = torch_networks.make(workload.network, workload.features, options)
         network = network.to(memory_format=torch.channels_last)
-    for module in network:
+    for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             # lecun_normal: variance 1 / fan_in after truncation at 2 deviations.
             std = module.weight[0].numel() ** -0.5 / 0.87962566103423978
@@ -116,7 +112,7 @@ def epoch_batches(workload: Workload, own: torch.Tensor) -> torch.Tensor:
 def on_device(workload: Workload, x: np.ndarray, y: np.ndarray, device: str):
     """Inputs and labels as tensors; images channels-last."""
     inputs = torch.from_numpy(x)
-    if workload.network == "cnn":
+    if workload.network != "mlp":
         inputs = inputs.permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
     return inputs.to(device), torch.from_numpy(y).long().to(device)
 

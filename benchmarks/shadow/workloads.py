@@ -14,12 +14,12 @@ class Workload:
 
     Attributes:
         network: "mlp" (dense layers) or "cnn" (3 x 3 convolutions with batch norm, each
-            halving the image, then one hidden dense layer of 128).
-        widths: Hidden layers of the MLP, or channels of the CNN.
+            halving the image, then one hidden dense layer of 128), or "resnet18".
+        widths: Hidden layers of the MLP, channels of the CNN, or the ResNet's width.
         features: Shape of an example.
         num_classes: Classes; each has a random prototype.
         noise: Chance that a bit of the prototype is flipped (MLP), or standard
-            deviation of the noise on a pixel (CNN).
+            deviation of the noise on a pixel (images).
         pool_size: Examples of which each model keeps about half.
         batch_size: Examples in a step.
         num_epochs: Passes over a model's own examples.
@@ -51,6 +51,7 @@ WORKLOADS = {
     "mlp-128": Workload("mlp", (128,), (600,), 100, 0.35, 2048, 64, 10, 0.05),
     "mlp-256-128": Workload("mlp", (256, 128), (600,), 100, 0.35, 2048, 128, 10, 0.1),
     "small-cnn": Workload("cnn", (16, 32), (28, 28, 1), 10, 2.0, 512, 64, 4, 0.05),
+    "resnet18-16": Workload("resnet18", (16,), (28, 28, 1), 10, 2.0, 512, 64, 2, 0.05),
 }
 
 

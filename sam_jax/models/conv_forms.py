@@ -10,10 +10,11 @@ product of 1024 x 1024 reaches 150 to 165 there):
 
     image, channels     32 x 32 x 16 -> 16   16 x 16 x 32 -> 32   8 x 8 x 64 -> 64
     output              `lax.conv` of one column at a time 76, 174, 179; of two columns
-                        121, 131, 128; patches 7, 49, 50
+                        121, 131, 128; patches 7, 19, 96
     kernel gradient     `lax.conv` of the transposed image with blocks of the transposed
                         gradient as its kernel 73, 115, 120; of all at once 35, 56, 126;
-                        patches in blocks 39, 61, 97; what JAX derives 1, 1, 1
+                        patches in blocks 39, 61, 97; what JAX derives 23, 45, 100,
+                        but for the first image below 1 in a `scan` and 6 under `vmap`
 
 The input gradient is the output of the flipped kernel. Two or four columns of the
 output at a time, from a kernel as much wider, fill the vector registers where there
