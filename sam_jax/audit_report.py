@@ -1,6 +1,7 @@
 """An audit for readers: one sentence, a table, figures, files."""
 
 import csv
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -150,7 +151,8 @@ def save_audit(
     Args:
         result: The audit.
         folder: Where to; made if it is missing. Files of these names are replaced.
-        about: Settings, versions and the like, for the end of the report.
+        about: Settings, versions and the like, for the end of the report; what it has
+            under ``"settings"`` is kept with the signals, to be compared with others'.
         with_signals: Whether to write the signals too.
     """
     folder = pathlib.Path(folder)
@@ -177,6 +179,8 @@ def save_audit(
         for field, array in signals._asdict().items()
         if field not in shared
     }
+    settings = {k: v for k, v in about.get("settings", {}).items() if k != "name"}
+    shared["metadata"] = np.asarray(json.dumps(settings, default=str))
     np.savez_compressed(folder / "signals.npz", **shared, **own)
 
 

@@ -37,10 +37,7 @@ class Plan(NamedTuple):
         needed, chunks = self.needed_bytes / 2**30, self.num_chunks
         plural = "s" if chunks > 1 else ""
         if self.seconds is not None:
-            return (
-                f"{self.models_per_chunk} models at once in {chunks} chunk{plural}, "
-                f"at most about {_duration(self.seconds)} by the first epoch"
-            )
+            return f"at most {_duration(self.seconds)}, by the pace of the first epoch"
         free = "" if self.free_bytes is None else f" of {self.free_bytes / 2**30:.1f}"
         return (
             f"{self.models_per_chunk} models at once in {chunks} chunk{plural}, "

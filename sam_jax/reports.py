@@ -378,7 +378,7 @@ th, td { text-align: left; padding: 0.34rem 0.7rem; vertical-align: baseline; }
 th:first-child { padding-left: 0.2rem; }
 thead th { color: var(--muted); font-weight: 600; font-size: 0.82rem;
   border-bottom: 1.5px solid var(--muted); vertical-align: bottom; }
-tbody th { font-weight: 600; }
+tbody th { font-weight: 600; min-width: 11em; }
 tbody tr + tr { border-top: 1px solid var(--grid); }
 .number { text-align: right; white-space: nowrap; }
 .interval { color: var(--muted); font-size: 0.92em; }

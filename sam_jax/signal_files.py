@@ -70,6 +70,7 @@ def load_recipes(
     settings: dict[str, dict[str, Any]] = {}
     canaries = np.zeros(0, np.int64)
     for path in map(pathlib.Path, paths):
+        known = load_metadata(path) if path.suffix == ".npz" else {}
         for name, arrays in _recipes(path, kind).items():
             if name in found:
                 raise ValueError(
@@ -83,11 +84,10 @@ def load_recipes(
                     "pass --keep."
                 )
             found[name] = signals_from_arrays(arrays | shared, source)
+            if known:
+                settings[name] = known
             canaries = arrays.get("canaries", canaries)
-        if path.suffix == ".npz":
-            settings[path.stem] = load_metadata(path)
-    known = {name: own for name, own in settings.items() if name in found}
-    return Recipes(found, known, canaries)
+    return Recipes(found, settings, canaries)
 
 
 def _recipes(path, kind) -> dict[str, dict[str, np.ndarray]]:

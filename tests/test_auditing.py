@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import sam_jax
-from sam_jax import audit_report, auditing, models, reports, signal_files
+from sam_jax import audit_report, auditing, models, reports, signal_files, signal_files
 from sam_jax.attacks import ATTACKS
 from sam_jax.data.noise import corrupt_labels
 
@@ -130,7 +130,8 @@ def test_a_cache_of_other_data_or_settings_is_refused(tmp_path):
 
 
 def test_a_saved_audit_holds_its_numbers(tmp_path, result):
-    sam_jax.save_audit(result, tmp_path, {"commit": "abc"})
+    about = {"commit": "abc", "settings": {"name": "x", "batch_size": 8}}
+    sam_jax.save_audit(result, tmp_path, about)
     page = (tmp_path / "report.html").read_text()
     auc = result.metrics["learns"]["lira_online"].pooled["auc"]
     assert f"{auc.value:.3f}" in page and sam_jax.verdict(result)[:30] in page
@@ -148,6 +149,8 @@ def test_a_saved_audit_holds_its_numbers(tmp_path, result):
             arrays["learns/phi"], result.signals["learns"].phi
         )
         np.testing.assert_array_equal(arrays["keep"], result.signals["learns"].keep)
+    recipes = signal_files.load_recipes([tmp_path / "signals.npz"])
+    assert recipes.settings == {name: {"batch_size": 8} for name in ("stays", "learns")}
 
 
 def test_canaries_have_coins_bounds_and_no_part_in_the_metrics(tmp_path):
