@@ -29,8 +29,8 @@ def audit_settings(folder: pathlib.Path) -> audit.Config:
     """Returns the settings that an audit was run with.
 
     Raises:
-        ValueError: If it is no finished audit, or was run with a setting that this
-            version does not know.
+        ValueError: If it is no finished audit, has canaries, or was run with a setting
+            that this version does not know.
     """
     if not (folder / "metrics.json").is_file():
         raise ValueError(f"run must be the folder of a finished audit, got {folder}.")
@@ -44,7 +44,18 @@ def audit_settings(folder: pathlib.Path) -> audit.Config:
     frozen: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
     }
-    return audit.Config(**frozen)
+    made = audit.Config(**frozen)
+    check_canaries(made)
+    return made
+
+
+def check_canaries(settings: audit.Config) -> None:
+    """Raises ``ValueError`` for an audit with canaries, whose labels are wrong."""
+    if settings.num_canaries:
+        raise ValueError(
+            "num_canaries must be 0 for an audit to be explained, got "
+            f"{settings.num_canaries}."
+        )
 
 
 def radius(settings: audit.Config, name: str) -> float:

@@ -94,6 +94,7 @@ def main(config: Config) -> list[_explain_claims.Claim]:
     """Runs the explanation and writes its folder; returns the claims."""
     if config.run is None:
         _checks.at_least(8, num_models=config.audit.num_models)
+        _explain_source.check_canaries(config.audit)
         folder = _run.open_run("explain", config)
         source = _explain_source.make_audit(config.audit)
         settings, comparison = _open_audit(source, config)

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import sam_jax
-from sam_jax import audit_report, auditing, models, reports, signal_files, signal_files
+from sam_jax import audit_report, auditing, models, reports, signal_files
 from sam_jax.attacks import ATTACKS
 from sam_jax.data.noise import corrupt_labels
 

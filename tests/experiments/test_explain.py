@@ -160,6 +160,7 @@ def test_the_verdict_names_what_the_run_contradicts():
         (["--sweep-models", "2"], "sweep_models must be 0 or at least 4"),
         (["--rho", "-1"], "rho must be finite and >= 0"),
         (["--audit.num-models", "4"], "num_models must be a whole number >= 8"),
+        (["--audit.num-canaries", "9"], "num_canaries must be 0"),
     ],
 )
 def test_bad_options_are_usage_errors_that_leave_nothing(
