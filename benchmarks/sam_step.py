@@ -1,6 +1,6 @@
 """What a step of each SAM method costs, relative to SGD.
 
-    python benchmarks/sam_step.py
+    python -m benchmarks.sam_step
 
 Small MLPs (600-128-100, batch 64 of random data), momentum SGD as the base: one model,
 and 32 models under ``vmap``, each inside ``jit`` and ``scan``. Contestants alternate

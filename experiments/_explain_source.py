@@ -10,7 +10,7 @@ import numpy as np
 import sam_jax
 from experiments import _run, audit
 from sam_jax import _checks, auditing, explaining, sweeps
-from sam_jax.optimizers import OPTIMIZERS
+from sam_jax.optimizers import OPTIMIZERS, default_rho
 from sam_jax.types import AttackFn, Dataset, Examples
 
 
@@ -60,7 +60,10 @@ def check_canaries(settings: audit.Config) -> None:
 
 def radius(settings: audit.Config, name: str) -> float:
     """Returns the radius of one of the audit's optimizers, from its label."""
-    return float(name.partition(" rho=")[2] or settings.rho[0])
+    method, _, labelled = name.partition(" rho=")
+    if labelled:
+        return float(labelled)
+    return settings.rho[0] if settings.rho else default_rho(method)
 
 
 def train_again(

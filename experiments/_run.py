@@ -72,7 +72,7 @@ def open_run(experiment: str, config: Any, *, root: str = "runs") -> pathlib.Pat
                 "--name."
             )
         else:
-            print(f"Resuming the run in {folder}.")
+            print(f"Going on with the unfinished run in {folder}.")
             return folder
     folder.mkdir(parents=True, exist_ok=True)
     write_json(described, {"settings": settings} | environment())

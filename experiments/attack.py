@@ -57,8 +57,7 @@ class Config:
     baseline: str | None = None
     """The recipe that others are compared with; the first by default."""
     images: str | None = None
-    """Data set (as of the audit) whose pool the columns are, for labels and pictures:
-    an .npz with x, in the order of the columns."""
+    """Inputs in the order of the columns, for pictures: .npy, or .npz that holds x."""
     allow_invalid: bool = False
     """Go on where the checks say that the figures will mean nothing."""
     overwrite: bool = False
@@ -199,4 +198,5 @@ def make_dataset(signals: sam_jax.Signals, images: str | None) -> sam_jax.Datase
 
 if __name__ == "__main__":
     with _run.usage_errors():
-        main(tyro.cli(Config, description=__doc__))
+        choices = _run.list_choices(attacks=ATTACKS)
+        main(tyro.cli(Config, description=__doc__ + choices))

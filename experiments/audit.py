@@ -4,7 +4,8 @@
 
 trains shadow models under each optimizer on the same random halves of a data set and
 attacks every model. runs/audit/NAME/ then holds report.html, metrics.json, roc.csv,
-signals.npz and config.json; the terminal ends with a table and one sentence.
+roc.svg, risk.csv, signals.npz and config.json; the terminal ends with a table and one
+sentence.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from sam_jax.data import DATASETS
 from sam_jax.data.augment import AUGMENTATIONS, chain
 from sam_jax.data.noise import corrupt_labels
 from sam_jax.models import MODELS, compute_dtype
-from sam_jax.optimizers import OPTIMIZERS
+from sam_jax.optimizers import OPTIMIZERS, default_rho
 from sam_jax.training import check_train_config, num_steps_per_epoch
 from sam_jax.types import AugmentFn
 
@@ -58,8 +59,9 @@ class Config:
     normalisation and losses are float32 in any case."""
     optimizers: tuple[str, ...] = ("sgd", "sam")
     """Registered optimizers; the first is what the others are compared with."""
-    rho: tuple[float, ...] = (0.05,)
-    """SAM radii; every optimizer but sgd is trained at each."""
+    rho: tuple[float, ...] = ()
+    """SAM radii; every optimizer but sgd is trained at each. Without: the default of
+    each, as published (docs/optimizers.md)."""
     learning_rate: float = 0.05
     """Peak learning rate."""
     momentum: float = 0.9
@@ -187,8 +189,8 @@ def make_optimizers(
     """Makes each optimizer by name; one a radius for those that have one."""
     for rho in config.rho:
         _checks.non_negative(rho=rho)
-    if not config.rho or len(set(config.rho)) < len(config.rho):
-        raise ValueError(f"rho must be one or more different radii, got {config.rho}.")
+    if len(set(config.rho)) < len(config.rho):
+        raise ValueError(f"rho must be different radii, got {config.rho}.")
     base = make_base(config, train_config, pool_size)
     if len(set(config.optimizers)) < len(config.optimizers):
         raise ValueError(f"optimizers must differ, got {config.optimizers}.")
@@ -198,8 +200,8 @@ def make_optimizers(
         if name == "sgd":
             made[name] = factory(base)
             continue
-        for rho in config.rho:
-            label = name if len(config.rho) == 1 else f"{name} rho={rho:g}"
+        for rho in config.rho or (default_rho(name),):
+            label = name if len(config.rho) < 2 else f"{name} rho={rho:g}"
             made[label] = factory(base, rho=rho)
     return made
 

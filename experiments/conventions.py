@@ -43,9 +43,10 @@ def main(config: Config) -> list[list[str]]:
     """Prints both tables; returns the rows of the first."""
     recipes = signal_files.load_recipes([config.signals]).signals
     recipe = config.recipe or next(iter(recipes))
-    signals = _checks.one_of(recipes, recipe=recipe)
-    num_models = len(signals.keep)
-    print(f"{recipe}: {num_models} models, {signals.keep.shape[1]:,} columns.\n")
+    answers = _checks.one_of(recipes, recipe=recipe)
+    signals = answers._replace(phi=np.asarray(answers.phi)[..., :1])
+    num_models, num_examples, num_views = answers.phi.shape
+    print(f"{recipe}: {num_models} models, {num_examples:,} columns.\n")
     rows = []
     columns = [
         "choice",
@@ -55,9 +56,12 @@ def main(config: Config) -> list[list[str]]:
         "AUC against ours",
     ]
     print(markdown_row(columns), markdown_row(["---"] * 5), sep="\n")
-    for group in (lira_online, lira_offline, rmia_forms, counting):
+    groups = [f(signals) for f in (lira_online, lira_offline, rmia_forms, counting)]
+    if num_views > 1:
+        groups.append(views(answers))
+    for group in groups:
         ours = None
-        for choice, curve in group(signals):
+        for choice, curve in group:
             area = metrics.auc(curve)
             ours = area if ours is None else ours
             rates = [metrics.tpr_at_fpr(curve, fpr) for fpr in FPRS]
@@ -152,6 +156,24 @@ def counting(signals: Signals) -> Curves:
         yield f"equal scores ordered, {choice}", pooled(ordered, signals)
     everyone = metrics.roc_curve(scores.ravel(), keep.ravel())
     yield "examples that no model had count as non-members", everyone
+
+
+def views(signals: Signals) -> Curves:
+    """One view or several, averaged or as one Gaussian; the first is the example."""
+    num_views = signals.phi.shape[-1]
+    first = signals._replace(phi=signals.phi[..., :1])
+    online = ATTACKS["lira_online"]
+    attacks = {
+        f"**LiRA online: mean over {num_views} views**": (online, signals),
+        "the example itself alone": (online, first),
+        "one Gaussian over the views": (ATTACKS["lira_online_joint"], signals),
+        "RMIA online: mean over the views": (ATTACKS["rmia_online"], signals),
+        "confidence: mean over the views": (ATTACKS["confidence"], signals),
+        "confidence: least over the views": (ATTACKS["confidence_min"], signals),
+        "confidence: the example itself alone": (ATTACKS["confidence"], first),
+    }
+    for choice, (attack, seen) in attacks.items():
+        yield choice, pooled(score_targets(attack, seen), seen)
 
 
 def script_global(signals: Signals) -> np.ndarray:

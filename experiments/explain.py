@@ -321,4 +321,5 @@ def _metrics(checked, numbers, attacked, sweep, reproduced) -> dict[str, Any]:
 if __name__ == "__main__":
     sam_jax.use_all_cores()
     with _run.usage_errors():
-        main(tyro.cli(Config, description=__doc__))
+        choices = _run.list_choices(attack=ATTACKS)
+        main(tyro.cli(Config, description=__doc__ + choices))

@@ -281,4 +281,4 @@ def main(config: Config) -> int:
 
 if __name__ == "__main__":
     with _run.usage_errors():
-        raise SystemExit(main(tyro.cli(Config)))
+        raise SystemExit(main(tyro.cli(Config, description=__doc__)))

@@ -36,7 +36,9 @@ def norm(tree: Params) -> Float[Array, ""]:
 
 def dot(tree: Params, other: Params) -> Float[Array, ""]:
     """Inner product over all leaves, in the widest of their dtypes."""
-    products = jax.tree.leaves(jax.tree.map(lambda x, y: jnp.sum(x * y), tree, other))
+    # As a matrix product: XLA's CPU adds up the terms of a sum one by one.
+    flat = lambda x, y: jnp.vdot(x, y, precision=jax.lax.Precision.HIGHEST)
+    products = jax.tree.leaves(jax.tree.map(flat, tree, other))
     wide = any(p.dtype == jnp.float64 for p in products)
     dtype = jnp.float64 if wide else jnp.float32
     return sum((p.astype(dtype) for p in products), start=jnp.zeros((), dtype))

@@ -56,12 +56,12 @@ def _other_findings(pooled: Mapping[str, Any]) -> str:
 
 
 def _fit_caveat(result: AuditResult, name: str) -> str:
-    """Says whether the two were compared at equal training accuracy."""
+    """Says whether the two were compared at (nearly) equal training accuracy."""
     ours, base = result.accuracy[name].train, result.accuracy[result.baseline].train
     gap = result.accuracy_differences[name].train
     levels = f"{base.value:.3f} and {ours.value:.3f}"
     if abs(gap.value) <= EQUAL_ACCURACY:
-        return f", at equal training accuracy ({levels})"
+        return f", at training accuracies within {EQUAL_ACCURACY:g} ({levels})"
     more = "more" if gap.value > 0 else "less"
     return (
         f", but {name} fits its training set {more} (training accuracy {levels}), so "

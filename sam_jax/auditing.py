@@ -46,7 +46,7 @@ from sam_jax.types import (
 
 DEFAULT_ATTACKS = ("lira_online", "lira_offline", "loss", "modified_entropy")
 EQUAL_ACCURACY = 0.01
-"""Training accuracies further apart than this are not called equal."""
+"""Training accuracies further apart than this are no comparison at equal fit."""
 
 
 class Accuracy(NamedTuple):

@@ -5,6 +5,7 @@ number, a schedule, or a traced scalar, so that many radii train in one vmapped 
 and the settings of the method.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -56,3 +57,20 @@ OPTIMIZERS: Mapping[str, OptimizerFactory] = {
     "m_sam": m_sam,
     "random_sam": random_sam,
 }
+
+
+def default_rho(name: str) -> float:
+    """Returns the radius that an optimizer has unless told otherwise.
+
+    Args:
+        name: A key of ``OPTIMIZERS``.
+
+    Raises:
+        ValueError: If it is none.
+
+    Example:
+        >>> default_rho("sam"), default_rho("asam"), default_rho("sgd")
+        (0.05, 0.5, 0.0)
+    """
+    factory = _checks.one_of(OPTIMIZERS, optimizer=name)
+    return inspect.signature(factory).parameters["rho"].default

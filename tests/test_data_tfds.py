@@ -224,7 +224,7 @@ def test_an_absent_tfds_set_says_what_to_run_and_where_it_was_looked_for(
     message = str(error.value)
     assert f"looked for in {tmp_path / 'cifar10'}" in message
     assert "no TensorFlow here" in message
-    assert 'pip install "sam_jax[prepare]"' in message
+    assert 'pip install -e ".[prepare]"' in message
     assert f"python -m sam_jax.data.prepare cifar10 --data-dir={tmp_path}" in message
 
 

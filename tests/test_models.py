@@ -50,8 +50,8 @@ def images(*shape):
         ("vgg16", {}, (32, 32, 3), 10, 14_728_266),
         # Zagoruyko and Komodakis 2016, table 4: 36.5M and 2.7M; to the unit
         # https://github.com/xternalz/WideResNet-pytorch.
-        ("wide_resnet", {"widen_factor": 10}, (32, 32, 3), 10, 36_479_194),
-        ("wide_resnet", {"depth": 16, "widen_factor": 4}, (32, 32, 3), 10, 2_748_890),
+        ("wide_resnet_28_10", {}, (32, 32, 3), 10, 36_479_194),
+        ("wide_resnet_16_4", {}, (32, 32, 3), 10, 2_748_890),
         # Oliver et al. 2018, https://arxiv.org/abs/1804.09170: 1.5M.
         ("wide_resnet", {}, (32, 32, 3), 10, 1_467_610),
         # https://github.com/KellerJordan/cifar10-airbench, airbench94, by its layers:

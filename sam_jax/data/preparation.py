@@ -1,7 +1,7 @@
 """Downloads and prepares TFDS sets, so that they can be read without TensorFlow.
 
 Tables need nothing more than this package. Image sets of TFDS need TensorFlow, here
-and nowhere else: ``pip install "sam_jax[prepare]"``.
+and nowhere else: ``pip install -e ".[prepare]"``.
 """
 
 import importlib
@@ -89,7 +89,7 @@ def _how_to_prepare(
     name: str, data_dir: pathlib.Path, is_ours: bool, cause: str
 ) -> str:
     """What to run, and where the data is looked for."""
-    install = "" if is_ours else 'pip install "sam_jax[prepare]" && '
+    install = "" if is_ours else 'pip install -e ".[prepare]" && '
     return (
         f"name must be a data set that is prepared or can be prepared here; {name!r} "
         f"is neither ({cause}). It was looked for in {data_dir / name}. On a machine "

@@ -3,6 +3,7 @@
 All take ``dtype``, that of the computation; parameters and logits are float32.
 """
 
+import functools
 from collections.abc import Callable
 
 from sam_jax.models.cnn import cnn as cnn
@@ -24,4 +25,6 @@ MODELS: dict[str, Callable[..., Model]] = {
     "resnet18": resnet18,
     "vgg16": vgg16,
     "wide_resnet": wide_resnet,
+    "wide_resnet_16_4": functools.partial(wide_resnet, depth=16, widen_factor=4),
+    "wide_resnet_28_10": functools.partial(wide_resnet, depth=28, widen_factor=10),
 }

@@ -77,7 +77,7 @@ def test_an_unfinished_run_resumes_only_with_the_same_settings(tmp_path, capsys)
     config = experiment.Config(name="half", num_models=4)
     folder = _run.open_run("audit", config, root=str(tmp_path))
     assert _run.open_run("audit", config, root=str(tmp_path)) == folder
-    assert "Resuming" in capsys.readouterr().out
+    assert "Going on with" in capsys.readouterr().out
     other = dataclasses.replace(config, seed=9, num_models=8)
     with pytest.raises(ValueError, match="begun with another num_models, seed"):
         _run.open_run("audit", other, root=str(tmp_path))
@@ -125,7 +125,7 @@ def test_a_name_cannot_lead_out_of_the_folder_of_runs(name, tmp_path):
         (["--pool-size", "-1"], "pool_size must be a whole number >= 0"),
         (["--batch-size", "0"], "batch_size must be a whole number >= 1"),
         (["--seed", "-1"], "seed must be a whole number >= 0"),
-        (["--rho", "0.1", "0.1"], "rho must be one or more different radii"),
+        (["--rho", "0.1", "0.1"], "rho must be different radii"),
         (["--model", "cnn", "--dataset", "hospital100"], "x must be images"),
         (["--no-such-option"], "no-such-option"),
     ],
