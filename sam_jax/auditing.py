@@ -356,7 +356,7 @@ def compare(
             on_attack(name, attack)
             scores[name][attack] = score_targets(fn, own)
     options: Any = {"mask": mask, "level": level}
-    by_model = {name: _accuracies(own) for name, own in signals.items()}
+    by_model = {name: accuracies(own) for name, own in signals.items()}
     others = [name for name in signals if name != baseline]
     differences = {
         name: {
@@ -439,17 +439,24 @@ def mean_over_models(values: np.ndarray, level: float = 0.95) -> intervals.Estim
     )
 
 
-def _accuracies(signals: Signals) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy of each model on its own examples, and on those that no model saw.
+def accuracies(
+    signals: Signals, unseen: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns each model's accuracy on its own examples and on unseen ones.
 
-    NaN for the latter where there are none.
+    Args:
+        signals: What M models answered on N examples.
+        unseen: Bool [N], the unseen examples; by default those in no model.
+
+    Returns:
+        Two arrays [M]; the second is NaN where there are no unseen examples.
     """
     keep, correct = np.asarray(signals.keep), np.asarray(signals.correct)
-    unseen = ~keep.any(axis=0)
+    apart = np.asarray(~keep.any(axis=0) if unseen is None else unseen)
     train = np.mean(correct, axis=1, where=keep)
-    if not unseen.any():
+    if not apart.any():
         return train, np.full(len(keep), np.nan)
-    return train, correct[:, unseen].mean(axis=1)
+    return train, correct[:, apart].mean(axis=1)
 
 
 def check_audit(

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from sam_jax import _checks, ensembles, evaluation, intervals, shadow_models, sharpness
 from sam_jax.attacks import score_targets
-from sam_jax.auditing import mean_over_models
+from sam_jax.auditing import accuracies, mean_over_models
 from sam_jax.metrics import varying_columns
 from sam_jax.training import AugmentFn, MakeOptimizer
 from sam_jax.types import (
@@ -182,7 +182,10 @@ def sweep_rho(
             parts.append((answers, {k: f(sharp) for k, f in MEASURES.items()}))
         answers, measures = jax.tree.map(lambda *a: np.concatenate(a), *parts)
         own = Signals(**answers._asdict(), keep=keep, labels=np.asarray(examples.y))
-        by_model.append(measures | _accuracies(own, test))
+        fit = dict(
+            zip(("train accuracy", "test accuracy"), accuracies(own, test), strict=True)
+        )
+        by_model.append(measures | fit)
         scores.append(score_targets(attack, own))
         signals.append(own)
     stacked = {k: np.stack([m[k] for m in by_model]) for k in by_model[0]}
@@ -202,9 +205,3 @@ def sweep_rho(
         for s in scores
     ]
     return Sweep(radii, stacked, measures, differences, signals)
-
-
-def _accuracies(signals: Signals, test: np.ndarray) -> dict[str, np.ndarray]:
-    keep, correct = np.asarray(signals.keep), np.asarray(signals.correct)
-    own = np.sum(correct & keep, axis=1) / keep.sum(axis=1)
-    return {"train accuracy": own, "test accuracy": correct[:, test].mean(axis=1)}
