@@ -52,6 +52,9 @@ CASES = {
     "two columns, strided": (3, 9, 16, 2, "SAME"),
     "few channels, many features": (3, 2, 40, 1, "SAME"),
     "odd width": (5, 9, 5, 2, "VALID"),
+    "strides over the window": (2, 9, 5, 3, "SAME"),
+    "strided, padded alike": (3, 9, 5, 2, ((1, 1), (1, 1))),
+    "strided, much padding below": (3, 9, 5, 2, ((0, 5), (0, 4))),
     "large": (7, 9, 5, 1, "SAME"),
     "uneven padding": (4, 8, 9, 1, ((3, 0), (1, 2))),
 }

@@ -104,7 +104,7 @@ def _lax_conv(x: jax.Array, kernel: jax.Array, **settings: Any) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, dimension_numbers=layout, **settings)
 
 
-def _columns(channels: int, features: int, width: int) -> int:
+def output_columns(features: int, width: int, channels: int = FEW_CHANNELS) -> int:
     """How many columns of the output are computed as one, with more channels."""
     if min(channels, features) < FEW_CHANNELS and features <= 2 * FEW_FEATURES:
         columns = 4
@@ -113,12 +113,9 @@ def _columns(channels: int, features: int, width: int) -> int:
     return math.gcd(columns, width)
 
 
-def _conv_by_columns(
-    x: jax.Array, kernel: jax.Array, geo: Geometry, spread: Sizes = (1, 1)
-) -> jax.Array:
-    """`lax.conv`; ``spread`` is the distance that the pixels of x are pulled apart."""
+def _conv_by_columns(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
     features, step = kernel.shape[-1], geo.strides[1]
-    columns = _columns(kernel.shape[2], features, geo.out[1])
+    columns = output_columns(features, geo.out[1], kernel.shape[2])
     shifts = ((step * n, step * (columns - 1 - n)) for n in range(columns))
     wide = [jnp.pad(kernel, ((0, 0), shift, (0, 0), (0, 0))) for shift in shifts]
     out = _lax_conv(
@@ -126,7 +123,6 @@ def _conv_by_columns(
         jnp.concatenate(wide, axis=-1),
         window_strides=(geo.strides[0], columns * step),
         padding=geo.pads,
-        lhs_dilation=spread,
     )
     return out.reshape(len(x), *geo.out, features)
 
@@ -152,29 +148,55 @@ def _spread_out(geo: Geometry) -> Sizes:
 def _cpu_input_gradient(g: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
     if geo.window == (1, 1):
         return _input_gradient_by_patches(g, kernel, geo)
-    spread, window = _spread_out(geo), geo.window
+    if geo.strides != (1, 1):
+        return _input_gradient_by_phases(g, kernel, geo)
+    window = geo.window
     low = (window[0] - 1 - geo.pads[0][0], window[1] - 1 - geo.pads[1][0])
-    pads = _pads(geo.image, spread, window, low)
-    transposed = Geometry(spread, window, (1, 1), pads)
+    pads = _pads(geo.image, geo.out, window, low)
+    transposed = Geometry(geo.out, window, (1, 1), pads)
     flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    return _conv_by_columns(g, flipped, transposed, geo.strides)
+    return _conv_by_columns(g, flipped, transposed)
+
+
+def _input_gradient_by_phases(
+    g: jax.Array, kernel: jax.Array, geo: Geometry
+) -> jax.Array:
+    """All pixels that lie alike between strides come from one part of the kernel.
+
+    So each part is some channels of one dense convolution, whose output is sorted into
+    the image; `lax.conv` with zeros between the pixels of g has no fast path on a CPU.
+    """
+    (kh, kw), (sh, sw) = geo.window, geo.strides
+    channels, features = kernel.shape[2:]
+    taps = (-(-kh // sh), -(-kw // sw))
+    missing = (taps[0] * sh - kh, taps[1] * sw - kw)
+    parts = jnp.pad(kernel, (*((0, n) for n in missing), (0, 0), (0, 0)))
+    parts = parts.reshape(taps[0], sh, taps[1], sw, channels, features)
+    parts = (
+        parts[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4).reshape(*taps, features, -1)
+    )
+    starts = (geo.pads[0][0], geo.pads[1][0])
+    ends = zip(geo.image, starts, geo.strides, strict=True)
+    rows, columns = (-(-(n + start) // s) for n, start, s in ends)
+    low = (taps[0] - 1, taps[1] - 1)
+    out = _lax_conv(
+        g,
+        parts,
+        window_strides=(1, 1),
+        padding=_pads((rows, columns), geo.out, taps, low),
+    )
+    out = out.reshape(len(g), rows, columns, sh, sw, channels)
+    out = out.transpose(0, 1, 3, 2, 4, 5).reshape(len(g), rows * sh, columns * sw, -1)
+    (top, left), (height, width) = starts, geo.image
+    return out[:, top : top + height, left : left + width]
 
 
 def _cpu_kernel_gradient(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array:
     if geo.window == (1, 1):
-        return _kernel_gradient_by_patches(x, g, geo)
-    low = (geo.pads[0][0], geo.pads[1][0])
-    pads = _pads(geo.window, geo.image, _spread_out(geo), low)
-
-    def of_block(x: jax.Array, g: jax.Array) -> jax.Array:
-        out = _lax_conv(
-            x.transpose(3, 1, 2, 0),
-            g.transpose(1, 2, 0, 3),
-            window_strides=(1, 1),
-            padding=pads,
-            rhs_dilation=geo.strides,
-        )
-        return out.transpose(1, 2, 0, 3)
+        (x,) = windows(x, geo)
+        of_block = _kernel_gradient_of_pixels
+    else:
+        of_block = functools.partial(_kernel_gradient_by_conv, geo=geo)
 
     # At least two blocks: XLA fuses the transposition of a whole image with all that
     # led to it, in an order that is slow for both.
@@ -191,6 +213,22 @@ def _cpu_kernel_gradient(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array
 
     zeros = jnp.zeros((*geo.window, x.shape[-1], g.shape[-1]), x.dtype)
     return lax.scan(add, zeros, jnp.arange(0, len(x), block, dtype=jnp.int32))[0]
+
+
+def _kernel_gradient_of_pixels(x: jax.Array, g: jax.Array) -> jax.Array:
+    return jnp.tensordot(x, g, axes=((0, 1, 2), (0, 1, 2)))[None, None]
+
+
+def _kernel_gradient_by_conv(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array:
+    low = (geo.pads[0][0], geo.pads[1][0])
+    out = _lax_conv(
+        x.transpose(3, 1, 2, 0),
+        g.transpose(1, 2, 0, 3),
+        window_strides=(1, 1),
+        padding=_pads(geo.window, geo.image, _spread_out(geo), low),
+        rhs_dilation=geo.strides,
+    )
+    return out.transpose(1, 2, 0, 3)
 
 
 def _in_turn(form: Callable[..., jax.Array]) -> Callable[..., jax.Array]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from sam_jax import _checks
+from sam_jax.models.batch_norm import BatchNorm
 from sam_jax.models.conv import Conv
 
 conv3x3 = functools.partial(
@@ -27,7 +28,7 @@ def batch_norm(
     x: jax.Array, train: bool, *, momentum: float = 0.9, use_scale: bool = True
 ) -> jax.Array:
     """Normalises by the batch, or by running statistics; all of it in float32."""
-    normalise = nn.BatchNorm(not train, momentum=momentum, use_scale=use_scale)
+    normalise = BatchNorm(not train, momentum=momentum, use_scale=use_scale)
     return normalise(x.astype(jnp.float32)).astype(x.dtype)
 
 
