@@ -2,11 +2,12 @@
 
     python -m benchmarks.convolution
 
-Every contestant trains the same networks on the same batches with SGD (momentum 0.9)
-for the same number of steps: `jax.vmap` over `flax.linen.Conv`, the same model by model
-under `jit`, `lax.map` over models, PyTorch model by model (channels-last, all cores),
-and this library. Each runs in an interpreter of its own; they alternate over rounds and
-ratios are taken within rounds. A second table has single layers, forward and backward.
+Every contestant trains the same networks on the same batches with SGD (momentum 0.9):
+`jax.vmap` over `flax.linen.Conv`, the same model by model under `jit`, `lax.map` over
+models, PyTorch model by model (channels-last, all cores), and this library. On a CPU
+the first and third do so for fewer steps. Each runs in an interpreter of its own; they
+alternate over rounds and ratios are taken within rounds. A second table has single
+layers, forward and backward.
 GFLOP/s are those of the network's convolutions and matrix products, counted without
 what an implementation adds, and their fraction of the rate of one large product on the
 same machine is the model FLOPs utilisation. Prints Markdown and writes JSON.
@@ -27,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from benchmarks.convolution_contestants import CONTESTANTS, LAYERS
+from benchmarks.convolution_contestants import CONTESTANTS, LAYERS, SLOW_ON_CPU
 from benchmarks.shadow_training import environment, machine, spread
 
 
@@ -43,9 +44,11 @@ class Config:
     """Models, a multiple of the cores."""
     batch_size: int = 64
     """Examples in a step."""
-    num_steps: int = 2
-    """Steps of each model that are timed."""
-    num_rounds: int = 2
+    num_steps: int = 8
+    """Steps of each model in a call, as in a short epoch."""
+    slow_steps: int = 2
+    """Steps of `vmap` and `lax.map` on a CPU, where one can take seconds."""
+    num_rounds: int = 3
     """Times that every contestant runs."""
     layers: bool = True
     """Whether to time single layers, too."""
@@ -86,12 +89,13 @@ def main(config: Config) -> None:
 
 def run(config: Config, contestant: str, task: str) -> dict[str, float]:
     """One contestant on one task in a fresh interpreter."""
+    is_slow = contestant in SLOW_ON_CPU and config.device == "cpu"
     settings = {
         "contestant": contestant,
         "task": task,
         "num_models": config.num_models,
         "batch_size": config.batch_size,
-        "num_steps": config.num_steps,
+        "num_steps": config.slow_steps if is_slow else config.num_steps,
         "device": config.device,
         "precision": config.precision,
     }

@@ -471,7 +471,14 @@ def check_audit(
 ) -> TrainConfig:
     """Checks the arguments of ``audit`` before anything is trained.
 
-    The model, where it is given, is traced but not run.
+    Args:
+        optimizers: As in ``audit``.
+        dataset: Pool and test examples.
+        num_models: Shadow models of each optimizer.
+        config: Settings of the training.
+        attacks: As in ``audit``.
+        seed: Of the audit.
+        model: Traced on the data but not run, where it is given.
 
     Returns:
         The settings with ``examples_per_epoch`` filled in.

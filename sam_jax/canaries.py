@@ -56,6 +56,11 @@ def plant(
 ) -> tuple[Dataset, Int[np.ndarray, " c"]]:
     """Returns the data with random pool examples mislabelled, and which they are.
 
+    Args:
+        key: Random key of the choice and of the labels.
+        dataset: Pool and test examples.
+        num_canaries: How many.
+
     Raises:
         ValueError: If there are more canaries than examples in the pool.
     """
@@ -80,6 +85,11 @@ def flip_coins(
 
     A column that came out the same for all models is drawn again, so that every
     canary has models with and without it.
+
+    Args:
+        key: Random key of the coins.
+        keep: Which pool example each model trains on.
+        columns: The canaries' columns of ``keep``.
     """
     keep = np.array(keep)
     missing = np.asarray(columns)

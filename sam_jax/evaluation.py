@@ -127,6 +127,9 @@ def answer_chunk(
 
     Returns:
         Answers with a leading axis K, in NumPy.
+
+    Raises:
+        RuntimeError: The device's own, if not even one example fits into its memory.
     """
     num_devices = len(jax.local_devices())
     num_models = len(trained.done)

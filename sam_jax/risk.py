@@ -92,6 +92,9 @@ def risk(
         scores: Score of each example against each target; higher is member.
         keep: Whether the target trained on it.
         fpr: False-positive rate at which ``caught`` counts accusations.
+
+    Raises:
+        ValueError: If ``fpr`` is not above 0.
     """
     _checks.positive(fpr=fpr)
     cells = cell_exposure(scores, keep)
@@ -140,6 +143,15 @@ def reliability(
     """Returns how a ranking on one random half of the targets fares on the other.
 
     Examples that either half has no target for are left out.
+
+    Args:
+        scores: Score of each example against each target; higher is member.
+        keep: Whether the target trained on it.
+        num_top: How many of the most exposed examples are compared.
+        seed: Of the split of the targets.
+
+    Raises:
+        ValueError: If ``num_top`` is below 1.
     """
     _checks.at_least(1, num_top=num_top)
     cells = cell_exposure(scores, keep)

@@ -290,10 +290,22 @@ def train_shadow_models(
 ) -> tuple[TrainState, TrainLog]:
     """Trains M models and returns all of them; ``train_chunks`` holds one chunk.
 
-    Takes the arguments of ``train_chunks``.
+    Args:
+        key: Random key of initial weights, batches, dropout and augmentation.
+        model: The network.
+        make_optimizer: From one model's hyper-parameters to its optimizer.
+        hyperparams: Pytree of hyper-parameters with a leading axis M.
+        keep: Which pool example each model trains on.
+        pool: Inputs and labels.
+        config: Settings; see ``TrainConfig``.
+        **options: Further arguments of ``train_chunks``.
 
     Returns:
         The trained models with a leading axis M, on the host, and their log [M, E].
+
+    Raises:
+        ValueError: For an argument that makes no sense; see ``train_chunks``.
+        FloatingPointError: If a loss is no longer finite.
 
     Example:
         >>> import jax, optax, numpy as np

@@ -89,6 +89,10 @@ def make_train(
         config: Settings; see ``TrainConfig``.
         loss_fn: Losses of a batch from logits and labels, in nats.
         augment: Applied to each batch before the clean pass.
+
+    Raises:
+        ValueError: When it is traced, if the optimizer's number of groups (m-SAM) does
+            not divide the batch.
     """
 
     def init(hyperparams: Any, params: Any, state: Any) -> TrainState:

@@ -67,6 +67,9 @@ def cutout(key: Key, x: Images, size: int = 8) -> Images:
         x: Images.
         size: Pixels a side of the square, which the image's edge may cut.
 
+    Raises:
+        ValueError: If ``size`` is below 1.
+
     References:
         DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks
         with Cutout", 2017, https://arxiv.org/abs/1708.04552.

@@ -100,7 +100,19 @@ def memorized(
 def memorization_bins(
     first: Halves, second: Halves, picked_by: str = "both"
 ) -> Int[np.ndarray, "2 n"]:
-    """Returns the bin of ``BIN_EDGES`` of each example, as each half sees it."""
+    """Returns the bin of ``BIN_EDGES`` of each example, as each half sees it.
+
+    Args:
+        first: Memorization by one optimizer's models, from each half of them.
+        second: The same by the other optimizer's.
+        picked_by: A name of ``PICKERS``: whose memorization picks the bin.
+
+    Returns:
+        Bins from 0; -1 where a half has no value.
+
+    Raises:
+        ValueError: If ``picked_by`` is not a name of ``PICKERS``.
+    """
     picker = _checks.one_of(PICKERS, picked_by=picked_by)
     value = picker(first.values, second.values)
     return np.where(np.isfinite(value), np.digitize(value, BIN_EDGES), -1)

@@ -85,6 +85,12 @@ def normalise(
     Mean and (biased) variance are over all axes but the last. The variance is that of
     flax: the mean square less the squared mean, at least 0.
 
+    Args:
+        x: Images [B, H, W, C] or other examples, float32.
+        scale: Of each channel.
+        bias: Of each channel.
+        epsilon: Added to the variance.
+
     References:
         Ioffe and Szegedy, "Batch Normalization", 2015,
         https://arxiv.org/abs/1502.03167.

@@ -134,9 +134,18 @@ def max_pool(
     strides: int | Sequence[int] | None = None,
     padding: str = "VALID",
 ) -> Float[Array, "b out_h out_w c"]:
-    """Returns the maximum over windows; ``strides=None`` puts them side by side.
+    """Returns the maximum over windows.
 
     Where entries of a window tie, they share its gradient.
+
+    Args:
+        x: Images, NHWC.
+        window_shape: Height and width of a window, or one number for both.
+        strides: Steps between windows; None puts them side by side.
+        padding: As in `conv`; what it adds is never the maximum.
+
+    Raises:
+        ValueError: If ``padding`` is unknown or the window exceeds the padded image.
 
     Example:
         >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel().tolist()
@@ -154,7 +163,14 @@ def avg_pool(
 ) -> Float[Array, "b out_h out_w c"]:
     """Returns the mean over windows; zeros beyond the border count as entries.
 
-    ``strides=None`` puts the windows side by side.
+    Args:
+        x: Images, NHWC.
+        window_shape: Height and width of a window, or one number for both.
+        strides: Steps between windows; None puts them side by side.
+        padding: As in `conv`.
+
+    Raises:
+        ValueError: If ``padding`` is unknown or the window exceeds the padded image.
     """
     shifted = _pool_windows(x, window_shape, strides, padding, 0.0)
     return functools.reduce(jnp.add, shifted) * (1 / len(shifted))

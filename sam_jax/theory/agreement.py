@@ -110,6 +110,9 @@ def limit_cell(label: str, sizes: Reals, samples: Reals, theory: float) -> Cell:
 def critical_deviation(num_cells: int, single: float = 4.0) -> float:
     """Returns the deviation of any of ``num_cells`` as rare as one of ``single``.
 
+    Raises:
+        ValueError: If ``num_cells`` is below 1 or ``single`` not above 0.
+
     Example:
         >>> round(critical_deviation(1), 6), round(critical_deviation(100), 2)
         (4.0, 4.98)

@@ -38,13 +38,21 @@ def single(eigenvalues: Float64[np.ndarray, " d"]) -> Population:
 
 
 def isotropic(d: int) -> Population:
-    """Returns ``N(0, I)`` in ``d`` dimensions."""
+    """Returns ``N(0, I)`` in ``d`` dimensions.
+
+    Raises:
+        ValueError: If ``d`` is below 1.
+    """
     _checks.at_least(1, d=d)
     return single(np.ones(d))
 
 
 def power_law(d: int, exponent: float = 1.0) -> Population:
-    """Returns eigenvalues proportional to ``j ** -exponent``, of mean 1."""
+    """Returns eigenvalues proportional to ``j ** -exponent``, of mean 1.
+
+    Raises:
+        ValueError: If ``d`` is below 1 or ``exponent`` negative.
+    """
     _checks.at_least(1, d=d)
     _checks.non_negative(exponent=exponent)
     return single(np.arange(1, d + 1) ** -float(exponent))

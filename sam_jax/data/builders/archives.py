@@ -78,7 +78,17 @@ def paired_rows(
     num_features: int,
     num_classes: int,
 ) -> Iterator[tuple[Bool[np.ndarray, "f"], int]]:
-    """Yields features and label (from 0) of two files with a line for each row."""
+    """Yields features and label (from 0) of two files with a line for each row.
+
+    Args:
+        features: Lines of ``num_features`` bits.
+        labels: Lines of one label, from 1.
+        num_features: Number of features a row must have.
+        num_classes: The largest label.
+
+    Raises:
+        ValueError: If a line is not as described or one file is longer.
+    """
     pairs = itertools.zip_longest(features, labels)
     for number, (bits, label) in enumerate(pairs, start=1):
         if bits is None or label is None:

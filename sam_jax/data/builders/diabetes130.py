@@ -58,7 +58,11 @@ class HospitalTable(NamedTuple):
 
 
 def read_stays(path: pathlib.Path) -> list[dict[str, str]]:
-    """Reads ``diabetic_data.csv``, or the zip file that UCI publishes it in."""
+    """Reads ``diabetic_data.csv``, or the zip file that UCI publishes it in.
+
+    Raises:
+        ValueError: If a zip file does not hold exactly one such table.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             members = [m for m in archive.namelist() if m.endswith(_MEMBER)]

@@ -183,7 +183,11 @@ class Hospital100(CompactBuilder):
 
 
 def read_idx(path: pathlib.Path) -> np.ndarray:
-    """Reads a gzipped IDX file of unsigned bytes (http://yann.lecun.com/exdb/mnist)."""
+    """Reads a gzipped IDX file of unsigned bytes (http://yann.lecun.com/exdb/mnist).
+
+    Raises:
+        ValueError: If it is not one.
+    """
     data = gzip.decompress(path.read_bytes())
     if data[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} must be an IDX file of unsigned bytes.")
