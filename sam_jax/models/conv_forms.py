@@ -12,11 +12,15 @@ product of 1024 x 1024 reaches 150 to 165 there):
     output              `lax.conv` of one column at a time 76, 174, 179; of two columns
                         121, 131, 128; patches 7, 19, 96
     kernel gradient     `lax.conv` of the transposed image with blocks of the transposed
-                        gradient as its kernel 73, 115, 120; of all at once 35, 56, 126;
-                        patches in blocks 39, 61, 97; what JAX derives 23, 45, 100,
-                        but for the first image below 1 in a `scan` and 6 under `vmap`
+                        gradient as its kernel 73, 115, 120, and a fifth faster for the
+                        first image in blocks of more examples and fewer rows; of all at
+                        once 35, 56, 126; patches in blocks 39, 61, 97; what JAX derives
+                        23, 45, 100, but for the first image below 1 in a `scan` and 6
+                        under `vmap`
 
-The input gradient is the output of the flipped kernel. Two or four columns of the
+The input gradient is the output of the flipped kernel, with strides in one part of the
+output channels for each phase of the strides (`lax.conv` with zeros between the pixels
+takes three times as long for 16 channels, as much for 64). Two or four columns of the
 output at a time, from a kernel as much wider, fill the vector registers where there
 are few output channels, and cost less than what they add in products with zero. Models
 follow one another, as their weights and images then stay in the cache. Elsewhere (GPU,
@@ -40,8 +44,8 @@ FEW_CHANNELS = 8
 FEW_FEATURES = 16
 """At most this many output channels pay for two columns at a time."""
 
-BLOCK_BYTES = 1024 * 1024
-"""Output gradients that are one kernel of `lax.conv`: half the cache of one core."""
+BLOCK_BYTES = 512 * 1024
+"""Output gradients that are one kernel of `lax.conv`: a quarter of a core's cache."""
 
 Sizes = tuple[int, int]
 
@@ -194,29 +198,59 @@ def _input_gradient_by_phases(
 def _cpu_kernel_gradient(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array:
     if geo.window == (1, 1):
         (x,) = windows(x, geo)
-        of_block = _kernel_gradient_of_pixels
-    else:
-        of_block = functools.partial(_kernel_gradient_by_conv, geo=geo)
-
-    # At least two blocks: XLA fuses the transposition of a whole image with all that
-    # led to it, in an order that is slow for both.
-    fitting = max(4, BLOCK_BYTES * len(x) // (g.size * g.dtype.itemsize))
-    fitting = min(fitting, max(len(x) // 2, 1))
-    block = max(n for n in range(1, len(x) + 1) if len(x) % n == 0 and n <= fitting)
-    if block == len(x):
-        return of_block(x, g)
+        geo = Geometry(geo.out, geo.window, (1, 1), ((0, 0), (0, 0)))
+    examples, rows = _block(g)
+    if examples == len(g):
+        return _kernel_gradient_by_rows(x, g, geo, rows)
 
     def add(total: jax.Array, start: jax.Array) -> tuple[jax.Array, None]:
-        return total + of_block(
-            *(lax.dynamic_slice_in_dim(a, start, block) for a in (x, g))
-        ), None
+        block = (lax.dynamic_slice_in_dim(a, start, examples) for a in (x, g))
+        return total + _kernel_gradient_by_rows(*block, geo, rows), None
 
     zeros = jnp.zeros((*geo.window, x.shape[-1], g.shape[-1]), x.dtype)
-    return lax.scan(add, zeros, jnp.arange(0, len(x), block, dtype=jnp.int32))[0]
+    return lax.scan(add, zeros, jnp.arange(0, len(g), examples, dtype=jnp.int32))[0]
 
 
-def _kernel_gradient_of_pixels(x: jax.Array, g: jax.Array) -> jax.Array:
-    return jnp.tensordot(x, g, axes=((0, 1, 2), (0, 1, 2)))[None, None]
+def _kernel_gradient_by_rows(
+    x: jax.Array, g: jax.Array, geo: Geometry, rows: int
+) -> jax.Array:
+    form = _kernel_gradient_by_conv
+    if geo.window == (1, 1):
+        form = _kernel_gradient_by_patches
+    total = jnp.zeros((*geo.window, x.shape[-1], g.shape[-1]), x.dtype)
+    for first in range(0, geo.out[0], rows):
+        top = first * geo.strides[0] - geo.pads[0][0]
+        bottom = top + (rows - 1) * geo.strides[0] + geo.window[0]
+        pads = (max(-top, 0), max(bottom - geo.image[0], 0))
+        seen = x[:, max(top, 0) : min(bottom, geo.image[0])]
+        part = dataclasses.replace(
+            geo, image=(seen.shape[1], geo.image[1]), pads=(pads, geo.pads[1])
+        )
+        total = total + form(seen, g[:, first : first + rows], part)
+    return total
+
+
+def _block(g: jax.Array) -> Sizes:
+    """How many examples, and how many rows of them, are one kernel of `lax.conv`.
+
+    At least two blocks of examples: XLA fuses the transposition of a whole image with
+    all that led to it, in an order that is slow for both. And more than
+    `FEW_FEATURES` examples where there are no more features, as `lax.conv` has its
+    fast path for more of either: so of fewer rows.
+    """
+    batch, height, width, features = g.shape
+    row_bytes = width * features * g.dtype.itemsize
+    fitting = max(4, BLOCK_BYTES // (height * row_bytes))
+    if features <= FEW_FEATURES:
+        fitting = max(fitting, 2 * FEW_FEATURES)
+    examples = _largest_divisor(batch, min(fitting, max(batch // 2, 1)))
+    return examples, _largest_divisor(height, BLOCK_BYTES // (examples * row_bytes))
+
+
+def _largest_divisor(number: int, at_most: int) -> int:
+    return max(
+        n for n in range(1, number + 1) if number % n == 0 and n <= max(at_most, 1)
+    )
 
 
 def _kernel_gradient_by_conv(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array:
