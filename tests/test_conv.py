@@ -49,6 +49,7 @@ CASES = {
     "dense, strided": (1, 9, 5, 2, "SAME"),
     "four columns": (2, 3, 5, 2, "VALID"),
     "one column": (3, 9, 17, 1, "SAME"),
+    "one column, strided": (3, 17, 9, 2, "SAME"),
     "two columns, strided": (3, 9, 16, 2, "SAME"),
     "few channels, many features": (3, 2, 40, 1, "SAME"),
     "odd width": (5, 9, 5, 2, "VALID"),
