@@ -16,9 +16,7 @@ Prints a Markdown table and writes JSON; about a minute on 2 CPU cores, 1.3 GiB.
 
 import argparse
 import json
-import os
 import pathlib
-import platform
 import resource
 import statistics
 import time
@@ -27,6 +25,7 @@ import jax
 import numpy as np
 from scipy import stats
 
+from benchmarks.machine import machine
 from sam_jax.attacks import lira_online, rmia_online, score_targets
 from sam_jax.types import Signals
 
@@ -157,12 +156,7 @@ def main():
         errors["rmia_online"] = relative_error(scores[0, columns], expected)
     result = {
         "sizes": sizes,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "numpy": np.__version__,
-        },
+        "machine": machine(jax.devices()[0].device_kind),
         "seconds": seconds,
         "relative_error": errors,
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
@@ -185,8 +179,7 @@ def relative_error(ours, expected):
 
 def print_table(result):
     num_models, num_examples, num_queries, num_population = result["sizes"]
-    versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
-    print(f"{result['machine']}; {versions}")
+    print(", ".join(f"{key} {value}" for key, value in result["machine"].items()))
     print(
         f"{num_models} models and targets x {num_examples:,} examples x {num_queries} "
         f"queries, {num_population:,} population points\n"

@@ -29,7 +29,8 @@ import numpy as np
 import tyro
 
 from benchmarks.convolution_contestants import CONTESTANTS, LAYERS, SLOW_ON_CPU
-from benchmarks.shadow_training import environment, machine, spread
+from benchmarks.machine import machine
+from benchmarks.shadow_training import environment, spread
 
 
 @dataclasses.dataclass(frozen=True)

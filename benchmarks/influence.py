@@ -21,7 +21,6 @@ import dataclasses
 import json
 import multiprocessing
 import pathlib
-import platform
 import resource
 import statistics
 import time
@@ -29,6 +28,7 @@ import time
 import numpy as np
 import tyro
 
+from benchmarks.machine import machine
 from sam_jax import influence
 
 
@@ -148,8 +148,7 @@ def main(config: Config) -> None:
     medians = [statistics.median(own) for own in times]
     result = {
         "config": dataclasses.asdict(config) | {"output": str(config.output)},
-        "machine": f"{platform.processor() or platform.machine()}, NumPy "
-        f"{np.__version__}, Python {platform.python_version()}",
+        "machine": machine("cpu"),
         "whole": {"seconds": seconds, "peak_gib": peak, "peak_before_gib": before},
         "matrix": {
             "seconds": medians,

@@ -52,7 +52,7 @@ def main(config: Config) -> None:
     core = min(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
     from benchmarks.convolution_contestants import gflops, peak_rate
-    from benchmarks.shadow_training import machine
+    from benchmarks.machine import machine
 
     settings = {
         "task": config.network,

@@ -12,18 +12,16 @@ cores.
 
 import dataclasses
 import json
-import os
 import pathlib
-import platform
 import time
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
 
+from benchmarks.machine import machine
 from sam_jax.optimizers import OPTIMIZERS
 
 TARGETS = {"sam": 2.1, "looksam": 1.4}
@@ -63,7 +61,7 @@ def main(config: Config) -> None:
         tables[f"{num_models} models"] = measure(runs, num_steps, config.num_rounds)
     result = {
         "config": dataclasses.asdict(config) | {"output": str(config.output)},
-        "machine": machine(),
+        "machine": machine(jax.devices()[0].device_kind),
         "tables": tables,
     }
     print_tables(result)
@@ -167,18 +165,6 @@ def measure(runs, num_steps: int, num_rounds: int):
             "ratio_high": float(np.max(ratios)),
         }
     return rows
-
-
-def machine():
-    return {
-        "platform": platform.platform(),
-        "cpu_cores": len(os.sched_getaffinity(0)),
-        "device": jax.devices()[0].device_kind,
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "optax": optax.__version__,
-        "flax": flax.__version__,
-    }
 
 
 def print_tables(result) -> None:

@@ -12,11 +12,9 @@ networks with convolutions are run with ``--workloads small-cnn resnet18-16 --nu
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import subprocess
 import sys
 import tempfile
@@ -26,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from benchmarks.machine import machine
 from benchmarks.shadow.contestant import CONTESTANTS, LEAN_LOOPS
 from benchmarks.shadow.workloads import WORKLOADS
 
@@ -217,28 +216,6 @@ def spread(values: np.ndarray) -> dict[str, float]:
         "low": float(values.min()),
         "high": float(values.max()),
     }
-
-
-def machine(device: str) -> dict[str, Any]:
-    versions = {
-        name: importlib.metadata.version(name)
-        for name in ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
-    }
-    return {
-        "platform": platform.platform(),
-        "cpu": cpu_name(),
-        "cpu_cores": len(os.sched_getaffinity(0)),
-        "device": device,
-        "python": platform.python_version(),
-        **versions,
-    }
-
-
-def cpu_name() -> str:
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    return names[0] if names else platform.processor()
 
 
 def print_table(name: str, workload: dict[str, Any], device: str) -> None:

@@ -6,16 +6,8 @@ from typing import Any
 import numpy as np
 
 from experiments._drawings import Drawing
-from experiments._theory_claims import (
-    AVERAGED_ETAS,
-    ETAS,
-    SIZES,
-    SPECTRA,
-    TAU,
-    Averaged,
-    Claim,
-    Trained,
-)
+from experiments._theory_claims import ETAS, SPECTRA, TAU, THRESHOLDS, Claim, Trained
+from experiments._theory_high_dimension import AVERAGED_ETAS, SIZES, Averaged
 from experiments._theory_networks import RHOS, Measured
 from sam_jax import plots, theory
 
@@ -23,25 +15,11 @@ _ETA_GRID = np.logspace(-2, 3, 41)
 _RATIOS = np.linspace(0.05, 0.98, 48)
 
 
-def _panels(title: str, count: int, width: float = 3.2, height: float = 3.0):
-    from matplotlib.figure import Figure
-
-    figure = Figure((width * count, height), layout="constrained", facecolor="none")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=plots.INK)
-    panels = list(figure.subplots(1, count, squeeze=False)[0])
-    for axes in panels:
-        axes.set_facecolor("none")
-        axes.tick_params(which="both", colors=plots.MUTED, labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(True, color=plots.GRID, lw=0.7)
-    return figure, panels
-
-
 def against_eta(
     runs: Sequence[Trained], field: str, threshold: int | None, title: str
 ) -> Drawing:
     """Simulation (points, 95 % bars) and theory (lines) over eta, random labels."""
-    figure, panels = _panels(title, len(SPECTRA))
+    figure, panels = plots.blank_panels(title, len(SPECTRA), 3.2, 3.0)
     rows = []
     positions = np.where(ETAS == 0, 0.01, ETAS)
     for axes, spectrum in zip(panels, SPECTRA, strict=True):
@@ -83,8 +61,6 @@ def against_eta(
 
 def _expected(run: Trained, field: str) -> np.ndarray:
     """Mean closed form over the training sets, [e, k]."""
-    from experiments._theory_claims import THRESHOLDS
-
     closed = {
         "variance": lambda: run.sigma**2,
         "confidence": lambda: theory.confidence_advantage(
@@ -102,7 +78,7 @@ def map_of_mu_and_sigma(tau: float = TAU) -> Drawing:
     mu, sigma = np.linspace(-0.5, 1.5, 121), np.linspace(0.02, 2, 100)
     slope = theory.likelihood_ratio_slope(mu[:, None], sigma[None, :], tau)
     title = f"Change of the likelihood-ratio advantage as sigma falls, tau = {tau}"
-    figure, (axes,) = _panels(title, 1, 5.6, 4.0)
+    figure, (axes,) = plots.blank_panels(title, 1, 5.6, 4.0)
     image = _sign_map(axes, mu, sigma, -slope.T)
     axes.plot(mu, np.abs(1 - mu), color=plots.INK, lw=1, ls="--", label="|1 - mu|")
     turn = theory.turning_sigma(mu, tau)
@@ -118,7 +94,7 @@ def map_of_mu_and_sigma(tau: float = TAU) -> Drawing:
 def map_of_ratio_and_eta(d: int = 200, tau: float = TAU) -> Drawing:
     """Where more eta raises the advantage on random labels, by the equivalents."""
     title = "Change of the likelihood-ratio advantage with log eta, random labels"
-    figure, panels = _panels(title, len(SPECTRA))
+    figure, panels = plots.blank_panels(title, len(SPECTRA), 3.2, 3.0)
     rows = []
     for axes, (spectrum, make) in zip(panels, SPECTRA.items(), strict=True):
         population = make(d)
@@ -173,7 +149,7 @@ def _sign_map(axes: Any, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> An
 def convergence(averages: Sequence[Averaged]) -> Drawing:
     """Relative error of the equivalent variance against n, on logarithmic axes."""
     title = "Error of the equivalent variance at n/d = 0.25, random labels"
-    figure, panels = _panels(title, len(AVERAGED_ETAS), 4.2, 3.6)
+    figure, panels = plots.blank_panels(title, len(AVERAGED_ETAS), 4.2, 3.6)
     rows = []
     for axes, eta in zip(panels, AVERAGED_ETAS, strict=True):
         chosen = [average for average in averages if average.eta == eta]
@@ -218,7 +194,9 @@ def networks(results: Mapping[str, Measured]) -> Drawing:
         "confidence": "confidence advantage",
         "likelihood_ratio": "likelihood-ratio advantage",
     }
-    figure, panels = _panels("Networks that interpolate, trained with SAM", 3)
+    figure, panels = plots.blank_panels(
+        "Networks that interpolate, trained with SAM", 3, 3.2, 3.0
+    )
     rows = []
     for axes, (field, label) in zip(panels, shown.items(), strict=True):
         for (kind, measured), color in zip(
@@ -239,7 +217,7 @@ def networks(results: Mapping[str, Measured]) -> Drawing:
 def deviations(claim: Claim) -> Drawing:
     """All cells of a claim in standard errors, and the limit."""
     deviation = np.sort([cell.deviation for cell in claim.cells])[::-1]
-    figure, (axes,) = _panels(f"Claim {claim.name}: all cells", 1, 5.0, 2.8)
+    figure, (axes,) = plots.blank_panels(f"Claim {claim.name}: all cells", 1, 5.0, 2.8)
     axes.plot(np.arange(1, len(deviation) + 1), deviation, ".", color=plots.PALETTE[0])
     axes.axhline(claim.limit, color=plots.PALETTE[1], lw=1)
     axes.set(xlabel="cell, worst first", ylabel="standard errors")

@@ -25,6 +25,7 @@ import tyro
 
 from experiments import _drawings, _run, _theory_figures
 from experiments import _theory_claims as claims
+from experiments import _theory_high_dimension as high_dimension
 from experiments import _theory_networks as nets
 from sam_jax import _checks, reports, theory
 
@@ -97,7 +98,9 @@ def run(config: Config) -> Result:
         at_size = simulate(large, False)
         averages = []
         for spectrum in claims.SPECTRA:
-            averages += claims.label_averages(next(keys), spectrum, config.num_averages)
+            averages += high_dimension.label_averages(
+                next(keys), spectrum, config.num_averages
+            )
             bar.update()
         last, linear = nets.linear_models(next(keys))
         bar.update()
@@ -112,7 +115,7 @@ def run(config: Config) -> Result:
         claims.confidence_attack(trained),
         claims.likelihood_ratio_attack(trained, next(keys)),
         claims.side_of_the_claim(trained, next(keys)),
-        claims.high_dimensional_values(at_size, averages),
+        high_dimension.high_dimensional_values(at_size, averages),
         last,
     ]
     return Result(

@@ -111,13 +111,27 @@ def test_products_of_patches_equal_the_forms_of_the_cpu(strides):
         assert_close(cpu, patches)
 
 
-def test_kernel_gradient_in_blocks_equals_a_naive_sum(monkeypatch):
-    monkeypatch.setattr(conv_forms, "BLOCK_BYTES", 1)
-    x, g = random(12, 6, 6, 9), random(12, 6, 6, 4, seed=2)
-    geo = conv_module._geometry(x, (3, 3), 1, "SAME")
+@pytest.mark.parametrize(
+    ("batch", "block_bytes", "strides", "blocks"),
+    [(12, 1, 1, (6, 1)), (64, 16 * 1024, 1, (32, 4)), (64, 4 * 1024, 2, (32, 2))],
+)
+def test_kernel_gradient_in_blocks_equals_a_naive_sum(
+    batch, block_bytes, strides, blocks, monkeypatch
+):
+    monkeypatch.setattr(conv_forms, "BLOCK_BYTES", block_bytes)
+    x = random(batch, 7, 6, 9)
+    geo = conv_module._geometry(x, (3, 3), strides, "SAME")
+    g = random(batch, *geo.out, 4, seed=2)
+    assert conv_forms._block(g) == blocks
     found = conv_forms._cpu_kernel_gradient(x, g, geo)
-    expected = naive(x, np.zeros((3, 3, 9, 4)), 1, ((1, 1), (1, 1)), g)
+    expected = naive(x, np.zeros((3, 3, 9, 4)), strides, geo.pads, g)
     assert_close(found, expected[2])
+
+
+def test_kernel_gradients_of_large_images_are_compiled_in_few_parts():
+    examples, rows = conv_forms._block(jnp.zeros((4, 211, 211, 16)))
+    assert examples <= 2
+    assert -(-211 // rows) <= conv_forms.MOST_PARTS
 
 
 @pytest.mark.parametrize("in_axes", [(0, None), (None, 0)])

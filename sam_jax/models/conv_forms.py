@@ -48,6 +48,9 @@ FEW_FEATURES = 16
 BLOCK_BYTES = 512 * 1024
 """Output gradients that are one kernel of `lax.conv`: a quarter of a core's cache."""
 
+MOST_PARTS = 8
+"""Of an image in the kernel gradient, as each is compiled on its own."""
+
 Sizes = tuple[int, int]
 
 
@@ -223,14 +226,15 @@ def _kernel_gradient_by_rows(
         form = _kernel_gradient_by_patches
     total = jnp.zeros((*geo.window, x.shape[-1], g.shape[-1]), x.dtype)
     for first in range(0, geo.out[0], rows):
+        last = min(first + rows, geo.out[0]) - 1
         top = first * geo.strides[0] - geo.pads[0][0]
-        bottom = top + (rows - 1) * geo.strides[0] + geo.window[0]
+        bottom = last * geo.strides[0] - geo.pads[0][0] + geo.window[0]
         pads = (max(-top, 0), max(bottom - geo.image[0], 0))
         seen = x[:, max(top, 0) : min(bottom, geo.image[0])]
         part = dataclasses.replace(
             geo, image=(seen.shape[1], geo.image[1]), pads=(pads, geo.pads[1])
         )
-        total = total + form(seen, g[:, first : first + rows], part)
+        total = total + form(seen, g[:, first : last + 1], part)
     return total
 
 
@@ -242,19 +246,16 @@ def _block(g: jax.Array) -> Sizes:
     `FEW_FEATURES` examples where there are no more features, as `lax.conv` has its
     fast path for more of either: so of fewer rows.
     """
-    batch, height, width, features = g.shape
-    row_bytes = width * features * g.dtype.itemsize
-    fitting = max(4, BLOCK_BYTES // (height * row_bytes))
-    if features <= FEW_FEATURES:
+    batch, height, _, features = g.shape
+    fitting = max(4, BLOCK_BYTES * batch // (g.size * g.dtype.itemsize))
+    few = features <= FEW_FEATURES
+    if few:
         fitting = max(fitting, 2 * FEW_FEATURES)
-    examples = _largest_divisor(batch, min(fitting, max(batch // 2, 1)))
-    return examples, _largest_divisor(height, BLOCK_BYTES // (examples * row_bytes))
-
-
-def _largest_divisor(number: int, at_most: int) -> int:
-    return max(
-        n for n in range(1, number + 1) if number % n == 0 and n <= max(at_most, 1)
-    )
+    fitting = min(fitting, max(batch // 2, 1))
+    examples = max(n for n in range(1, batch + 1) if batch % n == 0 and n <= fitting)
+    block_bytes = g.size * g.dtype.itemsize * examples // batch
+    parts = min(-(-block_bytes // BLOCK_BYTES), MOST_PARTS) if few else 1
+    return examples, -(-height // parts)
 
 
 def _kernel_gradient_by_conv(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array:

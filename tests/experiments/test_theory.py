@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import _theory_claims as claims
+from experiments import _theory_high_dimension as high_dimension
 from experiments import _theory_networks as nets
 from experiments import theory as experiment
 from sam_jax import theory
@@ -52,19 +53,19 @@ def test_radius_zero_is_its_own_baseline():
 
 
 def test_the_error_of_the_equivalents_falls_like_one_over_n():
-    averages = claims.label_averages(jax.random.key(2), "power law", 60)
-    assert [a.eta for a in averages] == list(claims.AVERAGED_ETAS)
-    claim = claims.high_dimensional_values([], averages)
+    averages = high_dimension.label_averages(jax.random.key(2), "power law", 60)
+    assert [a.eta for a in averages] == list(high_dimension.AVERAGED_ETAS)
+    claim = high_dimension.high_dimensional_values([], averages)
     assert claim.holds, claim.worst
     wrong = [dataclasses.replace(a, ratios=1.03 * a.ratios) for a in averages]
-    assert not claims.high_dimensional_values([], wrong).holds
+    assert not high_dimension.high_dimensional_values([], wrong).holds
 
 
 def test_an_error_that_does_not_fall_like_one_over_n_is_seen():
     noise = 1e-4 * np.random.default_rng(0).standard_normal((3, 50))
-    decay = lambda power: (np.array(claims.SIZES) ** -power)[:, None] + noise
-    assert claims._order_cell("", decay(1.0)).deviation == 0
-    assert claims._order_cell("", decay(0.5)).deviation > 5
+    decay = lambda power: (np.array(high_dimension.SIZES) ** -power)[:, None] + noise
+    assert high_dimension._order_cell("", decay(1.0)).deviation == 0
+    assert high_dimension._order_cell("", decay(0.5)).deviation > 5
 
 
 def test_the_average_over_labels_is_that_over_all_of_them():
@@ -74,7 +75,7 @@ def test_the_average_over_labels_is_that_over_all_of_them():
     labels = np.stack(np.meshgrid(*[[-1.0, 1.0]] * 3), -1).reshape(-1, 3)
     w = theory.min_norm_interpolator(np.stack([X] * 8), labels, 1 + 2.0 * spectrum)
     expected = theory.output_variance(w, spectrum).mean()
-    got = claims._average_over_labels(X, spectrum, 2.0)
+    got = high_dimension._average_over_labels(X, spectrum, 2.0)
     assert got == pytest.approx(expected, rel=1e-10)
 
 
