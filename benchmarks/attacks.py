@@ -25,7 +25,7 @@ import jax
 import numpy as np
 from scipy import stats
 
-from benchmarks.machine import machine
+from benchmarks.machine import in_words, machine
 from sam_jax.attacks import lira_online, rmia_online, score_targets
 from sam_jax.types import Signals
 
@@ -179,7 +179,7 @@ def relative_error(ours, expected):
 
 def print_table(result):
     num_models, num_examples, num_queries, num_population = result["sizes"]
-    print(", ".join(f"{key} {value}" for key, value in result["machine"].items()))
+    print(in_words(result["machine"]))
     print(
         f"{num_models} models and targets x {num_examples:,} examples x {num_queries} "
         f"queries, {num_population:,} population points\n"

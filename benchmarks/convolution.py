@@ -29,7 +29,7 @@ import numpy as np
 import tyro
 
 from benchmarks.convolution_contestants import CONTESTANTS, LAYERS, SLOW_ON_CPU
-from benchmarks.machine import machine
+from benchmarks.machine import in_words, machine
 from benchmarks.shadow_training import environment, spread
 
 
@@ -136,7 +136,7 @@ def print_tables(config: Config, results: dict[str, Any]) -> None:
                 f"| {np.median(get('compiled_gflops')):.2f} "
                 f"| {np.median(get('compile_seconds')):.1f} |"
             )
-    print(f"\n{results['minutes']:.1f} minutes; {results['machine']}")
+    print(f"\n{results['minutes']:.1f} minutes; {in_words(results['machine'])}")
     print(f"Load average {results['load']}. Written to {config.output}")
 
 

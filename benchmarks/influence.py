@@ -28,7 +28,7 @@ import time
 import numpy as np
 import tyro
 
-from benchmarks.machine import machine
+from benchmarks.machine import in_words, machine
 from sam_jax import influence
 
 
@@ -168,7 +168,7 @@ def main(config: Config) -> None:
 def print_tables(result):
     """Markdown."""
     config, large, held = (result[k] for k in ("config", "whole", "matrix"))
-    print(f"{result['machine']}\n")
+    print(f"{in_words(result['machine'])}\n")
     print("| Influence entropy, in blocks | seconds | peak memory, GiB | of it data |")
     print("| --- | ---: | ---: | ---: |")
     print(

@@ -27,6 +27,11 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
+def in_words(facts: dict[str, Any]) -> str:
+    """What `machine` returned, on a line."""
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
+
+
 def cpu_name() -> str:
     """The processor's name, as far as the system tells."""
     info = pathlib.Path("/proc/cpuinfo")

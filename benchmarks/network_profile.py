@@ -22,6 +22,8 @@ from typing import Any
 
 import tyro
 
+from benchmarks.machine import machine
+
 KINDS = (
     # The first that a fused operation holds names it.
     ("convolution", "convolutions"),
@@ -51,8 +53,7 @@ class Config:
 def main(config: Config) -> None:
     core = min(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
-    from benchmarks.convolution_contestants import gflops, peak_rate
-    from benchmarks.machine import machine
+    from benchmarks.convolution_contestants import gflops, peak_rate  # start JAX
 
     settings = {
         "task": config.network,
@@ -62,7 +63,8 @@ def main(config: Config) -> None:
         "device": "cpu",
     }
     operations, events = profile(settings)
-    rows = sorted_by_kind(operations, events, config.num_steps)
+    times = per_step(events, config.num_steps)
+    rows = sorted_by_kind(operations, times)
     total = sum(row["ms"] for row in rows)
     result = {
         "command": " ".join(["python -m benchmarks.network_profile", *sys.argv[1:]]),
@@ -72,7 +74,7 @@ def main(config: Config) -> None:
         "gflops_per_second": 1e3 * gflops(settings) / total,
         "peak_gflops_per_second": peak_rate(settings),
         "kinds": rows,
-        "operations": longest(operations, events, config),
+        "operations": longest(operations, times, config.num_operations),
     }
     config.output.parent.mkdir(parents=True, exist_ok=True)
     config.output.write_text(json.dumps(result, indent=1) + "\n")
@@ -140,10 +142,9 @@ def kind_of(text: str) -> str:
 
 
 def sorted_by_kind(
-    operations: dict[str, str], events: list[tuple[float, str]], num_steps: int
+    operations: dict[str, str], times: dict[str, float]
 ) -> list[dict[str, Any]]:
-    """Milliseconds of each kind in a step, without the first step."""
-    times = per_step(events, num_steps)
+    """Milliseconds of each kind in a step."""
     kinds: dict[str, float] = collections.Counter()
     for name, ms in times.items():
         kinds[kind_of(operations[name])] += ms
@@ -164,13 +165,12 @@ def per_step(events: list[tuple[float, str]], num_steps: int) -> dict[str, float
 
 
 def longest(
-    operations: dict[str, str], events: list[tuple[float, str]], config: Config
+    operations: dict[str, str], times: dict[str, float], number: int
 ) -> list[dict[str, Any]]:
     """The operations that take longest: time, kind, shape and layer."""
-    times = per_step(events, config.num_steps)
     ranked = sorted(times.items(), key=lambda item: -item[1])
     rows = []
-    for name, ms in ranked[: config.num_operations]:
+    for name, ms in ranked[:number]:
         text = operations[name]
         source = re.search(r'op_name="([^"]*)"', text)
         rows.append(

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 import tyro
 
-from benchmarks.machine import machine
+from benchmarks.machine import in_words, machine
 from sam_jax.optimizers import OPTIMIZERS
 
 TARGETS = {"sam": 2.1, "looksam": 1.4}
@@ -168,7 +168,7 @@ def measure(runs, num_steps: int, num_rounds: int):
 
 
 def print_tables(result) -> None:
-    print(", ".join(f"{key} {value}" for key, value in result["machine"].items()))
+    print(in_words(result["machine"]))
     for title, rows in result["tables"].items():
         print(f"\n{title:<14} {'ms/step':>9} {'x SGD':>7} {'range':>13}  target")
         for name, row in rows.items():

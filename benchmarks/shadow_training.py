@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from benchmarks.machine import machine
+from benchmarks.machine import in_words, machine
 from benchmarks.shadow.contestant import CONTESTANTS, LEAN_LOOPS
 from benchmarks.shadow.workloads import WORKLOADS
 
@@ -84,7 +84,7 @@ def main(config: Config) -> None:
     result["minutes"] = (time.perf_counter() - begin) / 60
     config.output.parent.mkdir(parents=True, exist_ok=True)
     config.output.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\n{result['minutes']:.1f} minutes; {result['machine']}")
+    print(f"\n{result['minutes']:.1f} minutes; {in_words(result['machine'])}")
     print(f"Load average {result['load_before']} before, {result['load_after']} after.")
     print(f"Written to {config.output}")
 

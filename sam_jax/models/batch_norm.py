@@ -7,8 +7,8 @@ whose transpose JAX derives, so that derivatives of any order in both modes stay
 available.
 
 On a CPU images with few channels are read as half as many columns of twice the
-channels, the shape in which `conv_forms` makes them: XLA's loops are up to three times
-slower where they have to go through a reshape (measured as in `benchmarks/README.md`).
+channels, the shape in which `conv_forms` makes them, as XLA's loops are slower where
+they have to go through a reshape (`benchmarks/network_profile.py` times them).
 """
 
 import dataclasses
