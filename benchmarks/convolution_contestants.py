@@ -32,7 +32,7 @@ def main(settings: dict[str, Any]) -> dict[str, float]:
     if name == "torch":
         return torch_loop(settings)
     if name == "ours" and settings["device"] == "cpu":
-        from sam_jax.ensembles import use_all_cores
+        from sam_jax.training.vmap_models import use_all_cores
 
         use_all_cores()
     if name == "peak":
@@ -112,7 +112,7 @@ def jax_contestant(settings: dict[str, Any]) -> dict[str, float]:
             "lax.map": lambda data, m: jax.lax.map(lambda s: train(data, s), m),
         }.get(name)
         if name == "ours":
-            from sam_jax.ensembles import over_models
+            from sam_jax.training.vmap_models import over_models
 
             lifted = over_models(train)
         else:
@@ -140,7 +140,8 @@ def use_flax_convolutions() -> None:
     import flax.linen as nn
     import jax.lax
 
-    from sam_jax.models import cnn, conv, fast_cifar, layers, vgg
+    from sam_jax.models import cnn, fast_cifar, layers, vgg
+    from sam_jax.models.ensemble_conv import conv
 
     def max_pool(x, window_shape=2):
         return nn.max_pool(x, (window_shape,) * 2, (window_shape,) * 2)
@@ -167,8 +168,8 @@ def jax_training(settings: dict[str, Any]):
     import optax
 
     from sam_jax import models
-    from sam_jax.models.conv import Conv
-    from sam_jax.training import cross_entropy
+    from sam_jax.models.ensemble_conv.conv import Conv
+    from sam_jax.training.trainer import cross_entropy
 
     tx = optax.sgd(0.01, momentum=0.9)
     if settings["task"] in LAYERS:

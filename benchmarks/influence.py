@@ -29,7 +29,7 @@ import numpy as np
 import tyro
 
 from benchmarks.machine import in_words, machine
-from sam_jax import influence
+from sam_jax.analysis import influence
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ import optax
 import tyro
 
 from benchmarks.machine import in_words, machine
-from sam_jax.optimizers import OPTIMIZERS
+from sam_jax.optimizers.registry import OPTIMIZERS
 
 TARGETS = {"sam": 2.1, "looksam": 1.4}
 

@@ -16,9 +16,12 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import _run
-from sam_jax import _checks, intervals, membership, metrics, model_count, signal_files
+from sam_jax import _checks, metrics
 from sam_jax.attacks import ATTACKS, lira, rmia, score_targets, threshold
+from sam_jax.cli import run_folder
+from sam_jax.metrics import attack_metrics, num_models
+from sam_jax.signals import audit_files
+from sam_jax.training import membership
 from sam_jax.types import AttackFn, Signals
 
 
@@ -41,7 +44,7 @@ FPRS = (0.01, 0.001)
 
 def main(config: Config) -> list[list[str]]:
     """Prints both tables; returns the rows of the first."""
-    recipes = signal_files.load_recipes([config.signals]).signals
+    recipes = audit_files.load_recipes([config.signals]).signals
     recipe = config.recipe or next(iter(recipes))
     answers = _checks.one_of(recipes, recipe=recipe)
     signals = answers._replace(phi=np.asarray(answers.phi)[..., :1])
@@ -218,14 +221,14 @@ def thresholds(signals: Signals) -> tuple[float, float]:
 def print_numbers(signals: Signals) -> None:
     """Attacks with fewer models: which attack is best depends on how many there are."""
     mask = metrics.varying_columns(np.asarray(signals.keep))
-    sizes = model_count.group_sizes(len(signals.keep))
+    sizes = num_models.group_sizes(len(signals.keep))
     print("AUC and TPR at 1 % FPR by number of models, the target included:\n")
     print(markdown_row(["attack", *map(str, sizes)]))
     print(markdown_row(["---"] * (1 + len(sizes))))
     for name in ("lira_online", "lira_offline", "rmia_online", "rmia_offline"):
         scores = score_targets(ATTACKS[name], signals)
         curves = [
-            model_count.model_count_curve(
+            num_models.model_count_curve(
                 ATTACKS[name], signals, scores, mask=mask, metric=metric
             ).estimates
             for metric in ("auc", "tpr_at_fpr_0.01")
@@ -245,10 +248,10 @@ def print_null(config: Config) -> None:
     )
     print(markdown_row(["models", *names]))
     print(markdown_row(["---"] * (1 + len(names))))
-    for num_models in config.null_models:
-        signals = noise(num_models, config.null_examples)
+    for count in config.null_models:
+        signals = noise(count, config.null_examples)
         cells = [null_auc(ATTACKS[name], signals) for name in names]
-        print(markdown_row([str(num_models), *cells]), flush=True)
+        print(markdown_row([str(count), *cells]), flush=True)
 
 
 def null_auc(attack: AttackFn, signals: Signals) -> str:
@@ -256,7 +259,9 @@ def null_auc(attack: AttackFn, signals: Signals) -> str:
     keep = np.asarray(signals.keep)
     mask = metrics.varying_columns(keep)
     scores = score_targets(attack, signals)
-    found = intervals.attack_metrics(scores, keep, mask=mask, fprs=()).pooled["auc"]
+    found = attack_metrics.attack_metrics(scores, keep, mask=mask, fprs=()).pooled[
+        "auc"
+    ]
     return f"{found.value:.3f} ({found.standard_error:.3f})"
 
 
@@ -272,5 +277,5 @@ def noise(num_models: int, num_examples: int) -> Signals:
 
 
 if __name__ == "__main__":
-    with _run.usage_errors():
+    with run_folder.usage_errors():
         main(tyro.cli(Config, description=__doc__))

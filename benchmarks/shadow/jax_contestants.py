@@ -9,9 +9,10 @@ import numpy as np
 import optax
 
 from benchmarks.shadow.workloads import Data, Workload
-from sam_jax import ensembles, models
-from sam_jax.shadow_models import train_shadow_models
-from sam_jax.training import make_train
+from sam_jax import models
+from sam_jax.training import vmap_models
+from sam_jax.training.shadow_models import train_shadow_models
+from sam_jax.training.trainer import make_train
 from sam_jax.types import Examples, Model, TrainConfig
 
 EVALUATION_BATCH = 256
@@ -20,7 +21,7 @@ EVALUATION_BATCH = 256
 def use_cores(number: int) -> None:
     """Each core a device, as the audit has it; one is JAX's own default."""
     if number > 1:
-        ensembles.use_all_cores(number)
+        vmap_models.use_all_cores(number)
 
 
 def make_model(workload: Workload) -> Model:

@@ -84,7 +84,7 @@ def make_data(workload: Workload, num_models: int) -> Data:
     """The data of a workload, with the library's balanced keep mask."""
     import jax
 
-    from sam_jax.membership import balanced_keep
+    from sam_jax.training.membership import balanced_keep
 
     keep = balanced_keep(jax.random.key(3), num_models, workload.pool_size)
     pool = make_examples(workload, workload.pool_size, seed=1)

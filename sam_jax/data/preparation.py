@@ -93,7 +93,7 @@ def _how_to_prepare(
     return (
         f"name must be a data set that is prepared or can be prepared here; {name!r} "
         f"is neither ({cause}). It was looked for in {data_dir / name}. On a machine "
-        f"with network run: {install}python -m sam_jax.data.prepare {name} "
+        f"with network run: {install}sam-jax prepare {name} "
         f"--data-dir={data_dir} (with --manual-dir=DIR if you have its source files); "
         "then copy that folder here, if it is another machine."
     )

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from sam_jax import _checks
-from sam_jax.models.batch_norm import BatchNorm
-from sam_jax.models.conv import Conv
+from sam_jax.models.ensemble_conv.batch_norm import BatchNorm
+from sam_jax.models.ensemble_conv.conv import Conv
 
 conv3x3 = functools.partial(
     Conv,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sam_jax import intervals
 from sam_jax.attacks import ATTACKS, lira, score_targets
+from sam_jax.metrics import attack_metrics
 from tests.attacks.examples import CASES, balanced_keep, make_signals
 from tests.attacks.test_lira import naive_statistics
 
@@ -25,7 +25,7 @@ def pooled_aucs(name, num_audits):
     found = []
     for audit in np.split(np.arange(signals.keep.shape[1]), num_audits):
         own = scores[:, audit], signals.keep[:, audit]
-        found.append(intervals.pooled_metrics(*own, num_replicates=50)["auc"][:3])
+        found.append(attack_metrics.pooled_metrics(*own, num_replicates=50)["auc"][:3])
     return np.array(found).T
 
 

@@ -1,6 +1,6 @@
 """Builders of the small real sets that come with the package.
 
-``python -m sam_jax.data.prepare fashion_mnist_10k --data-dir=DIR`` makes the files of
+``sam-jax prepare fashion_mnist_10k --data-dir=DIR`` makes the files of
 ``sam_jax/data/embedded`` again from their public sources.
 """
 

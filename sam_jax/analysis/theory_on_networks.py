@@ -1,0 +1,224 @@
+"""What actual SAM does: on linear least squares, and on networks that interpolate."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from scipy import special, stats
+
+from sam_jax import theory
+from sam_jax.optimizers.aliases import SAM, sharpness_aware
+from sam_jax.theory import simulation
+from sam_jax.theory.agreement import Cell
+from sam_jax.theory.claims import TAU, Claim
+
+RHOS = (0.0, 0.05, 0.1, 0.2, 0.5)
+NUM_TRAIN, NUM_TEST, NUM_INPUTS, WIDTH = 32, 400, 16, 96
+RESIDUAL = 1e-3
+"""Largest training residual that counts as interpolation."""
+
+
+def linear_models(key: jax.Array) -> tuple[Claim, dict[str, float]]:
+    """Claim 6 on linear least squares, and the numbers that no theory predicts."""
+    population = theory.power_law(60)
+    problem = simulation.random_labels(population)
+    X, y = simulation.training_sets(jax.random.split(key, 16), problem, (20,))
+    G = theory.sharpness_metric(population.pooled, 10.0)
+    plain = theory.min_norm_interpolator(X, y, np.ones(60))
+    model = theory.min_norm_interpolator(X, y, G)
+    with simulation.double_precision():
+        data = jnp.asarray(X), jnp.asarray(y)
+        descend = jax.vmap(_descend_linear, (0, 0, None, None, None))
+        run = jax.jit(descend, static_argnums=4)
+        size = np.linalg.norm(plain, axis=1).mean()
+        rho = 0.2 * size
+        constant = np.asarray(run(*data, jnp.ones(60), rho, False))
+        annealed = np.asarray(run(*data, jnp.ones(60), rho, True))
+        sgd = np.asarray(run(*data, jnp.ones(60), 0.0, False))
+        preconditioned = np.asarray(run(*data, jnp.asarray(G), 0.0, False))
+    rows = np.linalg.qr(np.swapaxes(X, 1, 2))[0]
+    outside = lambda w: w - (rows @ (np.swapaxes(rows, 1, 2) @ w[..., None]))[..., 0]
+    distance = lambda a, b: float(np.abs(a - b).max())
+    tolerance = 1e-7
+    cells = [
+        Cell("SGD ends at w_0", distance(sgd, plain), 0.0, tolerance),
+        Cell("SAM stays in the row space", distance(outside(constant), 0), 0.0, 1e-12),
+        Cell("annealed SAM ends at w_0", distance(annealed, plain), 0.0, tolerance),
+        Cell(
+            "preconditioned descent ends at w_G",
+            distance(preconditioned, model),
+            0.0,
+            tolerance,
+        ),
+    ]
+    norm = lambda w: float(np.linalg.norm(w, axis=1).mean())
+    notes = {
+        "mean distance from w_0 to w_G": norm(plain - model),
+        "mean distance from constant-rho SAM to w_0": norm(constant - plain),
+        "largest residual of constant-rho SAM": float(
+            np.abs((X @ constant[..., None])[..., 0] - y).max()
+        ),
+        "mean norm of w_0": float(size),
+    }
+    claim = Claim(
+        "6 what actual SAM does",
+        "On linear least squares SAM stays in the row space, where SGD's interpolator "
+        "is the only one; preconditioned descent reaches w_G.",
+        "16 training sets, n = 20, d = 60, power law; exact to rounding",
+        cells,
+    )
+    return claim, notes
+
+
+def _descend_linear(X, y, metric, rho, anneal, num_steps=4000):
+    """Full-batch descent with the library's SAM, preconditioned by 1 / metric.
+
+    ``anneal`` switches the ascent off for the second half; otherwise it stays.
+    """
+    gradient = lambda w: X.T @ (X @ w - y)
+    curvature = jnp.linalg.norm((X / metric[None, :]) @ X.T, 2)
+    schedule = lambda step: jnp.where(anneal & (step >= num_steps // 2), 0.0, rho)
+    tx = sharpness_aware(SAM(), schedule)
+
+    def step(carry, _):
+        w, state = carry
+        g, state = tx.update(gradient(w), state, w, grad_fn=gradient)
+        return (w - 1.5 / curvature * g / metric, state), None
+
+    start = jnp.zeros_like(metric)
+    return jax.lax.scan(step, (start, tx.init(start)), length=num_steps)[0][0]
+
+
+class Measured(NamedTuple):
+    """What was measured on each network; axes radii R and seeds S.
+
+    Attributes:
+        residual: Largest ``|f - y|`` on the training set.
+        mean: Mean margin of non-members.
+        variance: Variance of their margins.
+        confidence: Advantage of "member iff the margin is at least 0.95".
+        likelihood_ratio: Advantage of the Gaussian likelihood-ratio attack, with the
+            measured mean and variance, run on the margins at resolution 0.1.
+    """
+
+    residual: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    confidence: np.ndarray
+    likelihood_ratio: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A quantity at one radius minus the same networks under SGD, with its interval."""
+
+    value: float
+    low: float
+    high: float
+    resolution: float = 0.0
+    """Residual of the training: what is smaller may be unfinished training."""
+
+    @property
+    def sign(self) -> str:
+        """What the interval says."""
+        if self.low > self.resolution:
+            return "rises"
+        return "falls" if self.high < -self.resolution else "no difference seen"
+
+    def __str__(self) -> str:
+        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
+
+def networks(key: jax.Array, kind: str, num_seeds: int, num_steps: int) -> Measured:
+    """Trains ``kind`` at every radius from the same starts and attacks the networks.
+
+    SAM for two thirds of the steps, then SGD from where it has led, so that every
+    network interpolates (random features, which fit more slowly, in thrice the steps).
+    The labels are the two classes ±1 of means ± 0.5 in a power-law population.
+    """
+    keys = jax.random.split(key, num_seeds)
+    rhos = jnp.asarray(RHOS, jnp.float32)
+    num_steps = 3 * num_steps if kind == "random features" else num_steps
+    train = functools.partial(_train_network, kind, num_steps)
+    margins = jax.vmap(jax.vmap(train, (None, 0)), (0, None))
+    members, others = jax.jit(margins)(rhos, keys)
+    members, others = np.float64(members), np.float64(others)
+    mean, variance = others.mean(-1), others.var(-1, ddof=1)
+    threshold = 0.95
+    found = np.mean(members >= threshold, -1)
+    return Measured(
+        residual=np.abs(members - 1).max(-1),
+        mean=mean,
+        variance=variance,
+        confidence=found - np.mean(others >= threshold, -1),
+        likelihood_ratio=_attack(members, mean, variance)
+        - _attack(others, mean, variance),
+    )
+
+
+def _attack(margins, mean, variance):
+    """Rate at which margins seen at resolution TAU fall into the attack's region."""
+    region = theory.likelihood_ratio_region(mean, np.sqrt(variance), TAU)
+    lower, upper = (1 + edge[..., None] for edge in region)
+    passes = special.ndtr((upper - margins) / TAU) - special.ndtr(
+        (lower - margins) / TAU
+    )
+    return passes.mean(-1)
+
+
+def _train_network(kind, num_steps, rho, key):
+    """Returns the margins of members and of non-members of one network."""
+    data_key, test_key, *weight_keys = jax.random.split(key, 4)
+    scales = jnp.asarray(np.sqrt(theory.power_law(NUM_INPUTS).pooled), jnp.float32)
+    x, y = _classes(data_key, NUM_TRAIN, scales)
+    x_test, y_test = _classes(test_key, NUM_TEST, scales)
+    draw = lambda key, *shape: jax.random.normal(key, shape)
+    first = draw(weight_keys[0], NUM_INPUTS + 1, WIDTH) / NUM_INPUTS**0.5
+    last = draw(weight_keys[1], WIDTH)
+    params = {"last": 0 * last} if kind == "random features" else {"last": last}
+    if kind == "two-layer ReLU":
+        params["first"] = first
+
+    def output(params, x):
+        with_bias = jnp.concatenate([x, jnp.ones((len(x), 1))], axis=1)
+        hidden = jax.nn.relu(with_bias @ params.get("first", first))
+        return hidden @ params["last"] / WIDTH**0.5
+
+    loss = lambda params: 0.5 * jnp.mean((output(params, x) - y) ** 2)
+    schedule = lambda step: jnp.where(step < 2 * num_steps // 3, rho, 0.0)
+    base = optax.sgd(0.4, momentum=0.9)
+    tx = optax.chain(sharpness_aware(SAM(), schedule), base)
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = tx.update(
+            jax.grad(loss)(params), state, params, grad_fn=jax.grad(loss)
+        )
+        return (optax.apply_updates(params, updates), state), None
+
+    carry, _ = jax.lax.scan(step, (params, tx.init(params)), length=num_steps)
+    return y * output(carry[0], x), y_test * output(carry[0], x_test)
+
+
+def _classes(key, num_examples, scales):
+    """Returns inputs of class means ± 0.5 along every axis, and labels ±1."""
+    z = jax.random.normal(key, (num_examples, len(scales)))
+    y = jnp.where(jnp.arange(num_examples) % 2 == 0, 1.0, -1.0)
+    return z * scales[None, :] + 0.5 * y[:, None], y
+
+
+def differences(measured: Measured, r: int) -> dict[str, Difference]:
+    """Returns each quantity at radius ``r`` minus SGD's, with 95 % t intervals."""
+    results = {}
+    resolution = float(measured.residual[[0, r]].max())
+    for name, values in measured._asdict().items():
+        gap = values[r] - values[0]
+        error = gap.std(ddof=1) / np.sqrt(gap.size)
+        half = float(stats.t.ppf(0.975, gap.size - 1) * error)
+        value = float(gap.mean())
+        results[name] = Difference(value, value - half, value + half, resolution)
+    return results

@@ -1,0 +1,1 @@
+"""The audit from end to end, and its result."""

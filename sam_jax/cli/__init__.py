@@ -1,0 +1,1 @@
+"""The `sam-jax` command."""

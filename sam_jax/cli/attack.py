@@ -1,0 +1,201 @@
+"""What do models that were trained elsewhere give away about their training sets?
+
+    sam-jax attack --signals FILE --attacks all
+
+attacks every model in a file with all the others as its shadow models. FILE is the
+signals.npz of an audit, or an .npz with phi [models, examples] (or logits [models,
+examples, classes] and labels) and keep, the mask of who trained on what; or phi in an
+.npy file and the mask in another (--keep). Further files are further recipes on the
+same mask, compared with the first. runs/attack/NAME/ then holds report.html,
+metrics.json, roc.csv, roc.svg, risk.csv and config.json.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+import sam_jax
+from sam_jax import _checks
+from sam_jax.attacks import ATTACKS, NEEDS, unmet_needs
+from sam_jax.auditing import assessment, audit
+from sam_jax.cli import run_folder
+from sam_jax.metrics import validity
+from sam_jax.reporting import audit_report, html
+from sam_jax.signals import audit_files
+from sam_jax.types import AttackFn
+
+ALL, MAIN = "all", "lira_online"
+RUNS_WITHOUT = ("population", "queries")
+"""Needs without which an attack still runs, as a simpler one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Attacks models from their answers alone."""
+
+    signals: tuple[str, ...]
+    """Files or folders of answers, one or more recipes; see above."""
+    keep: str | None = None
+    """Mask [models, examples] for files without one: .npy, or .npz that holds keep."""
+    labels: str | None = None
+    """Classes [examples] likewise; without, one threshold serves all classes."""
+    kind: str = "phi"
+    """What .npy files hold: phi or logits."""
+    name: str = "default"
+    """Folder of the results: runs/attack/NAME."""
+    attacks: tuple[str, ...] = ("lira_online", "lira_offline", "rmia_online", "loss")
+    """Registered attacks, the main one first; or all."""
+    fprs: tuple[float, ...] = (0.01, 0.001)
+    """False-positive rates at which to report the true-positive rate."""
+    baseline: str | None = None
+    """The recipe that others are compared with; the first by default."""
+    images: str | None = None
+    """Inputs in the order of the columns, for pictures: .npy, or .npz that holds x."""
+    allow_invalid: bool = False
+    """Go on where the checks say that the figures will mean nothing."""
+    overwrite: bool = False
+    """Replace the results of an earlier run of the same name."""
+
+
+def main(config: Config) -> sam_jax.AuditResult:
+    """Runs the attacks and writes their folder; returns the result."""
+    signals, settings, planted = audit_files.load_recipes(
+        config.signals, config.keep, config.labels, config.kind
+    )
+    first = next(iter(signals))
+    baseline = config.baseline or first
+    _checks.one_of(signals, baseline=baseline)
+    attacks, skipped = choose_attacks(config.attacks, signals[baseline])
+    dataset = make_dataset(signals[baseline], config.images)
+    for fpr in config.fprs:
+        _checks.positive(fprs=fpr)
+        _checks.in_unit_interval(fprs=fpr)
+    check(assessment.check(signals, settings), config.allow_invalid)
+    folder = run_folder.open_run("attack", config)
+    num_models, num_examples = signals[baseline].keep.shape
+    print(f"{', '.join(signals)}: {num_models} models, {num_examples:,} examples.")
+    for name, why in skipped.items():
+        print(f"{name} is left out: it needs {why}.")
+    start = time.perf_counter()
+    result = audit.compare(
+        signals,
+        attacks,
+        dataset,
+        baseline=baseline,
+        settings=settings,
+        canary_columns=planted,
+        fprs=config.fprs,
+        on_attack=lambda recipe, attack: print(f"{recipe}: {attack}", file=sys.stderr),
+    )
+    seconds = {"attack": time.perf_counter() - start}
+    result = dataclasses.replace(result, seconds=seconds)
+    about = run_folder.read_config(folder)
+    sam_jax.save_audit(result, folder, about, with_signals=False)
+    run_folder.finish_run(
+        folder, audit_report.metrics_json(result) | {"skipped": skipped}
+    )
+    print(html.text_table(*attack_table(result)))
+    print("Carried accuracy: balanced, with thresholds from the shadow models.")
+    print(f"\n{sam_jax.verdict(result)}")
+    print(f"\nIn {seconds['attack']:.0f} s. Report: {folder / 'report.html'}")
+    return result
+
+
+def choose_attacks(
+    names: tuple[str, ...], signals: sam_jax.Signals
+) -> tuple[dict[str, AttackFn], dict[str, str]]:
+    """Returns the attacks by name, and of all those left out what they would need.
+
+    Raises:
+        ValueError: If an attack is unknown, or was asked for and cannot run.
+    """
+    if names == (ALL,):
+        order = sorted(ATTACKS, key=lambda name: name != MAIN)
+        unmet = {name: unmet_needs(ATTACKS[name], signals) for name in order}
+        skipped = {
+            name: " and ".join(NEEDS[need] for need in needs)
+            for name, needs in unmet.items()
+            if needs
+        }
+        return {name: ATTACKS[name] for name in order if name not in skipped}, skipped
+    if not names:
+        raise ValueError("attacks must name at least one attack, or all; got none.")
+    chosen: dict[str, AttackFn] = {
+        name: _checks.one_of(ATTACKS, attack=name) for name in names
+    }
+    for name, attack in chosen.items():
+        missing = [n for n in unmet_needs(attack, signals) if n not in RUNS_WITHOUT]
+        if missing:
+            raise ValueError(
+                f"attacks must be able to run, but {name} needs "
+                f"{' and '.join(NEEDS[need] for need in missing)}."
+            )
+    return chosen, {}
+
+
+def check(checks: dict[str, list[validity.Check]], allow_invalid: bool) -> None:
+    """Prints what the checks found.
+
+    Raises:
+        ValueError: If the figures would mean nothing, unless allowed.
+    """
+    for name, own in checks.items():
+        for found in own:
+            if found.severity == "ok":
+                continue
+            if found.severity == "invalid" and not allow_invalid:
+                raise ValueError(
+                    f"signals must be of models of one kind. {name}, {found.name}: "
+                    f"{found.text} (--allow-invalid goes on.)"
+                )
+            print(f"{found.severity}: {name}, {found.name}: {found.text}")
+
+
+def attack_table(
+    result: sam_jax.AuditResult,
+) -> tuple[list[str], list[list[html.Cell]]]:
+    """Returns columns and rows: one attack a row, recipes below each other."""
+    shown = [
+        metric
+        for metric in result.metrics[result.baseline][result.attacks[0]].pooled
+        if metric != "balanced_accuracy"
+    ]
+    several = len(result.metrics) > 1
+    rows: list[list[html.Cell]] = [
+        [
+            f"{attack}, {name}" if several else attack,
+            *(own[attack].pooled[metric] for metric in shown),
+            result.assessment.calls[name][attack][0].balanced_accuracy,
+        ]
+        for attack in result.attacks
+        for name, own in result.metrics.items()
+    ]
+    labels = [audit_report.metric_label(metric) for metric in shown]
+    return ["", *labels, "carried accuracy"], rows
+
+
+def make_dataset(signals: sam_jax.Signals, images: str | None) -> sam_jax.Dataset:
+    """Returns the columns as a data set, with inputs where a file has them."""
+    labels = np.asarray(signals.labels)
+    x = np.zeros((len(labels), 0), np.float32)
+    if images is not None:
+        x = audit_files.read_array(images, "x")
+        if len(x) < np.flatnonzero(np.asarray(signals.keep).any(axis=0)).max() + 1:
+            raise ValueError(
+                "images must hold one x for each example in a training set, got "
+                f"{len(x)} for {len(labels)} columns."
+            )
+    examples = sam_jax.Examples(x, labels)
+    nothing = sam_jax.Examples(x[:0], labels[:0])
+    num_classes = max(int(labels.max()) + 1, 2)
+    return sam_jax.Dataset("given signals", num_classes, examples, nothing)
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Runs ``sam-jax attack`` with its options; returns the exit status."""
+    text = __doc__ + run_folder.list_choices(attacks=ATTACKS)
+    main(run_folder.parse_options("attack", Config, text, arguments))
+    return 0

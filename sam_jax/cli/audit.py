@@ -1,0 +1,252 @@
+"""Does one optimizer reveal more about its training set than another?
+
+    sam-jax audit
+
+trains shadow models under each optimizer on the same random halves of a data set and
+attacks every model. runs/audit/NAME/ then holds report.html, metrics.json, roc.csv,
+roc.svg, risk.csv, signals.npz and config.json; the terminal ends with a table and one
+sentence.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import optax
+
+import sam_jax
+from sam_jax import _checks
+from sam_jax.attacks import ATTACKS
+from sam_jax.cli import run_folder
+from sam_jax.data import DATASETS
+from sam_jax.data.augment import AUGMENTATIONS, chain
+from sam_jax.data.noise import corrupt_labels
+from sam_jax.models import MODELS, compute_dtype
+from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
+from sam_jax.reporting import audit_report
+from sam_jax.training.trainer import check_train_config, num_steps_per_epoch
+from sam_jax.types import AugmentFn
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Audits optimizers on a data set: who leaks more about its training examples?"""
+
+    name: str = "default"
+    """Folder of the results: runs/audit/NAME."""
+    dataset: str = "fashion_mnist_10k"
+    """A registered set, any TFDS set, or a path to an .npz file (see docs/data.md)."""
+    data_dir: str | None = None
+    """Where prepared TFDS sets lie; TFDS's own default otherwise."""
+    manual_dir: str | None = None
+    """Where archives lie that have to be downloaded by hand."""
+    image_size: int | None = None
+    """Resize images to this many pixels a side."""
+    pool_size: int = 4000
+    """Draw training sets from so many random examples of the set; 0 takes all."""
+    label_noise: float = 0.0
+    """Share of the pool's labels to replace by wrong ones."""
+    model: str = "mlp"
+    """A registered network."""
+    augment: tuple[str, ...] = ()
+    """Registered augmentations of training images, in this order: flip, crop, ..."""
+    num_queries: int = 1
+    """Views of each example that the attacks see: itself, then augmented ones."""
+    precision: str = "auto"
+    """Of the networks: float32, bfloat16, or auto (bfloat16 on a GPU or TPU). Weights,
+    normalisation and losses are float32 in any case."""
+    optimizers: tuple[str, ...] = ("sgd", "sam")
+    """Registered optimizers; the first is what the others are compared with."""
+    rho: tuple[float, ...] = ()
+    """SAM radii; every optimizer but sgd is trained at each. Without: the default of
+    each, as published (docs/optimizers.md)."""
+    learning_rate: float = 0.05
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Momentum of the base optimizer (heavy ball)."""
+    weight_decay: float = 0.0
+    """Decay added to the gradient after SAM's ascent, which does not see it."""
+    schedule: str = "constant"
+    """Learning rate over time: cosine (to zero) or constant."""
+    num_models: int = 16
+    """Shadow models for each optimizer; even, at least 4. Each is a target in turn."""
+    num_canaries: int = 0
+    """Pool examples to mislabel and give a coin in each model, for bounds on epsilon
+    from single training runs; they do not count as examples."""
+    num_epochs: int = 100
+    """Passes of each model over its half of the pool, at most."""
+    batch_size: int = 64
+    """Examples in a step."""
+    stop_accuracy: float | None = 0.995
+    """Freeze a model once its running training accuracy reaches this: optimizers are
+    then compared at equal fit. None trains all epochs."""
+    attacks: tuple[str, ...] = sam_jax.DEFAULT_ATTACKS
+    """Registered attacks, the main one first."""
+    models_per_chunk: int | None = None
+    """Models that train at once; chosen for the machine by default."""
+    seed: int = 0
+    """Seed of everything random."""
+    overwrite: bool = False
+    """Replace the results of an earlier run of the same name."""
+
+
+SCHEDULES = {
+    "cosine": optax.cosine_decay_schedule,
+    "constant": lambda peak, _: optax.constant_schedule(peak),
+}
+CHOICES = run_folder.list_choices(
+    dataset=DATASETS,
+    model=MODELS,
+    optimizers=OPTIMIZERS,
+    schedule=SCHEDULES,
+    augment=AUGMENTATIONS,
+    attacks=ATTACKS,
+)
+
+
+def main(config: Config) -> sam_jax.AuditResult:
+    """Runs the audit and writes its folder; returns the result."""
+    attacks = {name: _checks.one_of(ATTACKS, attack=name) for name in config.attacks}
+    dataset = make_dataset(config)
+    train_config = make_train_config(config)
+    optimizers = make_optimizers(config, train_config, len(dataset.train.y))
+    model = make_model(config, dataset.num_classes)
+    augment = make_augment(config, dataset.train.x.shape)
+    options = {
+        "num_models": config.num_models,
+        "config": train_config,
+        "attacks": attacks,
+        "seed": config.seed,
+    }
+    sam_jax.check_audit(optimizers, dataset, model=model, **options)
+    folder = run_folder.open_run("audit", config)
+    print(
+        f"{dataset.name}: {config.num_models} models for each of "
+        f"{', '.join(optimizers)}, on halves of {len(dataset.train.y):,} examples."
+    )
+    chunks = folder / "chunks"
+    result = sam_jax.audit(
+        model.init,
+        model.apply,
+        optimizers,
+        dataset,
+        num_canaries=config.num_canaries,
+        augment=augment,
+        num_queries=config.num_queries,
+        cache_dir=chunks,
+        **options,
+    )
+    sam_jax.save_audit(result, folder, run_folder.read_config(folder))
+    run_folder.finish_run(folder, audit_report.metrics_json(result))
+    shutil.rmtree(chunks)
+    print_result(result, folder)
+    return result
+
+
+def make_dataset(config: Config) -> sam_jax.Dataset:
+    """Loads the data set, cut to the pool's size and with label noise."""
+    with run_folder.renamed("name", "dataset"):
+        dataset = sam_jax.load(
+            config.dataset, config.data_dir, config.manual_dir, config.image_size
+        )
+    _checks.at_least(0, pool_size=config.pool_size, seed=config.seed)
+    _checks.in_unit_interval(label_noise=config.label_noise)
+    pool = dataset.train
+    if 0 < config.pool_size < len(pool.y):
+        order = np.random.default_rng(config.seed).permutation(len(pool.y))
+        rows = np.sort(order[: config.pool_size])
+        pool = sam_jax.Examples(*(a[rows] for a in pool))
+    if config.label_noise:
+        key = jax.random.key(config.seed)
+        pool = corrupt_labels(key, pool, dataset.num_classes, config.label_noise)
+    return dataclasses.replace(dataset, train=pool)
+
+
+def make_model(config: Config, num_classes: int) -> sam_jax.Model:
+    """Makes the network, computing in the precision asked for."""
+    factory = _checks.one_of(MODELS, model=config.model)
+    return factory(num_classes, dtype=compute_dtype(config.precision))
+
+
+def make_augment(config: Config, shape: tuple[int, ...]) -> AugmentFn | None:
+    """Makes the augmentation of images [N, H, W, C]; None without any."""
+    _checks.at_least(1, num_queries=config.num_queries)
+    augments = [_checks.one_of(AUGMENTATIONS, augment=n) for n in config.augment]
+    if augments and len(shape) != 4:
+        raise ValueError(f"augment needs images [N, H, W, C], got shape {shape}.")
+    if config.num_queries > 1 and not augments:
+        raise ValueError(
+            f"num_queries above 1 needs augment, got {config.num_queries}."
+        )
+    return chain(*augments) if augments else None
+
+
+def make_optimizers(
+    config: Config, train_config: sam_jax.TrainConfig, pool_size: int
+) -> dict[str, optax.GradientTransformation]:
+    """Makes each optimizer by name; one a radius for those that have one."""
+    for rho in config.rho:
+        _checks.non_negative(rho=rho)
+    if len(set(config.rho)) < len(config.rho):
+        raise ValueError(f"rho must be different radii, got {config.rho}.")
+    base = make_base(config, train_config, pool_size)
+    if len(set(config.optimizers)) < len(config.optimizers):
+        raise ValueError(f"optimizers must differ, got {config.optimizers}.")
+    made = {}
+    for name in config.optimizers:
+        factory = _checks.one_of(OPTIMIZERS, optimizer=name)
+        if name == "sgd":
+            made[name] = factory(base)
+            continue
+        for rho in config.rho or (default_rho(name),):
+            label = name if len(config.rho) < 2 else f"{name} rho={rho:g}"
+            made[label] = factory(base, rho=rho)
+    return made
+
+
+def make_base(
+    config: Config, train_config: sam_jax.TrainConfig, pool_size: int
+) -> optax.GradientTransformation:
+    """Makes the base optimizer: momentum SGD with a schedule and weight decay."""
+    _checks.positive(learning_rate=config.learning_rate)
+    _checks.in_unit_interval(momentum=config.momentum)
+    _checks.non_negative(weight_decay=config.weight_decay)
+    num_steps = config.num_epochs * num_steps_per_epoch(train_config, pool_size)
+    schedule = _checks.one_of(SCHEDULES, schedule=config.schedule)
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay),
+        optax.sgd(schedule(config.learning_rate, num_steps), config.momentum),
+    )
+
+
+def make_train_config(config: Config) -> sam_jax.TrainConfig:
+    """Makes the settings of training, checked."""
+    train_config = sam_jax.TrainConfig(
+        num_epochs=config.num_epochs,
+        batch_size=config.batch_size,
+        stop_accuracy=config.stop_accuracy,
+        models_per_chunk=config.models_per_chunk,
+    )
+    check_train_config(train_config)
+    return train_config
+
+
+def print_result(result: sam_jax.AuditResult, folder: pathlib.Path) -> None:
+    """Ends the run: the table, the finding, where the rest is."""
+    train_seconds = sum(s for k, s in result.seconds.items() if k.startswith("train"))
+    print(audit_report.terminal_table(result))
+    print(f"\n{sam_jax.verdict(result)}")
+    print(
+        f"\nTrained in {train_seconds:.0f} s, attacked in "
+        f"{result.seconds['attack']:.0f} s. Report: {folder / 'report.html'}"
+    )
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Runs ``sam-jax audit`` with its options; returns the exit status."""
+    sam_jax.use_all_cores()
+    main(run_folder.parse_options("audit", Config, __doc__ + CHOICES, arguments))
+    return 0

@@ -1,0 +1,128 @@
+"""The audit that is explained: its folder, its settings, its models trained again."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import sam_jax
+from sam_jax import _checks, analysis
+from sam_jax.analysis import rho_sweep
+from sam_jax.auditing.audit import audit_keys
+from sam_jax.cli import audit, run_folder
+from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
+from sam_jax.types import AttackFn, Dataset, Examples
+
+
+def make_audit(made: audit.Config) -> pathlib.Path:
+    """Returns the folder of an audit of these settings, found finished or made."""
+    folder = pathlib.Path("runs/audit") / made.name
+    finished = (folder / "metrics.json").is_file()
+    if finished and not made.overwrite and audit_settings(folder) == made:
+        print(f"Explaining the finished audit in {folder}.")
+    else:
+        audit.main(made)
+    return folder
+
+
+def audit_settings(folder: pathlib.Path) -> audit.Config:
+    """Returns the settings that an audit was run with.
+
+    Raises:
+        ValueError: If it is no finished audit, has canaries, or was run with a setting
+            that this version does not know.
+    """
+    if not (folder / "metrics.json").is_file():
+        raise ValueError(f"run must be the folder of a finished audit, got {folder}.")
+    settings = run_folder.read_config(folder)["settings"]
+    unknown = settings.keys() - {f.name for f in dataclasses.fields(audit.Config)}
+    if unknown:
+        raise ValueError(
+            f"run must be of this version's audit: {folder} has the unknown settings "
+            f"{', '.join(sorted(unknown))}."
+        )
+    frozen: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
+    }
+    made = audit.Config(**frozen)
+    check_canaries(made)
+    return made
+
+
+def check_canaries(settings: audit.Config) -> None:
+    """Raises ``ValueError`` for an audit with canaries, whose labels are wrong."""
+    if settings.num_canaries:
+        raise ValueError(
+            "num_canaries must be 0 for an audit to be explained, got "
+            f"{settings.num_canaries}."
+        )
+
+
+def radius(settings: audit.Config, name: str) -> float:
+    """Returns the radius of one of the audit's optimizers, from its label."""
+    method, _, labelled = name.partition(" rho=")
+    if labelled:
+        return float(labelled)
+    return settings.rho[0] if settings.rho else default_rho(method)
+
+
+def train_again(
+    settings: audit.Config,
+    name: str,
+    dataset: Dataset,
+    rho: tuple[float, ...],
+    attack: AttackFn,
+    *,
+    num_models: int,
+    num_examples: int,
+) -> rho_sweep.Sweep:
+    """Trains the audit's first models again, under one optimizer at each radius."""
+    factory = _checks.one_of(OPTIMIZERS, optimizer=name.partition(" rho=")[0])
+    pool_size = len(dataset.train.y)
+    config = audit.make_train_config(settings)
+    base = audit.make_base(settings, config, pool_size)
+    config = dataclasses.replace(
+        config,
+        examples_per_epoch=pool_size // 2,
+        models_per_chunk=num_models,
+    )
+    keep_key, train_key, _ = audit_keys(settings.seed)
+    keep = sam_jax.balanced_keep(keep_key, settings.num_models, pool_size)
+    untrained = np.zeros((len(keep), len(dataset.test.y)), np.bool_)
+    examples = Examples(
+        *(
+            jnp.asarray(np.concatenate([pool, test]))
+            for pool, test in zip(dataset.train, dataset.test, strict=True)
+        )
+    )
+    return rho_sweep.sweep_rho(
+        train_key,
+        audit.make_model(settings, dataset.num_classes),
+        lambda hyperparams: factory(base, rho=hyperparams["rho"]),
+        rho,
+        np.concatenate([keep, untrained], axis=1),
+        examples,
+        config,
+        attack,
+        num_models=min(num_models, len(keep)),
+        augment=audit.make_augment(settings, dataset.train.x.shape),
+        num_examples=num_examples,
+        on_radius=lambda r: print(f"Training {num_models} models at rho {r:g}."),
+    )
+
+
+def reproduced(
+    sweep: rho_sweep.Sweep | None, rho: Any, comparison: analysis.Comparison
+) -> float | None:
+    """Returns the share of answers, right or wrong, that are those of the audit.
+
+    1 for the same models. Rounding may part them where the audit trained with other
+    numbers of devices or models at once: training amplifies it.
+    """
+    if sweep is None or rho not in sweep.rho:
+        return None
+    again = np.asarray(sweep.signals[int(np.argmax(sweep.rho == rho))].correct)
+    audited = np.asarray(comparison.signals[1].correct)[: len(again)]
+    return float(np.mean(again == audited))

@@ -1,0 +1,51 @@
+"""The `sam-jax` command: one module for each subcommand, imported when it is run."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "audit": "trains shadow models, attacks every one of them, compares optimizers",
+    "attack": "attacks models that were trained elsewhere, from a file of signals",
+    "explain": "memorization, influence, variance and sharpness of an audit's models",
+    "theory": "checks the claims about linear interpolation against simulation",
+    "prepare": "downloads and prepares a data set",
+}
+"""Subcommand -> what it does; each is ``command`` of the module of its name."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a subcommand and returns its exit status.
+
+    Args:
+        arguments: The subcommand and its options; those of the process by default.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] in ([], ["-h"], ["--help"]):
+        print(_usage())
+        return 0
+    name, *options = arguments
+    if name not in COMMANDS:
+        choices = ", ".join(COMMANDS)
+        print(f"error: command must be one of {choices}; got {name!r}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"sam_jax.cli.{name}")
+    # Imported after the subcommand, which may set what JAX reads at its start.
+    from sam_jax.cli.run_folder import usage_errors
+
+    with usage_errors():
+        return module.command(options)
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: sam-jax COMMAND [OPTIONS]",
+            "",
+            *lines,
+            "",
+            "sam-jax COMMAND --help lists the options of a command.",
+        ]
+    )

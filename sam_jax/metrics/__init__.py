@@ -1,0 +1,61 @@
+"""From membership scores to figures with intervals."""
+
+from sam_jax.metrics.attack_metrics import (
+    AttackMetrics,
+    Differences,
+    RocBand,
+    metric_names,
+    paired_difference,
+    pooled_metrics,
+    roc_band,
+)
+from sam_jax.metrics.estimate import (
+    Estimate,
+    mean_over_models,
+    p_value,
+    targets_to_settle,
+)
+from sam_jax.metrics.roc import (
+    Counts,
+    RocCurve,
+    advantage,
+    auc,
+    balanced_accuracy,
+    binomial_interval,
+    check_level,
+    check_scores,
+    counts_at,
+    is_resolvable,
+    precision_at_prior,
+    roc_curve,
+    tpr_at_fpr,
+    varying_columns,
+)
+
+__all__ = [
+    "AttackMetrics",
+    "Counts",
+    "Differences",
+    "Estimate",
+    "RocBand",
+    "RocCurve",
+    "advantage",
+    "auc",
+    "balanced_accuracy",
+    "binomial_interval",
+    "check_level",
+    "check_scores",
+    "counts_at",
+    "is_resolvable",
+    "mean_over_models",
+    "metric_names",
+    "p_value",
+    "paired_difference",
+    "pooled_metrics",
+    "precision_at_prior",
+    "roc_band",
+    "roc_curve",
+    "targets_to_settle",
+    "tpr_at_fpr",
+    "varying_columns",
+]

@@ -1,0 +1,135 @@
+"""Intervals for any statistic of a table of models and examples, by deletion.
+
+Models and examples are both samples, and crossed. With ``V_x`` the jackknife variance
+of a statistic when groups of kind x (models, examples, single cells of the table) are
+left out in turn, its variance is
+
+    V = V_example + max(V_model - V_cell, 0)
+
+as in ``intervals``, which draws with replacement: that repeats a model, and two copies
+of one model look like two that agree. Leaving out does not, so it also suits what
+compares models with each other, such as memorization and what is made of it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+from sam_jax import _checks
+from sam_jax.metrics import roc
+from sam_jax.metrics.estimate import Estimate
+
+Statistic = Callable[[Bool[np.ndarray, "m n"]], Sequence[float] | np.ndarray]
+"""``statistic(used [M, N]) -> values [P]`` from the cells that are True alone."""
+
+
+def crossed_jackknife(
+    statistic: Statistic,
+    num_models: int,
+    num_examples: int,
+    *,
+    level: float = 0.95,
+    num_groups: int = 32,
+    seed: int = 0,
+) -> list[Estimate]:
+    """Returns P statistics with intervals over new models and new examples.
+
+    The statistic is computed once for every group left out, at most ``3 * num_groups``
+    times. It must be smooth: the jackknife is wrong for a median or a maximum.
+
+    Args:
+        statistic: Called with the cells to use. Whatever of a model or of an example
+            has no cell must not count.
+        num_models: M.
+        num_examples: N.
+        level: Confidence level, in (0, 1).
+        num_groups: Groups of examples and of cells, and of models where there are
+            more; at least 2.
+        seed: Seed of the grouping.
+
+    Returns:
+        One estimate for each of the P values, NaN where the statistic is. Limits are
+        Student-t with Satterthwaite's degrees of freedom.
+
+    Raises:
+        ValueError: If a number is too small or ``level`` out of range.
+
+    Example:
+        >>> table = np.add.outer(np.arange(4.0), np.zeros(50))
+        >>> mean = lambda used: [table[used].mean()]
+        >>> (estimate,) = crossed_jackknife(mean, 4, 50)
+        >>> estimate.value, round(estimate.standard_error, 2)  # of four models
+        (1.5, 0.64)
+
+    References:
+        Cameron, Gelbach and Miller, "Robust Inference With Multiway Clustering", 2011,
+        https://doi.org/10.1198/jbes.2010.07136, Equation 2.3.
+        Shao and Tu, "The Jackknife and Bootstrap", 1995,
+        https://doi.org/10.1007/978-1-4612-0795-5, section 2.3.
+    """
+    _checks.at_least(2, num_models=num_models, num_examples=num_examples)
+    _checks.at_least(2, num_groups=num_groups)
+    roc.check_level(level)
+    rng = np.random.default_rng(seed)
+    shape = (num_models, num_examples)
+    value = np.asarray(statistic(np.ones(shape, np.bool_)), np.float64)
+    variances, degrees = [], []
+    for axis_shape in ((num_models, 1), (1, num_examples), shape):
+        size = int(np.prod(axis_shape))
+        count = min(num_groups, size)
+        groups = rng.permutation(np.arange(size) % count).reshape(axis_shape)
+        without = np.array(
+            [
+                statistic(np.broadcast_to(groups != group, shape))
+                for group in range(count)
+            ],
+            np.float64,
+        )
+        spread = np.sum((without - without.mean(axis=0)) ** 2, axis=0)
+        variances.append(spread * (count - 1) / count)
+        degrees.append(count - 1)
+    model, example, cell = variances
+    between = np.maximum(model - cell, 0)
+    variance = example + between
+    doubt = example**2 / degrees[1]
+    doubt = doubt + np.where(between > 0, model**2 / degrees[0], 0)
+    freedom = np.where(doubt > 0, variance**2 / np.where(doubt > 0, doubt, 1), np.inf)
+    # Never fewer than the groups of one kind alone would have: the variance is at least
+    # that of the examples, however much cancels between models and cells.
+    freedom = np.maximum(freedom, min(degrees))
+    error = np.sqrt(variance)
+    width = stats.t.isf((1 - level) / 2, freedom) * error
+    return [
+        Estimate(*map(float, numbers))
+        for numbers in zip(
+            value, value - width, value + width, error, freedom, between, strict=True
+        )
+    ]
+
+
+def pearson(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:
+    """Returns Pearson's correlation of the pairs without NaN; NaN if one is constant.
+
+    Example:
+        >>> round(pearson(np.array([1.0, 2.0, np.nan]), np.array([5.0, 3.0, 0.0])), 12)
+        -1.0
+    """
+    known = np.isfinite(first) & np.isfinite(second)
+    first, second = first[known], second[known]
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def spearman(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:
+    """Returns Spearman's rank correlation of the pairs without NaN; ties share a rank.
+
+    Example:
+        >>> spearman(np.array([1.0, 2.0, 9.0]), np.array([0.0, 1.0, 50.0]))
+        1.0
+    """
+    known = np.isfinite(first) & np.isfinite(second)
+    ranks = (stats.rankdata(values[known]) for values in (first, second))
+    return pearson(*ranks)

@@ -1,0 +1,113 @@
+"""Were there enough shadow models? Attack strength by number, on the same targets.
+
+The models are dealt into disjoint groups and each group is an audit of its own: every
+model is still a target once, now with the rest of its group as shadow models.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from sam_jax.attacks import score_targets
+from sam_jax.metrics import attack_metrics
+from sam_jax.metrics.estimate import Estimate
+from sam_jax.types import AttackFn, Signals
+
+MIN_MODELS = 4
+"""Smallest group: fewer leave no spread to estimate."""
+
+MAX_GROUPS = 16
+"""Groups attacked at each number, at most; more would only narrow the intervals."""
+
+
+class ModelCountCurve(NamedTuple):
+    """A metric against the number of models that an attack had.
+
+    Attributes:
+        num_models: Models in a group, the target included.
+        estimates: The metric at each, over the targets of all groups.
+        last_gain: The metric with all models less that with half of them, paired by
+            target and example; NaN if there was no half.
+    """
+
+    num_models: tuple[int, ...]
+    estimates: tuple[Estimate, ...]
+    last_gain: Estimate
+
+
+def group_sizes(num_models: int) -> tuple[int, ...]:
+    """Returns the numbers to try: 4, 16, 64, ..., half of the models and all of them.
+
+    Example:
+        >>> group_sizes(16), group_sizes(256), group_sizes(6)
+        ((4, 8, 16), (4, 16, 64, 128, 256), (6,))
+    """
+    powers = {4**k for k in range(1, 10) if 4**k <= num_models // 2}
+    half = {num_models // 2} if num_models // 2 >= MIN_MODELS else set()
+    return tuple(sorted(powers | half | {num_models}))
+
+
+def model_count_curve(
+    attack: AttackFn,
+    signals: Signals,
+    scores: Float[np.ndarray, "m n"],
+    *,
+    mask: Bool[np.ndarray, " n"],
+    metric: str = "auc",
+    level: float = 0.95,
+    seed: int = 0,
+) -> ModelCountCurve:
+    """Returns how a pooled metric grows with the number of models.
+
+    Args:
+        attack: The attack.
+        signals: The answers of all models.
+        scores: The attack's scores with all models.
+        mask: Examples to count.
+        metric: One of ``intervals.metric_names``; the rate it names is computed.
+        level: Confidence level of all intervals.
+        seed: Seed of the deal.
+    """
+    num_models = len(signals.phi)
+    prefix = "tpr_at_fpr_"
+    fprs = (float(metric.removeprefix(prefix)),) if metric.startswith(prefix) else ()
+    keep = np.asarray(signals.keep)
+    options: Any = {"mask": mask, "level": level, "fprs": fprs}
+    order = np.random.default_rng(seed).permutation(num_models)
+    sizes = group_sizes(num_models)
+    found, gain = [], Estimate(*[float("nan")] * 6)
+    for size in sizes:
+        if size == num_models:
+            own, targets = scores, np.arange(num_models)
+        else:
+            own, targets = _dealt(attack, signals, order, size)
+        kept = keep[targets]
+        found.append(attack_metrics.pooled_metrics(own, kept, **options)[metric])
+        if size == num_models // 2:
+            full = scores[targets]
+            gain = attack_metrics.pooled_metrics(full, kept, own, **options)[metric]
+    return ModelCountCurve(sizes, tuple(found), gain)
+
+
+def says_enough(curve: ModelCountCurve, label: str = "AUC") -> str:
+    """Returns what the curve says about more models, in one sentence."""
+    gain, most = curve.last_gain, curve.num_models[-1]
+    if np.isnan(gain.value):
+        return f"With {most} models nothing is known of what more would do."
+    shown = f"{gain.value:+.4f} [{gain.low:.4f}, {gain.high:.4f}]"
+    moved = f"from {most // 2} to {most} models the {label} moved by {shown}"
+    if gain.low > 0:
+        return f"The attack was still getting stronger: {moved}. More would find more."
+    return f"Doubling the models made no clear difference any more: {moved}."
+
+
+def _dealt(attack, signals, order, size):
+    """Scores of groups of ``size`` models, and which models they are."""
+    num_groups = min(len(order) // size, MAX_GROUPS)
+    groups = order[: num_groups * size].reshape(num_groups, size)
+    parts = []
+    for group in groups:
+        fields = (np.asarray(field)[group] for field in signals[:-1])
+        parts.append(score_targets(attack, Signals(*fields, labels=signals.labels)))
+    return np.concatenate(parts), groups.ravel()

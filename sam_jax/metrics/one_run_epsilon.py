@@ -1,0 +1,121 @@
+"""Auditing with canaries: many examples with their own coins, each training run a test.
+
+A canary is an example of the pool with a wrong label, which only memorization can
+learn, and each model has it by a fair coin of its own. (Examples of a balanced mask
+will not do: who knows the other models' masks knows the target's.) The attacker guesses
+for the canaries of the highest and the lowest scores; differential privacy limits how
+many guesses of one run can be right.
+
+References:
+    Steinke, Nasr and Jagielski, "Privacy Auditing with One (1) Training Run", 2023,
+    https://arxiv.org/abs/2305.08846, Algorithm 1 and Theorem 5.2.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from sam_jax import _checks
+from sam_jax.metrics import epsilon, roc
+
+GUESS_SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+"""Shares of the canaries to guess for; chosen for each target on the others."""
+
+
+class OneRun(NamedTuple):
+    """Lower bounds on epsilon, one for each target's training run.
+
+    Each entry of ``epsilon`` holds with confidence ``level`` by itself; ``largest``
+    holds with it as the best of all targets.
+
+    Attributes:
+        epsilon: The bound from each target's run alone.
+        num_correct: Right guesses.
+        num_guesses: Guesses made.
+        num_canaries: Canaries of the target, guessed or not.
+        largest: The best of the bounds at ``1 - (1 - level) / T``.
+        delta: Privacy's additive slack.
+        level: Confidence level.
+    """
+
+    epsilon: Float[np.ndarray, " t"]
+    num_correct: Int[np.ndarray, " t"]
+    num_guesses: Int[np.ndarray, " t"]
+    num_canaries: Int[np.ndarray, " t"]
+    largest: float
+    delta: float
+    level: float
+
+
+def one_run_audit(
+    scores: Float[np.ndarray, "t c"],
+    keep: Bool[np.ndarray, "t c"],
+    delta: float = 0.0,
+    level: float = 0.95,
+) -> OneRun:
+    """Returns a lower bound on epsilon from each target's run.
+
+    For how many canaries to guess is chosen by the mean bound of the other targets, so
+    that a target's own guesses do not choose it. A canary that all other models have,
+    or none, is not counted: its coin is known, as constant columns were drawn again.
+
+    Args:
+        scores: Score of each canary against each target; higher is member.
+        keep: The coins.
+        delta: Privacy's additive slack, in [0, 1).
+        level: Confidence level, in (0, 1).
+
+    Raises:
+        ValueError: If there are fewer than 3 targets or an option is out of range.
+    """
+    _checks.at_least(3, num_targets=len(scores))
+    roc.check_level(level)
+    outcomes = [_guess(*pair, _open(keep, t)) for t, pair in _rows(scores, keep)]
+    corrected = 1 - (1 - level) / len(scores)
+    bounds, strict = (
+        np.array([[_bound(o, delta, at) for o in own] for own in outcomes])
+        for at in (level, corrected)
+    )
+    others = bounds.sum(axis=0) - bounds
+    chosen = np.argmax(others, axis=1)
+    rows = np.arange(len(scores))
+    correct, guesses, canaries = np.array(outcomes)[rows, chosen].T
+    return OneRun(
+        epsilon=bounds[rows, chosen],
+        num_correct=correct,
+        num_guesses=guesses,
+        num_canaries=canaries,
+        largest=float(strict[rows, chosen].max()),
+        delta=delta,
+        level=level,
+    )
+
+
+def _rows(scores, keep):
+    return enumerate(zip(scores, keep, strict=True))
+
+
+def _open(keep, target):
+    """Canaries whose coin the other models do not give away."""
+    return roc.varying_columns(np.delete(keep, target, axis=0))
+
+
+def _guess(row, kept, is_open):
+    """(Right guesses, guesses, canaries) for each share."""
+    row, kept = np.asarray(row, np.float64)[is_open], kept[is_open]
+    order = np.argsort(-row, kind="stable")
+    found = []
+    for share in GUESS_SHARES:
+        half = int(share * len(row)) // 2
+        top, bottom = order[:half], order[len(order) - half :]
+        right = int(kept[top].sum() + (~kept[bottom]).sum())
+        found.append((right, 2 * half, len(row)))
+    return found
+
+
+def _bound(outcome, delta, level):
+    correct, guesses, canaries = outcome
+    if guesses == 0:
+        return 0.0
+    return epsilon.one_run_epsilon(correct, guesses, canaries, delta, level)

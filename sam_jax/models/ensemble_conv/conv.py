@@ -1,0 +1,176 @@
+"""Convolution and pooling that stay fast when many models train at once.
+
+Under `vmap` over parameters `flax.linen.Conv` becomes a grouped convolution, whose
+gradients XLA runs far below the matrix rate of the machine. `conv` here never does:
+`conv_forms` says what it becomes instead, and why. Pooling is by strided slices, since
+the gradient of `lax.reduce_window` is a scatter.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from jax import lax
+from jaxtyping import Array, Float
+
+from sam_jax.models.ensemble_conv.kernels import Geometry, windows
+from sam_jax.models.ensemble_conv.primitives import conv_p
+
+
+def _pair(setting: int | Sequence[int]) -> tuple[int, int]:
+    first, second = (setting, setting) if isinstance(setting, int) else setting
+    return first, second
+
+
+def _geometry(x: jax.Array, window: Any, strides: Any, padding: Any) -> Geometry:
+    image = (x.shape[1], x.shape[2])
+    window, strides = _pair(window), _pair(strides)
+    if isinstance(padding, str):
+        if padding not in ("SAME", "VALID"):
+            raise ValueError(f"padding must be SAME, VALID or pairs, got {padding!r}.")
+        padding = lax.padtype_to_pads(image, window, strides, padding)
+    elif isinstance(padding, int):
+        padding = ((padding, padding),) * 2
+    (top, bottom), (left, right) = map(_pair, padding)
+    geo = Geometry(image, window, strides, ((top, bottom), (left, right)))
+    if min(geo.out) < 1:
+        raise ValueError(
+            f"window must fit into the padded image, got {window=}, {image=}."
+        )
+    return geo
+
+
+def conv(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw c f"],
+    strides: int | Sequence[int] = 1,
+    padding: str | int | Sequence[Any] = "SAME",
+) -> Float[Array, "b out_h out_w f"]:
+    """Returns the convolution (cross-correlation) of images with a kernel.
+
+    Differentiable to any order in both modes, and meant for `vmap` over ``kernel`` and
+    over ``x``. Where all models share ``x`` its patches are gathered once.
+
+    Args:
+        x: Images, NHWC, of the dtype of ``kernel``.
+        kernel: Height, width, input and output channels.
+        strides: Steps between windows, one number or one per axis.
+        padding: ``"SAME"``, ``"VALID"``, a number or ((top, bottom), (left, right)).
+
+    Raises:
+        ValueError: If ``padding`` is unknown or the window exceeds the padded image.
+
+    Example:
+        >>> conv(jnp.ones([1, 4, 4, 1]), jnp.ones([3, 3, 1, 2]), strides=2).shape
+        (1, 2, 2, 2)
+    """
+    geo = _geometry(x, kernel.shape[:2], strides, padding)
+    return conv_p.bind(x[None], kernel[None], geo=geo)[0]
+
+
+class Conv(nn.Module):
+    """`flax.linen.Conv` in two dimensions: same arguments, parameters and results.
+
+    Attributes:
+        features: Number of output channels.
+        kernel_size: Height and width of the window.
+        strides: Steps between windows, one number or one per axis.
+        padding: ``"SAME"``, ``"VALID"``, a number or ((top, bottom), (left, right)).
+        use_bias: Whether to add a bias per output channel.
+        dtype: Of the computation; inferred from input and parameters where None.
+        param_dtype: Of the parameters.
+        kernel_init: Initialiser of the kernel [kh, kw, in, out].
+        bias_init: Initialiser of the bias [out].
+    """
+
+    features: int
+    kernel_size: int | Sequence[int]
+    strides: int | Sequence[int] | None = 1
+    padding: str | int | Sequence[Any] = "SAME"
+    use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    kernel_init: Callable[..., jax.Array] = nn.initializers.lecun_normal()
+    bias_init: Callable[..., jax.Array] = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns the convolution of images x [B, H, W, C]."""
+        if x.ndim != 4:
+            raise ValueError(
+                f"x must be images [B, H, W, C], got {x.ndim} axes: shape {x.shape}."
+            )
+        shape = (*_pair(self.kernel_size), x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = None
+        if self.use_bias:
+            bias = self.param(
+                "bias", self.bias_init, (self.features,), self.param_dtype
+            )
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        out = conv(x, kernel, self.strides or 1, self.padding)
+        return out if bias is None else out + jnp.broadcast_to(bias, out.shape)
+
+
+def _pool_windows(
+    x: jax.Array, window_shape: Any, strides: Any, padding: str, fill: float
+) -> list[jax.Array]:
+    geo = _geometry(
+        x, window_shape, window_shape if strides is None else strides, padding
+    )
+    if any(map(sum, geo.pads)):
+        x = jnp.pad(x, ((0, 0), *geo.pads, (0, 0)), constant_values=fill)
+        geo = _geometry(x, geo.window, geo.strides, "VALID")
+    return windows(x, geo)
+
+
+def max_pool(
+    x: Float[Array, "b h w c"],
+    window_shape: int | Sequence[int] = 2,
+    strides: int | Sequence[int] | None = None,
+    padding: str = "VALID",
+) -> Float[Array, "b out_h out_w c"]:
+    """Returns the maximum over windows.
+
+    Where entries of a window tie, they share its gradient.
+
+    Args:
+        x: Images, NHWC.
+        window_shape: Height and width of a window, or one number for both.
+        strides: Steps between windows; None puts them side by side.
+        padding: As in `conv`; what it adds is never the maximum.
+
+    Raises:
+        ValueError: If ``padding`` is unknown or the window exceeds the padded image.
+
+    Example:
+        >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel().tolist()
+        [5.0, 7.0, 13.0, 15.0]
+    """
+    shifted = _pool_windows(x, window_shape, strides, padding, -jnp.inf)
+    return functools.reduce(jnp.maximum, shifted)
+
+
+def avg_pool(
+    x: Float[Array, "b h w c"],
+    window_shape: int | Sequence[int] = 2,
+    strides: int | Sequence[int] | None = None,
+    padding: str = "VALID",
+) -> Float[Array, "b out_h out_w c"]:
+    """Returns the mean over windows; zeros beyond the border count as entries.
+
+    Args:
+        x: Images, NHWC.
+        window_shape: Height and width of a window, or one number for both.
+        strides: Steps between windows; None puts them side by side.
+        padding: As in `conv`.
+
+    Raises:
+        ValueError: If ``padding`` is unknown or the window exceeds the padded image.
+    """
+    shifted = _pool_windows(x, window_shape, strides, padding, 0.0)
+    return functools.reduce(jnp.add, shifted) * (1 / len(shifted))

@@ -1,0 +1,116 @@
+"""Convolution as three JAX primitives that are one another's transposes.
+
+JAX's own rules for `lax.conv_general_dilated` turn `vmap` over kernels into a grouped
+convolution and gradients into convolutions with windows as large as the image. Here
+each operation keeps a leading axis of models, `vmap` widens it, and each transpose is
+one of the other two operations; so derivatives of any order, forward and reverse, stay
+among the forms of `conv_forms`.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from sam_jax.models.ensemble_conv import kernels
+from sam_jax.models.ensemble_conv.kernels import Forms, Geometry
+
+# Axes of x, k and g that only one of the two operands has: batching that operand alone
+# widens this axis, and the other operand is shared, its patches gathered once.
+BATCH, CHANNELS, FEATURES = "batch", "channels", "features"
+AXES = {
+    "x": {BATCH: 1, CHANNELS: 4},
+    "k": {CHANNELS: 3, FEATURES: 4},
+    "g": {BATCH: 1, FEATURES: 4},
+}
+
+
+def _shape_of(letter: str, batch: int, channels: int, features: int, geo: Geometry):
+    return {
+        "x": (batch, *geo.image, channels),
+        "k": (*geo.window, channels, features),
+        "g": (batch, *geo.out, features),
+    }[letter]
+
+
+def _split(x: jax.Array, axis: int, size: int) -> jax.Array:
+    return x.reshape(*x.shape[:axis], size, -1, *x.shape[axis + 1 :])
+
+
+def _merge(x: jax.Array, axis: int) -> jax.Array:
+    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+
+
+@functools.cache
+def _compiled(primitive: Primitive, geo: Geometry) -> Any:
+    return jax.jit(functools.partial(primitive.bind, geo=geo))
+
+
+def _make_primitive(name: str, operands: str, result: str, forms: Forms) -> Primitive:
+    """Returns a primitive on two of x [M, B, H, W, C], k and g that gives the third."""
+    primitive = Primitive(name)
+    primitive.def_impl(lambda a, b, *, geo: _compiled(primitive, geo)(a, b))
+
+    def abstract(a, b, *, geo):
+        sizes = {
+            axis: aval.shape[position]
+            for letter, aval in zip(operands, (a, b), strict=True)
+            for axis, position in AXES[letter].items()
+        }
+        return a.update(shape=(a.shape[0], *_shape_of(result, geo=geo, **sizes)))
+
+    def batch(arrays, axes, *, geo):
+        if None not in axes:
+            moved = [jnp.moveaxis(a, d, 0) for a, d in zip(arrays, axes, strict=True)]
+            size = len(moved[0])
+            out = primitive.bind(*(_merge(a, 0) for a in moved), geo=geo)
+            return _split(out, 0, size), 0
+        which = 0 if axes[1] is None else 1
+        free = next(
+            a for a in AXES[operands[which]] if a not in AXES[operands[1 - which]]
+        )
+        position = AXES[operands[which]][free]
+        wide = jnp.moveaxis(arrays[which], axes[which], position)
+        size = wide.shape[position]
+        merged = list(arrays)
+        merged[which] = _merge(wide, position)
+        out = primitive.bind(*merged, geo=geo)
+        return _split(out, AXES[result][free], size), AXES[result][free]
+
+    primitive.def_abstract_eval(abstract)
+    batching.primitive_batchers[primitive] = batch
+    for platform in ("cpu", None):
+        form = forms.cpu if platform == "cpu" else forms.default
+        lowering = mlir.lower_fun(
+            lambda a, b, *, geo, form=form: form(a, b, geo), multiple_results=False
+        )
+        mlir.register_lowering(primitive, lowering, platform=platform)
+    return primitive
+
+
+conv_p = _make_primitive("ensemble_conv", "xk", "g", kernels.CONV)
+input_gradient_p = _make_primitive(
+    "ensemble_conv_input_gradient", "gk", "x", kernels.INPUT_GRADIENT
+)
+kernel_gradient_p = _make_primitive(
+    "ensemble_conv_kernel_gradient", "xg", "k", kernels.KERNEL_GRADIENT
+)
+
+ad.defbilinear(
+    conv_p,
+    lambda g, x, k, geo: input_gradient_p.bind(g, k, geo=geo),
+    lambda g, x, k, geo: kernel_gradient_p.bind(x, g, geo=geo),
+)
+ad.defbilinear(
+    input_gradient_p,
+    lambda x, g, k, geo: conv_p.bind(x, k, geo=geo),
+    lambda x, g, k, geo: kernel_gradient_p.bind(x, g, geo=geo),
+)
+ad.defbilinear(
+    kernel_gradient_p,
+    lambda k, x, g, geo: input_gradient_p.bind(g, k, geo=geo),
+    lambda k, x, g, geo: conv_p.bind(x, k, geo=geo),
+)

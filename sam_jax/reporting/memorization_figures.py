@@ -1,0 +1,276 @@
+"""Figures of memorization, influence and attack success, with their numbers."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from sam_jax import analysis
+from sam_jax.data import Dataset
+from sam_jax.reporting import plots
+from sam_jax.reporting.drawings import NUMBERS, Drawing, interval_panels, numbers
+
+BIN_NAMES = (
+    f"< {analysis.BIN_EDGES[0]}",
+    *(f"{low}-{high}" for low, high in itertools.pairwise((*analysis.BIN_EDGES, 1))),
+)
+BUCKET_NAMES = ("none", "1 atypical", "2", "3", "4", "5 typical")
+
+
+def distributions(names: Sequence[str], found: analysis.Memorized) -> Drawing:
+    """Memorization of all examples, side by side."""
+    edges = np.linspace(-1, 1, 41)
+    lowest = min(np.nanmin(e.value) for e in found.estimates) - 0.05
+    figure, panels = plots.blank_panels("Memorization of the pool", 2, 4.4, 3.2)
+    rows = []
+    for axes, name, own, color in zip(
+        panels, names, found.estimates, plots.PALETTE, strict=False
+    ):
+        counts, _ = np.histogram(own.value, edges)
+        axes.stairs(counts, edges, fill=True, color=color, alpha=0.5)
+        axes.set(yscale="log", xlabel="memorization", ylim=(0.7, None))
+        axes.set_xlim(lowest, 1.02)
+        axes.set_title(name, fontsize=9.5, color=plots.INK, loc="left")
+        rows += [
+            [name, *row] for row in zip(edges[:-1], edges[1:], counts, strict=True)
+        ]
+    panels[0].set_ylabel("Examples")
+    errors = [np.nanquantile(e.standard_error, 0.9) for e in found.estimates]
+    caption = (
+        "P(correct given in) - P(correct given out) of every example of the pool. Each "
+        "estimate is noisy: nine in ten standard errors are below "
+        f"{errors[0]:.2f} ({names[0]}) and {errors[1]:.2f} ({names[1]})."
+    )
+    columns = ("optimizer", "from", "to", "examples")
+    return Drawing(figure, caption, columns, rows)
+
+
+def scatter(
+    names: Sequence[str], found: analysis.Memorized, index: np.ndarray, labels
+) -> Drawing:
+    """One recipe's memorization against the other's; the CSV has every example."""
+    base, other = found.estimates
+    figure, (axes,) = plots.blank_panels(
+        "Memorization, one against the other", 1, 4.6, 4.4
+    )
+    axes.plot([-1, 1], [-1, 1], color=plots.MUTED, lw=1, ls=(0, (4, 3)))
+    axes.plot(base.value, other.value, ".", color=plots.PALETTE[0], ms=3, alpha=0.35)
+    low = min(np.nanmin(base.value), np.nanmin(other.value)) - 0.05
+    axes.set(xlim=(low, 1.05), ylim=(low, 1.05), aspect="equal")
+    axes.set(xlabel=f"memorization under {names[0]}", ylabel=f"under {names[1]}")
+    own, others, across = found.reliability
+    caption = (
+        f"Pearson {found.pearson.value:.3f} [{found.pearson.low:.3f}, "
+        f"{found.pearson.high:.3f}], Spearman {found.spearman.value:.3f} "
+        f"[{found.spearman.low:.3f}, {found.spearman.high:.3f}]. Between the halves of "
+        f"the models the correlation is {own:.3f} ({names[0]} with itself), "
+        f"{others:.3f} ({names[1]} with itself) and {across:.3f} (one with the other)."
+    )
+    columns = ["example", "label", "models in", "models out"]
+    fields = [index, labels, base.num_in, base.num_out]
+    for name, own in (
+        *zip(names, found.estimates, strict=True),
+        ("difference", found.difference),
+    ):
+        columns += [f"{name} memorization", f"{name} standard_error"]
+        fields += [own.value, own.standard_error]
+    return Drawing(figure, caption, columns, list(zip(*fields, strict=True)), True)
+
+
+def by_bin(names: Sequence[str], found: analysis.Memorized) -> Drawing:
+    """The paired difference by bin of memorization."""
+    gap = f"{names[1]} - {names[0]}"
+    figure = interval_panels(
+        "Memorization by bin: one half of the models picks, the other measures",
+        {
+            "memorization": dict(zip(names, found.by_bin, strict=False)),
+            "difference": {gap: found.by_bin[2]},
+        },
+        BIN_NAMES,
+        "memorization by the half that picks",
+    )
+    caption = (
+        "Mean memorization of the examples of each bin, and the paired difference. A "
+        "bin that is picked and measured by the same models would show the luck of its "
+        "examples."
+    )
+    rows = [
+        [name, count, kind, *numbers(estimates[number])]
+        for kind, estimates in zip((*names, gap), found.by_bin, strict=True)
+        for number, (name, count) in enumerate(
+            zip(BIN_NAMES, found.counts, strict=True)
+        )
+    ]
+    return Drawing(figure, caption, ("bin", "examples", "of", *NUMBERS), rows)
+
+
+def largest_differences(
+    names: Sequence[str],
+    found: analysis.Memorized,
+    dataset: Dataset,
+    index: np.ndarray,
+    count: int,
+) -> Drawing:
+    """The examples whose memorization differs most, both ways, as images."""
+    gap = np.nan_to_num(found.difference.value)
+    order = np.argsort(gap, kind="stable")
+    half = max(count // 2, 1)
+    chosen = np.concatenate([order[::-1][:half], order[:half]])
+    x, y = (np.asarray(a)[index[chosen]] for a in dataset.train)
+    captions = [
+        f"{_class_name(dataset, label)}\n{found.estimates[0].value[i]:.2f} > "
+        f"{found.estimates[1].value[i]:.2f}"
+        for i, label in zip(chosen, y, strict=True)
+    ]
+    title = f"Memorization under {names[0]} > under {names[1]}: largest differences"
+    figure = _images(x, captions, title, half)
+    caption = (
+        f"First row: memorized more under {names[1]}; second row: more under "
+        f"{names[0]}. These are the largest of {len(gap):,} noisy differences and so "
+        "larger than what other models would show."
+    )
+    rows = [
+        [index[i], label, *(e.value[i] for e in found.estimates), gap[i], error]
+        for i, label, error in zip(
+            chosen, y, found.difference.standard_error[chosen], strict=True
+        )
+    ]
+    columns = ("example", "label", *names, "difference", "standard_error")
+    return Drawing(figure, caption, columns, rows, True)
+
+
+def pairs(
+    name: str,
+    found: analysis.Memorized,
+    which: int,
+    typical: analysis.Typicality,
+    dataset: Dataset,
+    index: np.ndarray,
+    count: int,
+) -> Drawing:
+    """High-influence pairs of one recipe: the strongest of distinct test examples."""
+    own = typical.pairs[which]
+    _, first = np.unique(own.target, return_index=True)
+    chosen = np.sort(first)[: max(count // 2, 1)]
+    x = np.empty((2 * len(chosen), *np.shape(dataset.train.x)[1:]), np.float32)
+    x[0::2] = np.asarray(dataset.train.x)[index[own.source[chosen]]]
+    x[1::2] = np.asarray(dataset.test.x)[own.target[chosen]]
+    captions = []
+    for row in chosen:
+        source, target = own.source[row], own.target[row]
+        label = np.asarray(dataset.train.y)[index[source]]
+        tested = np.asarray(dataset.test.y)[target]
+        memory = found.estimates[which].value[source]
+        captions.append(f"train: {_class_name(dataset, label)}\nmem {memory:.2f}")
+        captions.append(
+            f"test: {_class_name(dataset, tested)}\ninfl {own.influence[row]:.2f}"
+        )
+    title = f"{name}: training examples and the test examples that they help"
+    figure = _images(x, captions, title, 8)
+    caption = (
+        f"{own.num_pairs:,} pairs have memorization of 0.25 and influence of 0.15 or "
+        f"more; {own.num_mirrored:,} would with the sign of influence turned, so about "
+        "as many are noise."
+    )
+    if own.num_mirrored > own.num_pairs / 2:
+        caption += " Most of what is listed is noise: more models are needed."
+    rows = [
+        [index[s], t, found.estimates[which].value[s], i, e]
+        for s, t, i, e in zip(*own[:4], strict=True)
+    ]
+    columns = ("training example", "test example", "memorization", "influence")
+    return Drawing(figure, caption, (*columns, "standard_error"), rows, True)
+
+
+def buckets(names: Sequence[str], typical: analysis.Typicality) -> Drawing:
+    """Accuracy by bucket of influence entropy."""
+    gap = f"{names[1]} - {names[0]}"
+    figure = interval_panels(
+        "Test accuracy by bucket of influence entropy",
+        {
+            "accuracy": dict(zip(names, typical.accuracy, strict=False)),
+            "gain": {gap: typical.accuracy[2]},
+        },
+        BUCKET_NAMES,
+        "bucket by the half that picks",
+    )
+    caption = (
+        "Bucket 1 leans on the fewest training examples; 'none' has no positive "
+        "influence, as all models answer alike. Both halves agree on the bucket of "
+        f"{100 * typical.same_bucket:.0f} % of the test examples."
+    )
+    rows = [
+        [bucket, count, kind, *numbers(estimates[number])]
+        for kind, estimates in zip((*names, gap), typical.accuracy, strict=True)
+        for number, (bucket, count) in enumerate(
+            zip(BUCKET_NAMES, typical.counts, strict=True)
+        )
+    ]
+    return Drawing(figure, caption, ("bucket", "examples", "of", *NUMBERS), rows)
+
+
+def entropies(
+    names: Sequence[str], comparison: analysis.Comparison, typical
+) -> Drawing:
+    """Entropy of each test example; the CSV has every one."""
+    known = typical.entropy[np.isfinite(typical.entropy)]
+    figure, (axes,) = plots.blank_panels(
+        "Influence entropy of test examples", 1, 4.4, 3.2
+    )
+    counts, edges = np.histogram(known, 40)
+    axes.stairs(counts, edges, fill=True, color=plots.PALETTE[0], alpha=0.5)
+    axes.set(xlabel="entropy, nats", ylabel="Test examples")
+    most = np.log(comparison.keep.shape[1])
+    caption = (
+        f"{len(known):,} of {len(typical.entropy):,} test examples have positive "
+        f"influence; the largest entropy there could be is {most:.2f} nats. Influence "
+        "that is all noise has high entropy too."
+    )
+    labels = np.asarray(comparison.signals[0].labels)[comparison.test]
+    right = [
+        np.asarray(s.correct)[:, comparison.test].mean(0) for s in comparison.signals
+    ]
+    columns = ("test example", "label", "entropy", "influences", "bucket", *names)
+    fields = (typical.entropy, typical.num_positive, typical.bucket, *right)
+    rows = list(zip(range(len(labels)), labels, *fields, strict=True))
+    return Drawing(figure, caption, columns, rows)
+
+
+def success(names: Sequence[str], found: analysis.Success) -> Drawing:
+    """Attack success by bin of memorization."""
+    figure = interval_panels(
+        "Attack by memorization: one half of the models picks, the other is attacked",
+        {
+            "score in - score out, nats": dict(zip(names, found.gap, strict=True)),
+            "advantage": dict(zip(names, found.advantage, strict=True)),
+        },
+        BIN_NAMES,
+        "memorization by the half that picks",
+    )
+    said = "; ".join(
+        f"{name}: Pearson {p.value:.3f} [{p.low:.3f}, {p.high:.3f}], Spearman "
+        f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}]"
+        for name, p, s in zip(names, found.pearson, found.spearman, strict=True)
+    )
+    caption = (
+        "Attacked with models of the measuring half alone; a score above 0 calls a "
+        f"member. Correlation of memorization and score gap across halves: {said}."
+    )
+    rows = [
+        [bucket, name, what, *numbers(estimates[number])]
+        for what, pair in (("score gap", found.gap), ("advantage", found.advantage))
+        for name, estimates in zip(names, pair, strict=True)
+        for number, bucket in enumerate(BIN_NAMES)
+    ]
+    return Drawing(figure, caption, ("bin", "of", "what", *NUMBERS), rows)
+
+
+def _class_name(dataset: Dataset, label) -> str:
+    return dataset.class_names[label] if dataset.class_names else f"class {label}"
+
+
+def _images(x: np.ndarray, captions: list[str], title: str, in_row: int):
+    """A strip of images, or None where the data are none."""
+    if len(x) == 0 or x.ndim != 4 or x.shape[-1] not in (1, 3):
+        return None
+    return plots.image_strip(x, captions, title, in_row)

@@ -1,0 +1,215 @@
+"""What trained models say about every example: the signals of a chunk of models."""
+
+import functools
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from sam_jax import _checks
+from sam_jax.signals import statistics
+from sam_jax.signals.checks import check_labels, check_signals, check_values
+from sam_jax.signals.statistics import (
+    entropy,
+    logit_scaled_confidence,
+    modified_entropy,
+)
+from sam_jax.training import chunk_size, vmap_models
+from sam_jax.types import AugmentFn, Examples, Key, Model, Signals, TrainState
+
+
+class ModelSignals(NamedTuple):
+    """The signals of models less the mask and the labels; see ``Signals``."""
+
+    phi: Float[Array | np.ndarray, "*m n q"]
+    correct: Bool[Array | np.ndarray, "*m n"]
+    entropy: Float[Array | np.ndarray, "*m n"]
+    modified_entropy: Float[Array | np.ndarray, "*m n"]
+
+
+def model_signals(
+    model: Model,
+    params: Any,
+    state: Any,
+    examples: Examples,
+    *,
+    batch_size: int = 500,
+    num_queries: int = 1,
+    augment: AugmentFn | None = None,
+    key: Key | None = None,
+) -> ModelSignals:
+    """Returns one model's answers on N examples, a batch of logits at a time.
+
+    Args:
+        model: The network, applied with ``train=False``.
+        params: Its weights.
+        state: Its batch statistics.
+        examples: Inputs and labels.
+        batch_size: Examples whose logits exist at the same time.
+        num_queries: Q, the views of each example; the first is the example itself.
+        augment: Makes the other views; the same views for every model.
+        key: Random key of the views; needed where ``num_queries`` is above 1.
+
+    Raises:
+        ValueError: If there are more views than one and nothing to make them with.
+    """
+    _checks.at_least(1, batch_size=batch_size, num_queries=num_queries)
+    if num_queries > 1 and (augment is None or key is None):
+        raise ValueError(
+            f"num_queries above 1 needs augment and key, got {num_queries=}."
+        )
+    view = augment or (lambda _, x: x)
+
+    def make_view(key: Key, rows: Array, x: Array) -> Array:
+        """A view of each example that does not depend on those beside it."""
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+        return jax.vmap(lambda key, one: view(key, one[None])[0])(keys, x)
+
+    no_key = view_root = jax.random.key(0)
+    if key is not None:
+        view_root = key
+    num_examples = len(examples.y)
+    size = min(batch_size, num_examples)
+    num_batches = -(-num_examples // size)
+    padded = jnp.minimum(
+        jnp.arange(num_batches * size, dtype=jnp.int32), jnp.int32(num_examples - 1)
+    )
+
+    def on_batch(index: Array) -> ModelSignals:
+        rows = jax.lax.dynamic_slice_in_dim(padded, index * size, size)
+        x, y = (jnp.asarray(a)[rows] for a in examples)
+        logits, _ = model.apply(params, state, x, False, no_key)
+        phi = [statistics.logit_scaled_confidence(logits, y)]
+        for query in range(1, num_queries):
+            seen = make_view(jax.random.fold_in(view_root, query), rows, x)
+            logits_seen, _ = model.apply(params, state, seen, False, no_key)
+            phi.append(statistics.logit_scaled_confidence(logits_seen, y))
+        return ModelSignals(
+            jnp.stack(phi, axis=-1),
+            jnp.argmax(logits, axis=-1) == y,
+            statistics.entropy(logits),
+            statistics.modified_entropy(logits, y),
+        )
+
+    batches = jax.lax.map(on_batch, jnp.arange(num_batches, dtype=jnp.int32))
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:num_examples], batches)
+
+
+@functools.lru_cache(maxsize=16)
+def _lifted(model: Model, models_per_vmap: int | None, **options: Any) -> Any:
+    """``answer`` for many models; cached, so a second call compiles nothing."""
+
+    def fn(shared: Any, params: Any, state: Any) -> ModelSignals:
+        examples, key = shared
+        return model_signals(model, params, state, examples, key=key, **options)
+
+    return vmap_models.over_models(fn, models_per_vmap=models_per_vmap)
+
+
+def chunk_signals(
+    model: Model,
+    trained: TrainState,
+    examples: Examples,
+    *,
+    models_per_vmap: int | None = None,
+    batch_size: int = 500,
+    num_queries: int = 1,
+    augment: AugmentFn | None = None,
+    key: Key | None = None,
+) -> ModelSignals:
+    """Returns the answers of a chunk of models, on the host.
+
+    Args:
+        model: The network.
+        trained: The models, with a leading axis K.
+        examples: Inputs and labels, N of them.
+        models_per_vmap: Models under one ``vmap``; see ``vmap_models.over_models``.
+        batch_size: Examples whose logits exist at the same time, for each model; halved
+            as long as the device runs out of memory.
+        num_queries: Q, views of each example; the first is the example itself.
+        augment: Makes the other views.
+        key: Random key of the views.
+
+    Returns:
+        ModelSignals with a leading axis K, in NumPy.
+
+    Raises:
+        RuntimeError: The device's own, if not even one example fits into its memory.
+    """
+    num_devices = len(jax.local_devices())
+    num_models = len(trained.done)
+    rows = np.resize(np.arange(num_models), -(-num_models // num_devices) * num_devices)
+    many = jax.tree.map(lambda a: a[rows], (trained.params, trained.state))
+    shared = (
+        jax.tree.map(jnp.asarray, examples),
+        jax.random.key(0) if key is None else key,
+    )
+    while True:
+        try:
+            lifted = _lifted(
+                model,
+                models_per_vmap,
+                batch_size=batch_size,
+                num_queries=num_queries,
+                augment=augment,
+            )
+            answers = lifted(shared, *many)
+            return jax.tree.map(lambda a: np.asarray(a)[:num_models], answers)
+        except jax.errors.JaxRuntimeError as error:
+            if not chunk_size.is_out_of_memory(error) or batch_size == 1:
+                raise
+            batch_size //= 2
+            warnings.warn(
+                f"Out of memory: asking about {batch_size} examples at once.",
+                stacklevel=2,
+            )
+
+
+def signals_from_logits(
+    logits: Float[Array | np.ndarray, "m n *queries c"],
+    labels: Int[Array | np.ndarray, "n"],
+    keep: Bool[Array | np.ndarray, "m n"],
+) -> Signals:
+    """Returns the signals of M models on N examples, one model at a time.
+
+    Args:
+        logits: [M, N, C], or [M, N, Q, C] with Q augmented views, the first of which
+            is the example itself.
+        labels: Class of each example, in ``[0, C)``.
+        keep: True where the model trained on the example.
+
+    Returns:
+        Signals whose arrays are in host memory (NumPy), ``phi`` as float32 [M, N, Q].
+
+    Raises:
+        ValueError: If shapes or values cannot be those of an audit (see
+            ``check_signals``), or a label is out of range.
+    """
+    labels, logits = np.asarray(labels), np.asarray(logits)
+    if logits.ndim not in (3, 4):
+        raise ValueError(
+            "logits must be [models, examples, classes] or [models, examples, "
+            f"queries, classes], got shape {logits.shape}."
+        )
+    check_labels(labels, logits.shape[1], num_classes=logits.shape[-1])
+    check_values(logits=logits)
+    of_one_model = jax.jit(_answers)
+    answers = [of_one_model(jnp.asarray(z, jnp.float32), labels) for z in logits]
+    stacked = [np.stack(field) for field in zip(*answers, strict=True)]
+    return check_signals(Signals(*stacked, keep=keep, labels=labels))
+
+
+def _answers(logits, labels):
+    """One model's phi, correct, entropy, modified entropy from [N, (Q,) C] logits."""
+    views = logits if logits.ndim == 3 else logits[:, None]
+    first = views[:, 0]
+    view_labels = jnp.broadcast_to(labels[:, None], views.shape[:2])
+    return (
+        logit_scaled_confidence(views, view_labels),
+        jnp.argmax(first, axis=-1) == labels,
+        entropy(first),
+        modified_entropy(first, labels),
+    )

@@ -1,0 +1,196 @@
+"""The training of one model, as pure functions of its key, data and settings."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from sam_jax import _checks
+from sam_jax.training.membership import epoch_batches
+from sam_jax.types import (
+    AugmentFn,
+    Examples,
+    Key,
+    Model,
+    TrainConfig,
+    TrainState,
+)
+
+MakeOptimizer: TypeAlias = Callable[[Any], optax.GradientTransformation]
+"""``make_optimizer(hyperparams of one model) -> optimizer``; leaves may be traced."""
+
+LossFn: TypeAlias = Callable[[Array, Array], Array]
+"""``loss_fn(logits f32 [B, C], labels i32 [B]) -> losses f32 [B]``."""
+
+
+class Training(NamedTuple):
+    """Pure functions that train one model; lift them with ``vmap``.
+
+    Attributes:
+        init: ``init(hyperparams, params, state) -> TrainState``, from what
+            ``model.init`` made.
+        epoch: ``epoch(pool, key, index, hyperparams, keep [N], state) -> (TrainState,
+            loss, accuracy)``. ``index`` is the epoch's number, the same for all
+            models and so not batched under ``vmap``.
+    """
+
+    init: Callable[..., TrainState]
+    epoch: Callable[..., tuple[TrainState, Array, Array]]
+
+
+def cross_entropy(
+    logits: Float[Array, "b c"], labels: Int[Array, "b"]
+) -> Float[Array, "b"]:
+    """Returns ``-log p_y`` in nats."""
+    is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return -jnp.sum(is_label * jax.nn.log_softmax(logits), axis=-1)
+
+
+def num_steps_per_epoch(config: TrainConfig, num_examples: int) -> int:
+    """Whole batches in an epoch over half of the pool, or as the config says.
+
+    Raises:
+        ValueError: If an epoch holds less than one batch.
+    """
+    per_epoch = config.examples_per_epoch
+    if per_epoch is None:
+        per_epoch = num_examples // 2
+    if per_epoch < config.batch_size:
+        raise ValueError(
+            "batch_size must be at most the examples of an epoch (half of the pool "
+            f"unless examples_per_epoch says otherwise), got {config.batch_size} for "
+            f"{per_epoch} of a pool of {num_examples}."
+        )
+    return per_epoch // config.batch_size
+
+
+def make_train(
+    model: Model,
+    make_optimizer: MakeOptimizer,
+    config: TrainConfig,
+    *,
+    loss_fn: LossFn = cross_entropy,
+    augment: AugmentFn | None = None,
+) -> Training:
+    """Returns the training of one model as pure functions.
+
+    The optimizer's ``update`` gets, beyond optax's own arguments, ``grad_fn`` and
+    ``group_grad_fn`` (gradients of the same batch elsewhere, for the SAM family),
+    ``step`` (not batched), ``key`` and ``value`` (the loss). Batch statistics come
+    from the clean pass; gradients elsewhere use the same dropout key and augmented
+    batch and leave the statistics alone.
+
+    Args:
+        model: The network.
+        make_optimizer: From one model's hyper-parameters to its optimizer.
+        config: Settings; see ``TrainConfig``.
+        loss_fn: Losses of a batch from logits and labels, in nats.
+        augment: Applied to each batch before the clean pass.
+
+    Raises:
+        ValueError: When it is traced, if the optimizer's number of groups (m-SAM) does
+            not divide the batch.
+    """
+
+    def init(hyperparams: Any, params: Any, state: Any) -> TrainState:
+        opt_state = make_optimizer(hyperparams).init(params)
+        return TrainState(params, state, opt_state, jnp.zeros((), jnp.bool_))
+
+    def step_fn(
+        tx: optax.GradientTransformationExtraArgs,
+        state: TrainState,
+        batch: Examples,
+        key: Key,
+        step: Array,
+    ) -> tuple[TrainState, Array, Array]:
+        augment_key, model_key, optimizer_key = jax.random.split(key, 3)
+        x = jnp.asarray(batch.x)
+        if augment is not None:
+            x = augment(augment_key, x)
+
+        def loss(params: Any, x: Array, y: Array) -> tuple[Array, Any]:
+            logits, new_state = model.apply(params, state.state, x, True, model_key)
+            return jnp.mean(loss_fn(logits, y)), (new_state, logits)
+
+        def grad_fn(params: Any) -> Any:
+            return jax.grad(loss, has_aux=True)(params, x, batch.y)[0]
+
+        def group_grad_fn(params: Any, index: Array, num_groups: int) -> Any:
+            if config.batch_size % num_groups:
+                raise ValueError(
+                    f"num_groups must divide batch_size, got {num_groups} groups for "
+                    f"batches of {config.batch_size}."
+                )
+            group = jax.tree.map(
+                lambda a: a.reshape(num_groups, -1, *a.shape[1:])[index],
+                Examples(x, batch.y),
+            )
+            return jax.grad(loss, has_aux=True)(params, group.x, group.y)[0]
+
+        (value, (new_state, logits)), grads = jax.value_and_grad(loss, has_aux=True)(
+            state.params, x, batch.y
+        )
+        updates, opt_state = tx.update(
+            grads,
+            state.opt_state,
+            state.params,
+            grad_fn=grad_fn,
+            group_grad_fn=group_grad_fn,
+            step=step,
+            key=optimizer_key,
+            value=value,
+        )
+        params = optax.apply_updates(state.params, updates)
+        accuracy = jnp.mean(jnp.argmax(logits, -1) == batch.y, dtype=jnp.float32)
+        return TrainState(params, new_state, opt_state, state.done), value, accuracy
+
+    def epoch(
+        pool: Examples,
+        key: Key,
+        index: Int[Array, ""],
+        hyperparams: Any,
+        keep: Bool[Array, "n"],
+        state: TrainState,
+    ) -> tuple[TrainState, Array, Array]:
+        num_steps = num_steps_per_epoch(config, keep.shape[0])
+        tx = optax.with_extra_args_support(make_optimizer(hyperparams))
+        order_key, steps_key = jax.random.split(jax.random.fold_in(key, index))
+        batches = epoch_batches(order_key, keep, num_steps, config.batch_size)
+        first = index * jnp.int32(num_steps)
+
+        def body(state: TrainState, inputs: Any) -> Any:
+            offset, indices = inputs
+            batch = jax.tree.map(lambda a: a[indices], pool)
+            step_key = jax.random.fold_in(steps_key, offset)
+            state, loss, accuracy = step_fn(tx, state, batch, step_key, first + offset)
+            return state, (loss, accuracy)
+
+        offsets = jnp.arange(num_steps, dtype=jnp.int32)
+        new, (losses, accuracies) = jax.lax.scan(body, state, (offsets, batches))
+        loss, accuracy = jnp.mean(losses), jnp.mean(accuracies)
+        if config.stop_accuracy is None:
+            return new, loss, accuracy
+        frozen = state.done
+        new = new._replace(done=frozen | (accuracy >= config.stop_accuracy))
+        new = jax.tree.map(lambda old, fresh: jnp.where(frozen, old, fresh), state, new)
+        nan = jnp.float32(jnp.nan)
+        return new, jnp.where(frozen, nan, loss), jnp.where(frozen, nan, accuracy)
+
+    return Training(init, epoch)
+
+
+def check_train_config(config: TrainConfig) -> None:
+    """Raises ``ValueError`` for settings out of range."""
+    _checks.at_least(
+        1,
+        num_epochs=config.num_epochs,
+        batch_size=config.batch_size,
+    )
+    for name in ("examples_per_epoch", "models_per_chunk", "models_per_vmap"):
+        if (value := getattr(config, name)) is not None:
+            _checks.at_least(1, **{name: value})
+    if config.stop_accuracy is not None:
+        _checks.in_unit_interval(stop_accuracy=config.stop_accuracy)

@@ -1,0 +1,261 @@
+import csv
+import dataclasses
+import re
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import sam_jax
+from sam_jax import models
+from sam_jax.attacks import ATTACKS
+from sam_jax.data.noise import corrupt_labels
+from sam_jax.metrics.estimate import mean_over_models
+from sam_jax.reporting import audit_report, html
+from sam_jax.signals import audit_files
+from sam_jax.training.progress import ProgressBar
+
+NUM_CLASSES = 4
+MODEL = models.mlp(NUM_CLASSES, hidden=(32,))
+CONFIG = sam_jax.TrainConfig(num_epochs=25, batch_size=8, models_per_chunk=2)
+LEARNS, STAYS = optax.sgd(0.1, momentum=0.9), optax.sgd(0.0)
+
+
+def make_arrays(seed=0):
+    """Labels that nothing in the input tells: they can only be memorized."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(112, 24)).astype(np.float32)
+    y = rng.integers(0, NUM_CLASSES, 112).astype(np.int32)
+    return x[:80], y[:80], x[80:], y[80:]
+
+
+def audit(optimizers, dataset=None, **options):
+    options = {"num_models": 6, "config": CONFIG, "progress": False} | options
+    return sam_jax.audit(
+        MODEL.init, MODEL.apply, optimizers, dataset or make_arrays(), **options
+    )
+
+
+@pytest.fixture(scope="module")
+def result():
+    return audit({"stays": STAYS, "learns": LEARNS})
+
+
+def test_memorizing_is_found_and_not_called_a_comparison_at_equal_fit(result):
+    assert result.metrics["learns"]["lira_online"].pooled["auc"].low > 0.8
+    auc = result.metrics["stays"]["lira_online"].pooled["auc"]
+    assert auc.low < 0.5 < auc.high
+    found = sam_jax.verdict(result)
+    assert found.startswith("learns leaks more than stays: lira_online AUC +0.")
+    assert "no comparison at equal fit" in found
+    assert result.accuracy["learns"].train.value > 0.95
+    assert result.accuracy["learns"].test.value < 0.5
+
+
+def test_an_optimizer_does_not_differ_from_itself():
+    twin = audit({"one": LEARNS, "two": LEARNS})
+    for estimate in twin.differences["two"]["lira_online"].pooled.values():
+        assert np.isnan(estimate.value) or estimate.value == 0
+    found = sam_jax.verdict(twin)
+    assert found.startswith("No difference seen between two and one")
+    assert "at training accuracies within 0.01 (" in found
+
+
+def test_the_verdict_names_a_rate_that_contradicts_the_auc(result):
+    at = "tpr_at_fpr_0.01"
+    pooled = dict(result.differences["learns"]["lira_online"].pooled)
+    pooled[at] = pooled[at]._replace(value=-0.2, low=-0.3, high=-0.1)
+    changed = dataclasses.replace(
+        result.differences["learns"]["lira_online"], pooled=pooled
+    )
+    contradicted = dataclasses.replace(
+        result, differences={"learns": {"lira_online": changed}}
+    )
+    assert "while TPR at 1 % FPR -0.2" in sam_jax.verdict(contradicted)
+    assert "while" not in sam_jax.verdict(result)
+
+
+def test_models_are_paired_across_optimizers(result):
+    """Before the first step all optimizers have the same weights and masks."""
+    ours, theirs = (result.signals[name] for name in ("learns", "stays"))
+    np.testing.assert_array_equal(ours.keep, theirs.keep)
+    first = [log.loss[:, 0] for log in result.logs.values()]
+    assert np.abs(first[0] - first[1]).max() < 0.5
+
+
+def test_test_examples_are_columns_that_no_model_kept(result):
+    keep = np.asarray(result.signals["learns"].keep)
+    np.testing.assert_array_equal(keep[:, :80].sum(axis=0), 3)
+    assert not keep[:, 80:].any()
+    assert keep.shape == (6, 112)
+    counted = result.metrics["learns"]["loss"]
+    assert counted.num_members + counted.num_non_members == 6 * 80
+
+
+def test_an_interrupted_audit_goes_on_where_it_was(tmp_path, result):
+    """A kill in the third chunk loses that chunk alone."""
+    seen = []
+
+    def interrupt(*_):
+        seen.append(1)
+        if len(seen) == 2 * CONFIG.num_epochs + 3:
+            raise KeyboardInterrupt
+
+    show = ProgressBar.show
+    ProgressBar.show = interrupt
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            audit({"stays": STAYS, "learns": LEARNS}, cache_dir=tmp_path)
+    finally:
+        ProgressBar.show = show
+    assert len(list(tmp_path.glob("*.npz"))) == 2
+    epochs = []
+    ProgressBar.show = lambda *_: epochs.append(1)
+    try:
+        resumed = audit({"stays": STAYS, "learns": LEARNS}, cache_dir=tmp_path)
+    finally:
+        ProgressBar.show = show
+    assert len(epochs) == (1 + 3) * CONFIG.num_epochs
+    for name, signals in result.signals.items():
+        np.testing.assert_allclose(
+            resumed.signals[name].phi, signals.phi, rtol=1e-3, atol=1e-3
+        )
+        np.testing.assert_array_equal(resumed.logs[name].loss.shape, (6, 25))
+
+
+def test_a_cache_of_other_data_or_settings_is_refused(tmp_path):
+    short = dataclasses.replace(CONFIG, num_epochs=1)
+    audit({"sgd": STAYS}, cache_dir=tmp_path, config=short)
+    with pytest.raises(ValueError, match="cache_dir must hold models of this audit"):
+        audit({"sgd": STAYS}, cache_dir=tmp_path, config=short, seed=1)
+    with pytest.raises(ValueError, match="cache_dir"):
+        audit({"sgd": STAYS}, make_arrays(1), cache_dir=tmp_path, config=short)
+
+
+def test_a_saved_audit_holds_its_numbers(tmp_path, result):
+    about = {"commit": "abc", "settings": {"name": "x", "batch_size": 8}}
+    sam_jax.save_audit(result, tmp_path, about)
+    page = (tmp_path / "report.html").read_text()
+    auc = result.metrics["learns"]["lira_online"].pooled["auc"]
+    assert f"{auc.value:.3f}" in page and sam_jax.verdict(result)[:30] in page
+    assert not re.search(r"(src|href)=.?https?:", page)
+    assert "small leaks are understated" in page  # of online LiRA with 6 models
+    with open(tmp_path / "roc.csv") as file:
+        rows = list(csv.DictReader(file))
+    band = result.roc["learns"]["lira_online"]
+    mine = [
+        r for r in rows if (r["optimizer"], r["attack"]) == ("learns", "lira_online")
+    ]
+    np.testing.assert_allclose([float(r["tpr"]) for r in mine], band.tpr)
+    with np.load(tmp_path / "signals.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(
+            arrays["learns/phi"], result.signals["learns"].phi
+        )
+        np.testing.assert_array_equal(arrays["keep"], result.signals["learns"].keep)
+    recipes = audit_files.load_recipes([tmp_path / "signals.npz"])
+    assert recipes.settings == {name: {"batch_size": 8} for name in ("stays", "learns")}
+
+
+def test_canaries_have_coins_bounds_and_no_part_in_the_metrics(tmp_path):
+    short = dataclasses.replace(CONFIG, num_epochs=1)
+    options = {"num_canaries": 30, "config": short}
+    audited = audit({"sgd": LEARNS}, attacks={"loss": ATTACKS["loss"]}, **options)
+    x, y, *_ = make_arrays()
+    changed = np.flatnonzero(audited.dataset.train.y != y)
+    np.testing.assert_array_equal(audited.canaries, changed)
+    assert len(changed) == 30 and len(audited.assessment.columns) == 50
+    keep = np.asarray(audited.signals["sgd"].keep)
+    assert not (keep[:, changed].sum(axis=0) == 3).all()
+    assert (keep[:, audited.assessment.columns].sum(axis=0) == 3).all()
+    counted = audited.metrics["sgd"]["loss"]
+    assert counted.num_members + counted.num_non_members == 6 * 50
+    bounds = audited.assessment.one_run["sgd"]["loss"]
+    assert [bound.delta for bound in bounds] == [0.0, 1e-5]
+    assert (bounds[0].num_canaries > 20).all()
+    sam_jax.save_audit(audited, tmp_path, {})
+    assert "mislabelled canaries" in (tmp_path / "report.html").read_text()
+    loaded = audit_files.load_recipes([tmp_path / "signals.npz"])
+    np.testing.assert_array_equal(loaded.canaries, changed)
+    with pytest.raises(ValueError, match="num_canaries must be a whole number"):
+        audit({"sgd": LEARNS}, num_canaries=-1)
+
+
+def test_the_terminal_table_fits_and_pairs_each_metric_with_its_difference(result):
+    table = audit_report.terminal_table(result)
+    assert max(map(len, table.splitlines())) <= 100
+    gap = result.differences["learns"]["lira_online"].pooled["auc"]
+    assert html.format_estimate(gap)[:5] in table
+    for words in ("test accuracy", "AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR"):
+        assert words in table
+
+
+def test_accuracy_intervals_are_students(result):
+    values = np.array([0.9, 0.8, 0.7, 0.8])
+    estimate = mean_over_models(values)
+    assert estimate.value == pytest.approx(0.8)
+    half = 3.182446 * np.std(values, ddof=1) / 2
+    assert estimate.high - estimate.value == pytest.approx(half, rel=1e-5)
+
+
+def test_corrupted_labels_are_wrong_exact_in_number_and_spread_over_classes():
+    y = np.arange(1000, dtype=np.int32) % 5
+    examples = sam_jax.Examples(np.zeros((1000, 1), np.float32), y)
+    noisy = corrupt_labels(jax.random.key(0), examples, 5, 0.3).y
+    changed = noisy != y
+    assert changed.sum() == 300 and noisy.min() >= 0 and noisy.max() < 5
+    shifts = np.bincount((noisy - y)[changed] % 5, minlength=5)[1:]
+    assert shifts.min() > 75 - 4 * np.sqrt(75)
+    untouched = corrupt_labels(jax.random.key(0), examples, 5, 0.0).y
+    np.testing.assert_array_equal(untouched, y)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_models": 5}, "num_models must be even, got 5"),
+        ({"num_models": 2}, "num_models must be a whole number >= 4, got 2"),
+        ({"optimizers": {}}, "optimizers must name at least one"),
+        ({"baseline": "adam"}, "baseline must be one of sgd; got 'adam'"),
+        ({"seed": -1}, "seed must be a whole number >= 0"),
+        ({"config": sam_jax.TrainConfig(batch_size=41)}, "batch_size must be at most"),
+        ({"num_queries": 2}, "num_queries above 1 needs augment"),
+    ],
+)
+def test_bad_arguments_are_named_before_anything_is_trained(change, message):
+    optimizers = change.pop("optimizers", {"sgd": LEARNS})
+    with pytest.raises(ValueError, match=message):
+        audit(optimizers, **change)
+
+
+def test_what_is_no_optimizer_or_attack_is_named():
+    examples = sam_jax.Examples(*make_arrays()[:2])
+    data = sam_jax.Dataset("x", 4, examples, examples)
+    options = {"num_models": 4, "config": CONFIG}
+    with pytest.raises(ValueError, match=r"optimizers\['sgd'\] must be an optax"):
+        sam_jax.check_audit({"sgd": None}, data, attacks={"a": len}, **options)
+    with pytest.raises(ValueError, match=r"attacks\['mine'\] must be callable"):
+        sam_jax.check_audit({"sgd": LEARNS}, data, attacks={"mine": 3}, **options)
+    with pytest.raises(ValueError, match="attacks must name at least one"):
+        sam_jax.check_audit({"sgd": LEARNS}, data, attacks={}, **options)
+
+
+def test_bad_data_is_named():
+    x, y, x_test, y_test = make_arrays()
+    x[3, 4] = np.nan
+    with pytest.raises(ValueError, match="NaN|finite"):
+        audit({"sgd": LEARNS}, (x, y, x_test, y_test))
+    with pytest.raises(ValueError, match="label|y"):
+        audit({"sgd": LEARNS}, (make_arrays()[0], y - 5, x_test, y_test))
+
+
+def test_a_model_with_too_few_outputs_is_refused_before_it_trains():
+    small = models.mlp(3, hidden=(4,))
+    options = {"num_models": 4, "config": CONFIG}
+    with pytest.raises(ValueError, match=r"logits \[B, C\] = \(2, 4\).*\(2, 3\)"):
+        sam_jax.audit(small.init, small.apply, {"s": LEARNS}, make_arrays(), **options)
+
+
+def test_divergence_stops_the_audit_and_names_model_and_epoch():
+    with pytest.raises(FloatingPointError, match="model 0 diverged.*epoch 1 of 25"):
+        audit({"sgd": optax.sgd(1e30)})

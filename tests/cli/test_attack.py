@@ -1,0 +1,130 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import tyro
+
+from sam_jax import metrics
+from sam_jax.attacks import ATTACKS
+from sam_jax.cli import attack as experiment
+from sam_jax.cli import run_folder
+from tests.attacks.examples import planted_signals
+
+SIGNALS = planted_signals(2.0, 1.0, num_models=8, num_examples=60, num_population=20)
+CHEAP = ("--attacks", "calibrated_loss", "confidence")
+
+
+def run(*arguments):
+    with run_folder.usage_errors():
+        return experiment.main(tyro.cli(experiment.Config, args=list(arguments)))
+
+
+def save(path, **changes):
+    arrays = {"phi": SIGNALS.phi[..., 0], "keep": SIGNALS.keep} | changes
+    np.savez(path, **arrays)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save("mine.npz")
+    return tmp_path
+
+
+def test_a_foreign_file_gives_a_run_with_report_numbers_and_curves(here, capsys):
+    images = np.random.default_rng(0).random((60, 8, 8, 1))
+    save("other.npz", phi=SIGNALS.phi[..., 0] * 0.5)
+    np.save("x.npy", images)
+    run("--signals", "mine.npz", "other.npz", "--images", "x.npy", *CHEAP)
+    folder = here / "runs" / "attack" / "default"
+    assert {path.name for path in folder.iterdir()} == {
+        "report.html",
+        "metrics.json",
+        "roc.csv",
+        "roc.svg",
+        "risk.csv",
+        "config.json",
+    }
+    found = json.loads((folder / "metrics.json").read_text())
+    phi, pool = SIGNALS.phi[:, :60, 0], SIGNALS.keep[:, :60]
+    expected = metrics.auc(metrics.roc_curve(phi.ravel(), pool.ravel()))
+    auc = found["metrics"]["mine"]["confidence"]["pooled"]["auc"]["value"]
+    assert auc == pytest.approx(expected)
+    assessment = found["assessment"]
+    assert assessment["number_of_models"]["mine"]["num_models"] == [4, 8]
+    carried = assessment["carried_thresholds"]["mine"]["confidence"][0]
+    assert set(carried["precision"]) == {"0.01", "0.1", "0.5"}
+    assert len(assessment["risk"]["mine"]) == 20
+    assert assessment["epsilon"]["mine"]["calibrated_loss"][0]["epsilon"] > 0
+    page = (folder / "report.html").read_text()
+    for words in ("Who is exposed", "Were there enough models?", "precision at 1 %"):
+        assert words in page
+    assert page.count("data:image/png") == 2  # pairs of exposures, and pictures
+    with open(folder / "risk.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 60 and {row["optimizer"] for row in rows} == {
+        "mine",
+        "other",
+    }
+    table = capsys.readouterr().out
+    assert f"{expected:.3f}" in table and found["verdict"] in table
+
+
+def test_all_are_those_that_the_file_has_the_means_for():
+    chosen, skipped = experiment.choose_attacks(("all",), SIGNALS)
+    assert next(iter(chosen)) == "lira_online"
+    assert set(chosen) | set(skipped) == set(ATTACKS)
+    assert set(skipped) == {
+        name for name, attack in ATTACKS.items() if "queries" in attack.needs
+    }
+    unknown = np.full_like(SIGNALS.entropy, np.nan)
+    foreign = SIGNALS._replace(entropy=unknown, keep=SIGNALS.keep | (np.arange(80) < 1))
+    _, skipped = experiment.choose_attacks(("all",), foreign)
+    assert "probabilities" in skipped["entropy"] and "rmia_online" not in skipped
+    pool = SIGNALS._replace(keep=SIGNALS.keep[:, :60], phi=SIGNALS.phi[:, :60])
+    _, skipped = experiment.choose_attacks(("all",), pool)
+    assert "no model trained on" in skipped["rmia_online"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--signals", "none.npz"), "no none.npz"),
+        (("--signals", "mine.npz", "--attacks", "entropy"), "needs all of the target"),
+        (("--signals", "mine.npz", "--attacks", "guess"), "attack must be one of"),
+        (
+            ("--signals", "mine.npz", "--baseline", "sgd"),
+            "baseline must be one of mine",
+        ),
+        (("--signals", "copies.npz"), "models 0 and 1 answer identically"),
+        (("--signals", "mine.npz", "mask.npz", *CHEAP), "different keep masks"),
+        (("--signals", "mine.npz", "--images", "few.npy"), "images must hold one x"),
+        (("--signals", "mine.npz", "--fprs", "2", *CHEAP), "fprs must lie in"),
+    ],
+)
+def test_bad_input_is_a_usage_error_that_says_what_to_fix(
+    arguments, message, here, capsys
+):
+    phi = SIGNALS.phi[..., 0].copy()
+    phi[1] = phi[0]
+    save("copies.npz", phi=phi)
+    save("mask.npz", keep=SIGNALS.keep[::-1])
+    np.save("few.npy", np.zeros((5, 2)))
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+    assert stopped.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (here / "runs").exists()
+
+
+def test_invalid_models_are_attacked_on_demand_and_the_report_says_so(here):
+    phi = SIGNALS.phi[..., 0].copy()
+    phi[1] = phi[0]
+    save("copies.npz", phi=phi)
+    with pytest.warns(UserWarning, match="copies are not valid: models 0 and 1 answer"):
+        run("--signals", "copies.npz", "--allow-invalid", "--attacks", "confidence")
+    folder = here / "runs" / "attack" / "default"
+    assert "These figures are not valid." in (folder / "report.html").read_text()
+    checks = json.loads((folder / "metrics.json").read_text())["assessment"]["validity"]
+    assert checks["copies"][0]["severity"] == "invalid"

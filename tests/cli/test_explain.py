@@ -1,0 +1,176 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import tyro
+
+from sam_jax.analysis import rho_sweep, sharpness
+from sam_jax.cli import explain as experiment
+from sam_jax.cli import explain_source, run_folder
+from sam_jax.metrics.estimate import Estimate
+from sam_jax.reporting import audit_report, explain_claims, html
+
+OPTIONS = ["--audit.pool-size", "120", "--audit.num-models", "8"]
+OPTIONS += ["--audit.num-epochs", "4", "--audit.batch-size", "16"]
+OPTIONS += ["--rho", "0", "0.05", "--sharpness-examples", "32", "--num-images", "4"]
+
+
+def run(*arguments):
+    with run_folder.usage_errors():
+        return experiment.main(tyro.cli(experiment.Config, args=[*OPTIONS, *arguments]))
+
+
+def flatness(key, model, trained, pool, keep, *, num_examples):
+    """Stands in for sharpness, which is slow to compile: see test_sharpness.py."""
+    assert len(trained.done) == len(keep) == 8 and num_examples == 32
+    return sharpness.Sharpness(
+        *(sharpness.Sampled(*np.ones((2, 8))) for _ in sharpness.Sharpness._fields)
+    )._replace(worst_case=np.arange(8.0), adaptive_worst_case=np.ones(8))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished run, and the audit that it made, in a folder of its own."""
+    root = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(rho_sweep, "sharpness_of_chunk", flatness)
+        patch.setattr(html, "_svg", lambda *_: "<svg></svg>")
+        run()
+    return root / "runs" / "explain" / "default"
+
+
+def read(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_figure_has_its_numbers_and_is_in_the_report(folder):
+    page = (folder / "report.html").read_text()
+    figures = {path.stem for path in folder.glob("*.png")}
+    tables = {path.stem for path in folder.glob("*.csv")}
+    assert figures <= tables and tables - figures == {"claims", "confidence_variances"}
+    assert page.count("<figure>") == len(figures)
+    for name in figures:
+        assert read(folder / f"{name}.csv")
+
+
+def test_the_models_trained_again_are_those_of_the_audit(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["reproduced"] == 1.0
+
+
+def test_the_numbers_are_those_of_the_audits_answers(folder):
+    source = folder.parents[1] / "audit" / "explain"
+    signals = audit_report.load_audit_signals(source)
+    rows = read(folder / "memorization_scatter.csv")
+    assert list(signals) == ["sgd", "sam"] and len(rows) == 120
+    for name, own in signals.items():
+        for row in rows[::17]:
+            i = int(row["example"])
+            inside = own.correct[own.keep[:, i], i].mean()
+            outside = own.correct[~own.keep[:, i], i].mean()
+            assert float(row[f"{name} memorization"]) == pytest.approx(inside - outside)
+    test = ~signals["sam"].keep.any(axis=0)
+    rows = [
+        r
+        for r in read(folder / "accuracy_and_leakage.csv")
+        if r["measure"] == "test accuracy"
+    ]
+    expected = signals["sam"].correct[:, test].mean()
+    assert float(rows[1]["value"]) == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_the_default_run_measures_sharpness(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("--sweep-models", "4")
+    rows = read(tmp_path / "runs" / "explain" / "default" / "sharpness.csv")
+    first = {r["measure"]: float(r["value"]) for r in rows if float(r["rho"]) == 0}
+    assert first["top eigenvalue"] > 0 and first["trace"] > first["top eigenvalue"]
+    assert first["worst-case rise"] > first["average-case rise"] > 0
+
+
+def test_every_claim_has_a_row_with_its_interval(folder):
+    rows = read(folder / "claims.csv")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    page = (folder / "report.html").read_text()
+    assert len(rows) == len(metrics["claims"]) == 15
+    for row in rows:
+        assert row["paper"] and row["agrees"] in page
+        if row["value"] != "nan":
+            assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
+    assert metrics["verdict"] in page
+
+
+def test_a_given_audit_is_explained_without_training(folder, monkeypatch):
+    monkeypatch.chdir(folder.parents[2])
+    source = folder.parents[1] / "audit" / "explain"
+    made = tyro.cli(experiment.Config, args=OPTIONS).audit
+    assert explain_source.audit_settings(source) == made
+    monkeypatch.setattr(experiment, "_write", lambda *_: None)
+    run("--name", "other", "--run", str(source), "--sweep-models", "0")
+    ours, theirs = (
+        json.loads((folder.parent / name / "metrics.json").read_text())
+        for name in ("default", "other")
+    )
+    assert theirs["sharpness"] is theirs["reproduced"] is None
+    for part in ("memorization", "influence", "success", "variance", "attacks"):
+        assert ours[part] == theirs[part]
+    assert ours["claims"][: len(theirs["claims"])] == theirs["claims"]
+
+
+def estimate(low, high):
+    return Estimate((low + high) / 2, low, high, 1.0, 5.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("sign", "interval", "verdict"),
+    [
+        (1, (0.1, 0.2), "yes"),
+        (1, (-0.2, -0.1), "no"),
+        (1, (-0.1, 0.1), "not settled"),
+        (-1, (-0.2, -0.1), "yes"),
+        (-1, (0.1, 0.2), "no"),
+        (0, (-0.1, 0.1), "not contradicted"),
+        (0, (0.1, 0.2), "no"),
+        (1, (np.nan, np.nan), "not measured"),
+    ],
+)
+def test_a_claim_agrees_as_its_interval_says(sign, interval, verdict):
+    claim = explain_claims.Claim("it", "more", estimate(*interval), sign)
+    assert claim.agrees == verdict and verdict in claim.row[-1]
+
+
+def test_the_verdict_names_what_the_run_contradicts():
+    claims = [
+        explain_claims.Claim("it leaks", "more", estimate(-0.2, -0.1), 1),
+        explain_claims.Claim("it is flat", "more", estimate(0.1, 0.2), 1),
+    ]
+    found = explain_claims.verdict(claims)
+    assert "agrees with 1, disagrees with 1 and does not settle 0" in found
+    assert "it leaks (-0.150 [-0.200, -0.100])" in found and "it is flat (" not in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run", "nowhere"], "run must be the folder of a finished audit"),
+        (["--outcome", "loss"], "outcome must be one of"),
+        (["--picked-by", "sgd"], "picked_by must be one of"),
+        (["--sweep-models", "2"], "sweep_models must be 0 or at least 4"),
+        (["--rho", "-1"], "rho must be finite and >= 0"),
+        (["--audit.num-models", "4"], "num_models must be a whole number >= 8"),
+        (["--audit.num-canaries", "9"], "num_canaries must be 0"),
+    ],
+)
+def test_bad_options_are_usage_errors_that_leave_nothing(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        run(*arguments)
+    error = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert message in error
+    assert not (tmp_path / "runs").exists()

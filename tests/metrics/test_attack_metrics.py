@@ -1,0 +1,224 @@
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sam_jax import metrics
+from sam_jax.metrics import attack_metrics, bootstrap
+from sam_jax.metrics.estimate import Estimate, p_value, targets_to_settle
+
+
+def _balanced(rng, num_targets, num_examples):
+    half = np.arange(num_targets)[:, None] < num_targets // 2
+    return rng.permuted(np.tile(half, (1, num_examples)), axis=0)
+
+
+def _audit(rng, num_targets, num_examples, row=0.0, column=0.0):
+    """Two recipes whose member shift varies by target and by example."""
+    keep = _balanced(rng, num_targets, num_examples)
+    noise, fresh = rng.normal(size=(2, *keep.shape))
+    shift = 0.4 + row * rng.normal(size=(num_targets, 1))
+    shift = shift + column * (rng.exponential(size=num_examples) - 1)
+    ours = noise + keep * shift
+    theirs = 0.8 * noise + 0.6 * fresh + keep * shift
+    return ours, theirs, keep
+
+
+@pytest.mark.parametrize("row,column", [(0.0, 0.0), (0.2, 0.0), (0.0, 0.5)])
+def test_pooled_values_are_those_of_one_curve_over_all_targets(row, column):
+    scores, _, keep = _audit(np.random.default_rng(0), 4, 500, row, column)
+    result = attack_metrics.attack_metrics(scores, keep, num_replicates=20)
+    roc = metrics.roc_curve(scores.ravel(), keep.ravel())
+    assert result.pooled["auc"].value == metrics.auc(roc)
+    assert result.pooled["tpr_at_fpr_0.01"].value == metrics.tpr_at_fpr(roc, 0.01)
+    alone = [
+        metrics.auc(metrics.roc_curve(s, k)) for s, k in zip(scores, keep, strict=True)
+    ]
+    assert result.per_target["auc"] == alone
+    np.testing.assert_allclose(result.mean["auc"].value, np.mean(alone))
+    assert result.num_non_members == 1000
+
+
+def test_unweighted_histogram_has_the_metrics_of_the_full_curve():
+    scores, _, keep = _audit(np.random.default_rng(1), 8, 2000, 0.1, 0.5)
+    codes, num_codes = bootstrap._codes(scores, keep)
+    counts = np.bincount(codes.ravel(), minlength=num_codes)[None].astype(float)
+    rates = (0.01, 0.001)
+    exact = bootstrap.exact_metrics(scores.ravel(), keep.ravel(), rates)
+    binned = bootstrap._metrics(counts, rates)[0]
+    np.testing.assert_allclose(binned[:2], exact[:2], atol=5e-4)
+    # A bin spans at most this ratio of FPR, and a concave curve's TPR grows no faster.
+    ratio = (~keep).sum() ** (1 / (bootstrap.NUM_QUANTILES - 1))
+    np.testing.assert_allclose(binned[2:], exact[2:], rtol=ratio - 1)
+
+
+def test_variance_over_examples_equals_delongs_for_one_target():
+    scores, _, keep = _audit(np.random.default_rng(2), 2, 3000)
+    scores, keep = scores[:1], keep[:1]
+    members, others = scores[keep], scores[~keep]
+    above = members[:, None] > others
+    delong = above.mean(1).var(ddof=1) / len(members)
+    delong += above.mean(0).var(ddof=1) / len(others)
+    got = attack_metrics.attack_metrics(scores, keep, num_replicates=2000).pooled["auc"]
+    np.testing.assert_allclose(got.standard_error, np.sqrt(delong), rtol=0.1)
+
+
+def test_the_difference_of_a_recipe_to_itself_is_zero_and_never_significant():
+    scores, _, keep = _audit(np.random.default_rng(3), 4, 300)
+    result = attack_metrics.paired_difference(scores, scores, keep, num_replicates=20)
+    for estimate in result.pooled.values():
+        if not np.isnan(estimate.value):
+            assert estimate[:4] == (0, 0, 0, 0)
+            assert p_value(estimate) == 1
+    assert targets_to_settle(result.pooled["auc"], 4) == np.inf
+
+
+def test_pairing_narrows_the_interval_and_the_p_value_agrees_with_it():
+    ours, theirs, keep = _audit(np.random.default_rng(4), 8, 1000, 0.2, 0.5)
+    paired = attack_metrics.paired_difference(ours, theirs, keep).pooled["auc"]
+    alone = [
+        attack_metrics.attack_metrics(scores, keep).pooled["auc"].standard_error
+        for scores in (ours, theirs)
+    ]
+    assert paired.standard_error < 0.8 * np.hypot(*alone)
+    for null, outside in ((paired.low, 0.05), (paired.high, 0.05)):
+        np.testing.assert_allclose(p_value(paired, null), outside, rtol=1e-6)
+
+
+def test_too_few_non_members_give_nan_and_a_number():
+    scores, _, keep = _audit(np.random.default_rng(5), 4, 100)
+    result = attack_metrics.attack_metrics(
+        scores, keep, fprs=(0.01,), num_replicates=20
+    )
+    assert not np.isnan(result.pooled["tpr_at_fpr_0.01"].value)
+    assert np.isnan(result.mean["tpr_at_fpr_0.01"]).all()
+    assert result.non_members_per_target < 100 <= result.num_non_members
+    assert "tpr_at_fpr_0.01" in json.dumps(result.as_dict())
+
+
+def test_pooled_metrics_alone_are_those_of_the_whole_functions():
+    ours, theirs, keep = _audit(np.random.default_rng(12), 4, 200)
+    options = {"fprs": (0.05,), "num_replicates": 20}
+    alone = attack_metrics.pooled_metrics(ours, keep, **options)
+    assert alone == attack_metrics.attack_metrics(ours, keep, **options).pooled
+    paired = attack_metrics.pooled_metrics(ours, keep, theirs, **options)
+    assert (
+        paired == attack_metrics.paired_difference(ours, theirs, keep, **options).pooled
+    )
+
+
+def test_masked_columns_do_not_count():
+    scores, _, keep = _audit(np.random.default_rng(6), 4, 200)
+    wide = np.concatenate([scores, 9 + np.zeros((4, 50))], axis=1)
+    wide_keep = np.concatenate([keep, np.zeros((4, 50), bool)], axis=1)
+    mask = metrics.varying_columns(wide_keep)
+    masked = attack_metrics.attack_metrics(
+        wide, wide_keep, mask=mask, num_replicates=20
+    )
+    alone = attack_metrics.attack_metrics(scores, keep, num_replicates=20)
+    assert masked.pooled["auc"] == alone.pooled["auc"]
+
+
+def test_a_rate_of_zero_or_one_has_the_clopper_pearson_interval():
+    keep = _balanced(np.random.default_rng(7), 4, 100)
+    perfect = attack_metrics.attack_metrics(keep * 1.0, keep, fprs=(0.01,))
+    tpr = perfect.pooled["tpr_at_fpr_0.01"]
+    assert (tpr.low, tpr.high) == metrics.binomial_interval(200, 200)
+    inverse = attack_metrics.attack_metrics(keep * -1.0, keep, fprs=(0.01,))
+    tpr = inverse.pooled["tpr_at_fpr_0.01"]
+    assert (tpr.low, tpr.high) == metrics.binomial_interval(0, 200)
+
+
+def test_roc_band_holds_the_curve_and_starts_at_one_false_positive():
+    scores, _, keep = _audit(np.random.default_rng(8), 8, 500, 0.1)
+    band = attack_metrics.roc_band(scores, keep, num_points=20)
+    roc = metrics.roc_curve(scores.ravel(), keep.ravel())
+    assert band.fpr[0] == 1 / band.num_non_members == 1 / 2000
+    expected = [metrics.tpr_at_fpr(roc, alpha) for alpha in band.fpr]
+    np.testing.assert_allclose(band.tpr, expected)
+    assert (band.low <= band.tpr).all() and (band.tpr <= band.high).all()
+
+
+def test_targets_to_settle_inverts_the_variance():
+    estimate = Estimate(0.02, -0.02, 0.06, 0.02, np.inf, 0.0003)
+    needed = targets_to_settle(estimate, 16)
+    quantile = stats.norm.isf(0.025)
+    # 4e-4 = 3e-4 from targets and 1e-4 from examples; more targets help the former.
+    for targets, settled in ((needed, True), (needed - 1, False)):
+        error = np.sqrt(0.0003 * 16 / targets + 0.0001)
+        assert (quantile * error <= 0.02) == settled
+    fixed = estimate._replace(target_variance=0.0)
+    assert targets_to_settle(fixed, 16) == np.inf
+
+
+@pytest.mark.parametrize(
+    "options,match",
+    [
+        ({"level": 1.0}, "level must lie strictly"),
+        ({"fprs": (0.0,)}, "fprs must be finite and > 0"),
+        ({"fprs": (2.0,)}, "fprs must lie in"),
+        ({"num_replicates": 5}, "num_replicates must be a whole number >= 20"),
+        ({"mask": np.zeros(50, bool)}, "mask must count at least one"),
+    ],
+)
+def test_bad_options_are_named(options, match):
+    scores, _, keep = _audit(np.random.default_rng(9), 4, 50)
+    with pytest.raises(ValueError, match=match):
+        attack_metrics.attack_metrics(scores, keep, **options)
+
+
+def test_a_target_without_members_or_with_nan_is_named():
+    scores, _, keep = _audit(np.random.default_rng(10), 4, 50)
+    empty = keep.copy()
+    empty[2] = False
+    with pytest.raises(ValueError, match="Target 2: keep must mark"):
+        attack_metrics.attack_metrics(scores, empty)
+    scores[3, 0] = np.nan
+    with pytest.raises(ValueError, match="Target 3: scores must not be NaN"):
+        attack_metrics.attack_metrics(scores, keep)
+
+
+def _coverage(num_audits, num_targets, num_examples, row, column, num_replicates=80):
+    """Fraction of audits whose intervals hold the truth: pooled AUC, TPR, difference.
+
+    The truth of each metric is its mean over all audits.
+    """
+    rng = np.random.default_rng(11)
+    estimates = []
+    for seed in range(num_audits):
+        audit = _audit(rng, num_targets, num_examples, row, column)
+        options = {"fprs": (0.05,), "num_replicates": num_replicates, "seed": seed}
+        ours = attack_metrics.attack_metrics(audit[0], audit[2], **options)
+        difference = attack_metrics.paired_difference(*audit, **options)
+        estimates.append(
+            [
+                ours.pooled["auc"],
+                ours.pooled["tpr_at_fpr_0.05"],
+                ours.mean["auc"],
+                difference.pooled["auc"],
+                difference.mean["tpr_at_fpr_0.05"],
+            ]
+        )
+    value, low, high = np.moveaxis(np.array(estimates), -1, 0)[:3]
+    truth = value.mean(axis=0)
+    return np.mean((low <= truth) & (truth <= high), axis=0)
+
+
+def test_95_percent_intervals_cover_in_20_small_audits():
+    covered = _coverage(20, 6, 80, row=0.2, column=0.5, num_replicates=40)
+    # 4 standard errors of a fraction over 20 audits below 95 %.
+    assert (covered >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / 20)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_targets", [8, 16, 64])
+@pytest.mark.parametrize("row,column", [(0.0, 0.0), (0.2, 0.0), (0.0, 0.5), (0.2, 0.5)])
+def test_95_percent_intervals_cover_92_to_98_percent_of_500_audits(
+    num_targets, row, column
+):
+    covered = _coverage(500, num_targets, 400, row, column)
+    assert (covered >= 0.92).all()
+    # A TPR with about ten false positives behind it has intervals that are too wide.
+    is_auc = [0, 2, 3]
+    assert (covered[is_auc] <= 0.98).all()

@@ -1,0 +1,111 @@
+"""Each fault is planted in sound models, and must be found and named."""
+
+import numpy as np
+import pytest
+
+from sam_jax.metrics import validity
+from tests.attacks.examples import balanced_keep, make_signals
+
+NUM_MODELS, NUM_EXAMPLES = 12, 200
+
+
+def sound(num_population=20):
+    rng = np.random.default_rng(0)
+    keep = balanced_keep(NUM_MODELS, NUM_EXAMPLES, rng)
+    keep = np.pad(keep, ((0, 0), (0, num_population)))
+    phi = rng.normal(1, 1, size=(*keep.shape, 1)) + 2 * keep[..., None]
+    return make_signals(phi, keep)
+
+
+def found(signals):
+    return {check.name: check for check in validity.check_models(signals)}
+
+
+def with_phi(signals, change):
+    phi = signals.phi.copy()
+    change(phi)
+    return make_signals(phi, signals.keep)
+
+
+def test_sound_models_raise_no_word():
+    checks = found(sound())
+    assert {check.severity for check in checks.values()} == {"ok"}
+    assert "12 models" in checks["models"].text
+    assert validity.worst({"sgd": list(checks.values())}) == "ok"
+
+
+def test_facts_are_those_of_a_loop_over_models():
+    signals = sound()
+    facts = validity.model_facts(signals)
+    pool = signals.keep.any(axis=0)
+    for m in range(NUM_MODELS):
+        phi, kept = signals.phi[m, pool, 0].astype(float), signals.keep[m, pool]
+        above = phi[kept][:, None] > phi[~kept]
+        np.testing.assert_allclose(facts.auc[m], above.mean())
+        np.testing.assert_allclose(facts.loss[m], np.log1p(np.exp(-phi[kept])).mean())
+        np.testing.assert_allclose(facts.accuracy[m], (phi[kept] > 0).mean())
+        assert facts.num_members[m] == kept.sum()
+
+
+def test_a_copy_of_a_model_is_invalid():
+    signals = with_phi(sound(), lambda phi: phi.__setitem__(7, phi[2]))
+    check = found(signals)["models"]
+    assert check.severity == "invalid" and "models 2 and 7" in check.text
+
+
+def test_an_inverted_mask_is_invalid():
+    signals = sound(num_population=0)
+    check = found(signals._replace(keep=~signals.keep))["mask"]
+    assert check.severity == "invalid" and "inverted" in check.text
+
+
+def test_the_row_of_another_model_is_named():
+    signals = sound()
+    keep = signals.keep.copy()
+    keep[4] = np.roll(keep[4], 7) & signals.keep.any(axis=0)
+    check = found(signals._replace(keep=keep))["mask"]
+    assert check.severity == "warning" and "model 4" in check.text
+
+
+@pytest.mark.parametrize(("drop", "severity"), [(2.0, "warning"), (9.0, "invalid")])
+def test_a_model_that_fits_worse_is_named(drop, severity):
+    signals = with_phi(sound(), lambda phi: phi.__setitem__(5, phi[5] - drop))
+    checks = found(signals)
+    assert checks["training accuracy"].severity == severity
+    assert "model 5" in checks["training accuracy"].text
+    assert checks["loss on members"].severity == "warning"
+
+
+def test_a_model_trained_longer_shows_in_its_losses_alone():
+    signals = with_phi(sound(), lambda phi: phi.__setitem__(3, 5 * abs(phi[3]) + 5))
+    checks = found(signals)
+    assert checks["training accuracy"].severity == "ok"
+    assert "model 3" in checks["loss on members"].text
+
+
+def test_training_sets_of_other_sizes_few_models_and_infinite_phi_are_warnings():
+    signals = sound(num_population=0)
+    keep = signals.keep.copy()
+    keep[6, :80] = False
+    checks = found(signals._replace(keep=keep))
+    assert (
+        checks["balance"].severity == "warning" and "model 6" in checks["balance"].text
+    )
+    assert checks["population"].severity == "warning"
+    few = make_signals(signals.phi[:4], signals.keep[:4] | np.eye(4, 200, dtype=bool))
+    assert "fewer than 2" in found(few)["models"].text
+    infinite = with_phi(signals, lambda phi: phi.__setitem__((0, 0), np.inf))
+    assert found(infinite)["phi"].severity == "warning"
+
+
+def test_recipes_on_different_masks_cannot_be_paired_and_settings_are_compared():
+    ours = sound()
+    keep = ours.keep.copy()
+    keep[0, 0] = ~keep[0, 0]
+    (check,) = validity.check_recipes({"a": ours, "b": ours._replace(keep=keep)})
+    assert check.severity == "invalid" and "b and a" in check.text
+    settings = {"a": {"epochs": 3, "rho": 0.0}, "b": {"epochs": 3, "rho": 0.1}}
+    (check,) = validity.check_recipes({"a": ours, "b": ours}, settings)
+    assert check.severity == "warning" and "rho differs: a 0.0, b 0.1" in check.text
+    (check,) = validity.check_recipes({"a": ours, "b": ours})
+    assert check.severity == "ok"
