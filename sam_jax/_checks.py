@@ -1,4 +1,4 @@
-"""Keyword validators: each names the argument, the rule and the value it got.
+"""Validators of arguments: each error names the argument, the rule and the value.
 
 They run where a user enters, on Python values and static shapes. A setting that may
 be traced (a learning rate under ``vmap``) is checked only while it is concrete.
@@ -6,10 +6,39 @@ be traced (a learning rate under ``vmap``) is checked only while it is concrete.
 
 import math
 import numbers
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_args
+
+import numpy as np
+from jaxtyping import Bool
 
 T = TypeVar("T")
+
+
+class ArgumentError(ValueError):
+    """An argument that breaks a rule.
+
+    The only error that the command line shows as a usage error (exit status 2), with
+    the option's name in place of the argument's.
+
+    Attributes:
+        argument: The name of the argument.
+        rule: The rule and the value, as the rest of the sentence.
+
+    Example:
+        >>> raise ArgumentError("num_models", "must be even, got 3.")
+        Traceback (most recent call last):
+        ...
+        sam_jax._checks.ArgumentError: num_models must be even, got 3.
+    """
+
+    def __init__(self, argument: str, rule: str):
+        super().__init__(argument, rule)
+        self.argument = argument
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return f"{self.argument} {self.rule}"
 
 
 def is_concrete(value: Any) -> bool:
@@ -18,34 +47,85 @@ def is_concrete(value: Any) -> bool:
 
 
 def non_negative(**arguments: Any) -> None:
-    """Raises ``ValueError`` unless every concrete argument is finite and >= 0."""
+    """Raises ``ArgumentError`` unless every concrete argument is finite and >= 0."""
     for name, value in arguments.items():
         if is_concrete(value) and not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be finite and >= 0, got {value!r}.")
+            raise ArgumentError(name, f"must be finite and >= 0, got {value!r}.")
 
 
 def positive(**arguments: Any) -> None:
-    """Raises ``ValueError`` unless every concrete argument is finite and > 0."""
+    """Raises ``ArgumentError`` unless every concrete argument is finite and > 0."""
     for name, value in arguments.items():
         if is_concrete(value) and not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be finite and > 0, got {value!r}.")
+            raise ArgumentError(name, f"must be finite and > 0, got {value!r}.")
 
 
 def in_unit_interval(**arguments: Any) -> None:
-    """Raises ``ValueError`` unless every concrete argument lies in [0, 1]."""
+    """Raises ``ArgumentError`` unless every concrete argument lies in [0, 1]."""
     for name, value in arguments.items():
         if is_concrete(value) and not 0 <= value <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {value!r}.")
+            raise ArgumentError(name, f"must lie in [0, 1], got {value!r}.")
 
 
 def at_least(minimum: int, **arguments: Any) -> None:
-    """Raises ``ValueError`` unless every argument is a whole number >= ``minimum``."""
+    """Raises ``ArgumentError`` unless each argument is a whole number >= ``minimum``."""
     for name, value in arguments.items():
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         if not whole or value < minimum:
-            raise ValueError(
-                f"{name} must be a whole number >= {minimum}, got {value!r}."
+            raise ArgumentError(
+                name, f"must be a whole number >= {minimum}, got {value!r}."
             )
+
+
+def confidence_level(level: Any) -> None:
+    """Raises ``ArgumentError`` unless ``level`` is a number strictly in (0, 1)."""
+    if not (is_concrete(level) and 0 < level < 1):
+        raise ArgumentError(
+            "level", f"must lie strictly between 0 and 1, got {level!r}."
+        )
+
+
+def false_positive_rates(fprs: Any) -> tuple[float, ...]:
+    """Returns false-positive rates as a tuple of different floats in (0, 1].
+
+    Raises:
+        ArgumentError: If ``fprs`` is no sequence of such numbers.
+    """
+    if isinstance(fprs, str) or not isinstance(fprs, (Sequence, np.ndarray)):
+        raise ArgumentError("fprs", f"must be a sequence of rates, got {fprs!r}.")
+    for fpr in fprs:
+        if not (is_concrete(fpr) and 0 < fpr <= 1):
+            raise ArgumentError("fprs", f"must lie in (0, 1], got {fpr!r}.")
+    rates = tuple(float(fpr) for fpr in fprs)
+    if len(set(rates)) < len(rates):
+        raise ArgumentError("fprs", f"must be different rates, got {rates}.")
+    return rates
+
+
+def mask(**arguments: Any) -> Bool[np.ndarray, "..."]:
+    """Returns the one argument as a bool array; 0/1 numbers are a mask too.
+
+    Integers must not reach ``~``, which negates their bits.
+
+    Raises:
+        ArgumentError: If it holds anything but True and False, or 1 and 0.
+
+    Example:
+        >>> mask(keep=[[1, 0], [0, 1]])
+        array([[ True, False],
+               [False,  True]])
+    """
+    ((name, value),) = arguments.items()
+    array = np.asarray(value)
+    if array.dtype == np.bool_:
+        return array
+    if not (np.issubdtype(array.dtype, np.number) and np.isin(array, (0, 1)).all()):
+        raise ArgumentError(
+            name,
+            "must be a mask of True and False (or 1 and 0), got "
+            f"{array.dtype} of shape {array.shape}.",
+        )
+    return array.astype(np.bool_)
 
 
 def one_of(choices: Mapping[str, T], **arguments: str) -> T:
@@ -55,10 +135,30 @@ def one_of(choices: Mapping[str, T], **arguments: str) -> T:
         >>> one_of({"a": 1}, letter="b")
         Traceback (most recent call last):
         ...
-        ValueError: letter must be one of a; got 'b'.
+        sam_jax._checks.ArgumentError: letter must be one of a; got 'b'.
     """
     ((name, value),) = arguments.items()
-    if value not in choices:
-        listed = ", ".join(sorted(choices))
-        raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+    if not (isinstance(value, str) and value in choices):
+        raise ArgumentError(name, f"must be one of {_listed(choices)}; got {value!r}.")
     return choices[value]
+
+
+def literal(choices: Any, **arguments: Any) -> None:
+    """Raises ``ArgumentError`` unless each argument is in a ``typing.Literal``.
+
+    Example:
+        >>> from typing import Literal
+        >>> literal(Literal["mean", "median"], location="mode")
+        Traceback (most recent call last):
+        ...
+        sam_jax._checks.ArgumentError: location must be one of mean, median; got 'mode'.
+    """
+    allowed = get_args(choices)
+    for name, value in arguments.items():
+        if value not in allowed:
+            listed = ", ".join(map(str, allowed))
+            raise ArgumentError(name, f"must be one of {listed}; got {value!r}.")
+
+
+def _listed(choices: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(choices))
