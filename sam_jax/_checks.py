@@ -68,7 +68,7 @@ def in_unit_interval(**arguments: Any) -> None:
 
 
 def at_least(minimum: int, **arguments: Any) -> None:
-    """Raises ``ArgumentError`` unless each argument is a whole number >= ``minimum``."""
+    """Raises ``ArgumentError`` unless each is a whole number >= ``minimum``."""
     for name, value in arguments.items():
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         if not whole or value < minimum:
