@@ -1,0 +1,1 @@
+"""Parts that the questions of the study share."""

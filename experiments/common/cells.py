@@ -1,0 +1,232 @@
+"""One cell of a designed sweep: a training algorithm, SGD and the SAM family on it."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import sam_jax
+from experiments.common.study_data import load_data, take_pool
+from sam_jax.auditing.audit import audit_keys
+from sam_jax.data.augment import AUGMENTATIONS, chain
+from sam_jax.models import cnn, from_linen, mlp, resnet18
+from sam_jax.models.layers import batch_norm
+from sam_jax.signals import load_signals, save_signals
+from sam_jax.signals.compute import ModelSignals, chunk_signals
+from sam_jax.training import train_chunks
+from sam_jax.training.trainer import num_steps_per_epoch
+from sam_jax.types import AugmentFn, Dataset, Examples, Model, Signals, TrainConfig
+
+Network = Literal["mlp", "mlp_bn", "cnn_bn", "resnet18_bn"]
+Method = Literal["sgd", "sam", "asam", "random_sam"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Perturbation:
+    """An optimizer of the sweep: plain SGD, or a member of the SAM family."""
+
+    method: Method = "sgd"
+    rho: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Name of its file and of its rows: ``sam-0.05``."""
+        return self.method if self.method == "sgd" else f"{self.method}-{self.rho:g}"
+
+    @property
+    def gradients(self) -> int:
+        """Gradients in a step."""
+        return 1 if self.method == "sgd" else 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """Data, network and training that all optimizers of a cell share."""
+
+    dataset: str = "fashion_mnist_10k"
+    pool_size: int = 1000
+    label_noise: float = 0.0
+    network: Network = "mlp"
+    width: int = 256
+    augment: tuple[str, ...] = ()
+    num_epochs: int = 800
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    weight_decay: float = 2e-3
+    num_models: int = 8
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of its folder: the settings in one word."""
+        words = [
+            self.dataset,
+            f"n{self.pool_size}",
+            f"{self.network}{self.width}",
+            f"e{self.num_epochs}",
+            f"wd{self.weight_decay:g}",
+            f"lr{self.learning_rate:g}",
+            f"b{self.batch_size}",
+        ]
+        words += [f"noise{self.label_noise:g}"] if self.label_noise else []
+        words += list(self.augment)
+        return "-".join([*words, f"m{self.num_models}", f"s{self.seed}"])
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the training of one model."""
+        config = make_config(self)
+        return self.num_epochs * num_steps_per_epoch(config, self.pool_size)
+
+
+class MLPWithBatchNorm(nn.Module):
+    """A dense layer, batch normalisation and ReLU, twice, before the last layer."""
+
+    num_classes: int
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Returns logits [B, C]."""
+        x = x.reshape(len(x), -1)
+        x = nn.relu(batch_norm(nn.Dense(self.width, use_bias=False)(x), train))
+        return nn.Dense(self.num_classes)(x)
+
+
+def make_model(cell: Cell, num_classes: int) -> Model:
+    """Makes the network of a cell."""
+    if cell.network == "mlp":
+        return mlp(num_classes, hidden=(cell.width,))
+    if cell.network == "mlp_bn":
+        return from_linen(MLPWithBatchNorm(num_classes, cell.width))
+    if cell.network == "cnn_bn":
+        widths = (cell.width, 2 * cell.width)
+        return cnn(num_classes, widths=widths, hidden=8 * cell.width)
+    return resnet18(num_classes, width=cell.width)
+
+
+def make_config(cell: Cell) -> TrainConfig:
+    """Makes the settings of training; there is no early stop."""
+    return TrainConfig(
+        num_epochs=cell.num_epochs,
+        batch_size=cell.batch_size,
+        examples_per_epoch=cell.pool_size // 2,
+    )
+
+
+def make_optimizer_of(cell: Cell, method: Method) -> Callable[[Any], Any]:
+    """Returns ``{"rho": radius} -> optimizer``, so that all radii share a program."""
+    schedule = optax.cosine_decay_schedule(cell.learning_rate, cell.num_steps)
+    base = optax.chain(
+        optax.add_decayed_weights(cell.weight_decay), optax.sgd(schedule, momentum=0.9)
+    )
+    factories = {
+        "sam": sam_jax.sam,
+        "asam": sam_jax.asam,
+        "random_sam": sam_jax.random_sam,
+    }
+
+    def make_optimizer(hyperparams: Any) -> optax.GradientTransformation:
+        if method == "sgd":
+            return base
+        return factories[method](base, rho=hyperparams["rho"])
+
+    return make_optimizer
+
+
+def make_augment(cell: Cell) -> AugmentFn | None:
+    """Makes the augmentation of training batches."""
+    if not cell.augment:
+        return None
+    return chain(*(AUGMENTATIONS[name] for name in cell.augment))
+
+
+@functools.lru_cache(maxsize=4)
+def _whole_data(name: str, data_dir: str | None) -> Dataset:
+    return load_data(name, data_dir)
+
+
+def make_data(cell: Cell, data_dir: str | None, num_test: int = 2000) -> Dataset:
+    """Returns the pool and the test examples of a cell."""
+    whole = _whole_data(cell.dataset, data_dir)
+    return take_pool(whole, cell.pool_size, num_test, cell.label_noise, cell.seed)
+
+
+def train_cell(
+    cell: Cell,
+    perturbation: Perturbation,
+    folder: pathlib.Path,
+    data_dir: str | None = None,
+) -> Signals:
+    """Trains all models of a cell under one optimizer, or reads what is there.
+
+    Model m has the training set, the initial weights, the order of data and the
+    augmentation of model m of every other optimizer.
+
+    Args:
+        cell: Data, network and training.
+        perturbation: The optimizer.
+        folder: Where the signals of this cell are kept, one file an optimizer.
+        data_dir: Folder of data sets from files.
+
+    Returns:
+        Signals; columns are the pool, then the test examples.
+
+    Raises:
+        ValueError: If the data are missing.
+        FloatingPointError: If a model diverges.
+    """
+    path = folder / f"{perturbation.name}.npz"
+    if not path.exists():
+        trained = _train(cell, perturbation, make_data(cell, data_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"draft-{path.name}")
+        save_signals(draft, trained)
+        draft.replace(path)
+    return load_signals(path)
+
+
+@functools.lru_cache(maxsize=4)
+def _program(cell: Cell, method: Method, num_classes: int) -> tuple[Model, Any, Any]:
+    """The functions of a training; the same ones again, so that nothing recompiles."""
+    model = make_model(cell, num_classes)
+    return model, make_optimizer_of(cell, method), make_augment(cell)
+
+
+def _train(cell: Cell, perturbation: Perturbation, data: Dataset) -> Signals:
+    keep_key, train_key, _ = audit_keys(cell.seed)
+    keep = sam_jax.balanced_keep(keep_key, cell.num_models, cell.pool_size)
+    num_test = len(data.test.y)
+    keep = np.concatenate([keep, np.zeros((len(keep), num_test), bool)], axis=1)
+    examples = Examples(
+        *(
+            jnp.asarray(np.concatenate([pool, test]))
+            for pool, test in zip(data.train, data.test, strict=True)
+        )
+    )
+    model, make_optimizer, augment = _program(
+        cell, perturbation.method, data.num_classes
+    )
+    chunks = train_chunks(
+        train_key,
+        model,
+        make_optimizer,
+        {"rho": np.full(cell.num_models, perturbation.rho)},
+        keep,
+        examples,
+        make_config(cell),
+        augment=augment,
+    )
+    parts = [chunk_signals(model, c.trained, examples) for c in chunks]
+    joined: Mapping[str, Any] = {
+        field: np.concatenate([getattr(part, field) for part in parts])
+        for field in ModelSignals._fields
+    }
+    return Signals(**joined, keep=keep, labels=np.asarray(examples.y))

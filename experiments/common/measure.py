@@ -1,0 +1,141 @@
+"""Leakage by each attack, fit, margin and variance of a cell, SAM minus SGD."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import special
+
+from sam_jax.analysis import output_variance
+from sam_jax.attacks import ATTACKS, score_targets
+from sam_jax.metrics import (
+    mean_over_models,
+    metric_names,
+    pooled_metrics,
+    varying_columns,
+)
+from sam_jax.metrics.accuracy import accuracies
+from sam_jax.metrics.bootstrap import exact_metrics
+from sam_jax.types import Signals
+
+ATTACK_NAMES = (
+    "loss",
+    "confidence",
+    "entropy",
+    "modified_entropy",
+    "lira_online",
+    "lira_online_global",
+    "lira_online_corrected",
+    "lira_offline",
+    "rmia_online",
+)
+FPRS = (0.01, 0.001)
+MODELS = "models"
+"""In place of an attack's name: rows about the models themselves."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One number of one optimizer in one cell, beside that of SGD in the same cell.
+
+    Attributes:
+        cell: Name of the cell.
+        optimizer: Method and radius, such as ``sam-0.05``.
+        attack: Name of the attack, or ``MODELS``.
+        metric: Name of the number.
+        value: The number.
+        sgd: The same number under SGD.
+        difference: ``value - sgd``.
+        low: Lower end of the paired 95 % interval of the difference.
+        high: Upper end.
+    """
+
+    cell: str
+    optimizer: str
+    attack: str
+    metric: str
+    value: float
+    sgd: float
+    difference: float
+    low: float
+    high: float
+
+
+def measure_cell(cell: str, signals: Mapping[str, Signals]) -> list[Row]:
+    """Returns all rows of a cell; ``signals`` are by optimizer, with ``sgd`` in it."""
+    keep = np.asarray(signals["sgd"].keep)
+    mask = varying_columns(keep)
+    rows = []
+    by_model = {name: model_metrics(s) for name, s in signals.items()}
+    for name, metrics in by_model.items():
+        for metric, values in metrics.items():
+            baseline = by_model["sgd"][metric]
+            e = mean_over_models(values - baseline)
+            means = float(values.mean()), float(baseline.mean())
+            limits = e.value, e.low, e.high
+            rows.append(Row(cell, name, MODELS, metric, *means, *limits))
+    for attack in ATTACK_NAMES:
+        scores = {n: score_targets(ATTACKS[attack], s) for n, s in signals.items()}
+        for name, values in scores.items():
+            rows += leakage_rows(cell, name, attack, values, scores["sgd"], keep, mask)
+    return rows
+
+
+def leakage_rows(
+    cell: str,
+    optimizer: str,
+    attack: str,
+    scores: Float[np.ndarray, "m n"],
+    baseline: Float[np.ndarray, "m n"],
+    keep: Bool[np.ndarray, "m n"],
+    mask: Bool[np.ndarray, " n"],
+) -> list[Row]:
+    """Returns AUC, balanced accuracy and TPR of an attack beside the baseline's."""
+    values, others = (
+        exact_metrics(s[:, mask].ravel(), keep[:, mask].ravel(), FPRS)
+        for s in (scores, baseline)
+    )
+    differences = pooled_metrics(scores, keep, baseline, mask=mask, fprs=FPRS)
+    rows = []
+    for metric, value, other in zip(metric_names(FPRS), values, others, strict=True):
+        e = differences[metric]
+        both = float(value), float(other)
+        limits = e.value, e.low, e.high
+        rows.append(Row(cell, optimizer, attack, metric, *both, *limits))
+    return rows
+
+
+def model_metrics(signals: Signals) -> dict[str, Float[np.ndarray, " k"]]:
+    """Returns fit, margin and variance, one value a model or one an example.
+
+    Means and standard deviations within a model are over examples; those called
+    ``over_models`` are of one example, over the models that did (or did not) train on
+    it, and there is one value for each example of the pool.
+    """
+    keep = np.asarray(signals.keep)
+    pool = varying_columns(keep)
+    train, test = accuracies(signals)
+    phi, inside = output_variance.phi(signals)[:, pool], keep[:, pool]
+    confidence = special.expit(phi)
+    return {
+        "train_accuracy": train,
+        "test_accuracy": test,
+        "train_loss": np.mean(np.logaddexp(0, -phi), axis=1, where=inside),
+        "phi_mean_members": np.mean(phi, axis=1, where=inside),
+        "phi_mean_unseen": np.mean(phi, axis=1, where=~inside),
+        "phi_sd_members": np.std(phi, axis=1, where=inside),
+        "phi_sd_unseen": np.std(phi, axis=1, where=~inside),
+        "confidence_variance_unseen": np.var(confidence, axis=1, where=~inside),
+        "phi_sd_over_models_members": sd_over_models(phi, inside),
+        "phi_sd_over_models_unseen": sd_over_models(phi, ~inside),
+        "confidence_variance_over_models_unseen": sd_over_models(confidence, ~inside)
+        ** 2,
+    }
+
+
+def sd_over_models(
+    values: Float[np.ndarray, "m n"], where: Bool[np.ndarray, "m n"]
+) -> Float[np.ndarray, " n"]:
+    """Returns the sample standard deviation of each column over the marked rows."""
+    return np.std(values, axis=0, ddof=1, where=where)

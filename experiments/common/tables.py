@@ -1,0 +1,72 @@
+"""CSV tables of a sweep: rows of results, settings of cells."""
+
+import csv
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from experiments.common.cells import Cell
+from experiments.common.measure import Row
+
+DIGITS = 5
+"""Significant digits of a number in a table."""
+
+
+def write_table(
+    path: pathlib.Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Writes a CSV file whole or not at all; floats in ``DIGITS`` digits."""
+    draft = path.with_suffix(".tmp")
+    with draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([_short(value) for value in row])
+    draft.replace(path)
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else value
+
+
+def write_rows(path: pathlib.Path, rows: Iterable[Row]) -> None:
+    """Writes results in long format, one number a line."""
+    columns = [field.name for field in dataclasses.fields(Row)]
+    write_table(path, columns, (dataclasses.astuple(row) for row in rows))
+
+
+def read_rows(path: pathlib.Path) -> list[Row]:
+    """Reads what ``write_rows`` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Row(
+                cell=line["cell"],
+                optimizer=line["optimizer"],
+                attack=line["attack"],
+                metric=line["metric"],
+                value=float(line["value"]),
+                sgd=float(line["sgd"]),
+                difference=float(line["difference"]),
+                low=float(line["low"]),
+                high=float(line["high"]),
+            )
+            for line in csv.DictReader(file)
+        ]
+
+
+def write_settings(path: pathlib.Path, cells: Iterable[Cell]) -> None:
+    """Writes the settings of each cell beside its name."""
+    fields = [field.name for field in dataclasses.fields(Cell)]
+    write_table(
+        path,
+        ["cell", *fields],
+        (
+            [cell.name, *(_joined(getattr(cell, name)) for name in fields)]
+            for cell in cells
+        ),
+    )
+
+
+def _joined(value: Any) -> Any:
+    return "+".join(value) if isinstance(value, tuple) else value
