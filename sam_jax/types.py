@@ -109,7 +109,8 @@ class TrainConfig:
             accuracy reaches this; None trains all epochs.
         models_per_chunk: Models that train at once; chosen from M by default.
         models_per_vmap: Models under one ``vmap`` on a device; the others of a chunk
-            follow. All on an accelerator and a few on a CPU by default.
+            follow. By default one where there are convolutions, else all on an
+            accelerator and a few on a CPU.
     """
 
     num_epochs: int = 30

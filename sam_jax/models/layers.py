@@ -57,21 +57,23 @@ def check_network(num_classes: int, norm: str, **sizes: int) -> None:
     _checks.one_of(NORMS, norm=norm)
 
 
-def compute_dtype(precision: str = "auto") -> Any:
+def compute_dtype(precision: str = "auto", platform: str | None = None) -> Any:
     """Returns the dtype that networks compute in; parameters stay float32.
 
     Args:
         precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the
             hardware has it (GPU, TPU) and float32 on a CPU.
+        platform: Where the networks will run: ``"cpu"``, ``"gpu"``, ``"tpu"``; JAX's
+            default backend where None.
 
     Raises:
         ValueError: For another name.
 
     Example:
-        >>> compute_dtype("bfloat16").__name__
+        >>> compute_dtype("auto", platform="tpu").__name__
         'bfloat16'
     """
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = (platform or jax.default_backend()) == "cpu"
     precisions = {
         "auto": jnp.float32 if on_cpu else jnp.bfloat16,
         "bfloat16": jnp.bfloat16,

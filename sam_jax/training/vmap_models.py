@@ -1,9 +1,11 @@
 """Lifts a function of one model to many: over devices, then in groups under vmap.
 
-On a GPU or TPU all models of a device run under one ``vmap``. On a CPU each core is a
-device of its own (``use_all_cores``) and runs its models in small groups, one group
-after the other, so that a group's weights and momenta stay in the core's cache; with
-convolutions one model is a group, so that its images do.
+Models with convolutions train one after the other on every device: their images then
+stay in the cache of a CPU core or in the fast memory of a TPU, and a GPU runs plain
+convolutions instead of grouped ones (`benchmarks/README.md` has the figures). Of other
+models, a GPU or TPU runs all under one ``vmap``, and a CPU core small groups, so that
+a group's weights and momenta stay in its cache. Each core is a device of its own there
+(``use_all_cores``).
 """
 
 import os
@@ -46,17 +48,21 @@ def _available_cores() -> int:
 
 
 def default_models_per_vmap(many: Any, platform: str) -> int:
-    """The width of ``vmap`` on one device: all models, or a small group on a CPU.
+    """The width of ``vmap`` on one device: one model, a small group, or all.
 
     Leaves of ``many`` with four axes and that of the models are kernels of
-    convolutions, and then a group on a CPU is one model.
+    convolutions, and then a group is one model.
+
+    Args:
+        many: Pytree of what each model has, with a leading axis of models.
+        platform: Of the device: ``"cpu"``, ``"gpu"``, ``"tpu"``, ...
     """
     leaves = jax.tree.leaves(many)
     local_models = leaves[0].shape[0]
-    if platform != "cpu":
-        return local_models
     if any(leaf.ndim > 4 for leaf in leaves):
         return 1
+    if platform != "cpu":
+        return local_models
     for width in range(min(CPU_MODELS_PER_VMAP, local_models), 1, -1):
         if local_models % width == 0:
             return width

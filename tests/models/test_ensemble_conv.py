@@ -1,14 +1,16 @@
 """Convolution and pooling: results, derivatives, and what they compile to."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sam_jax.models.ensemble_conv import conv as conv_module
-from sam_jax.models.ensemble_conv import kernels
+from sam_jax.models.ensemble_conv import cpu_kernels, lax_kernels
 from sam_jax.models.ensemble_conv.conv import Conv, avg_pool, conv, max_pool
+from sam_jax.models.ensemble_conv.geometry import make_geometry
 
 
 def random(*shape, seed=0):
@@ -90,25 +92,29 @@ def test_ensemble_conv_and_its_gradients_equal_a_naive_sum(case, by_case):
             assert_close(ours[m], theirs)
 
 
+@pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("strides", [1, 2])
-def test_products_of_patches_equal_the_forms_of_the_cpu(strides):
-    x, kernel = random(2, 2, 6, 6, 3), random(2, 3, 3, 3, 4, seed=1)
-    geo = conv_module._geometry(x[0], (3, 3), strides, "SAME")
+def test_kernels_of_accelerators_equal_those_of_the_cpu(strides, size):
+    x, kernel = random(2, 2, 6, 6, 3), random(2, size, size, 3, 4, seed=1)
+    geo = make_geometry(x[0], (size, size), strides, "SAME")
     g = random(2, 2, *geo.out, 4, seed=2)
+    operands = {
+        "conv": (x, kernel),
+        "input_gradient": (g, kernel),
+        "kernel_gradient": (x, g),
+    }
 
     @jax.jit
-    def both(x, kernel, g):
-        return [
-            [form(*operands, geo) for form in (forms.cpu, forms.default)]
-            for forms, operands in (
-                (kernels.CONV, (x, kernel)),
-                (kernels.INPUT_GRADIENT, (g, kernel)),
-                (kernels.KERNEL_GRADIENT, (x, g)),
-            )
-        ]
+    def both(operands):
+        pairs = []
+        for name, (a, b) in operands.items():
+            on_cpu = functools.partial(getattr(cpu_kernels, name), geo=geo)
+            elsewhere = functools.partial(getattr(lax_kernels, name), geo=geo)
+            pairs.append((jax.vmap(on_cpu)(a, b), jax.vmap(elsewhere)(a, b)))
+        return pairs
 
-    for cpu, patches in both(x, kernel, g):
-        assert_close(cpu, patches)
+    for cpu, elsewhere in both(operands):
+        assert_close(elsewhere, cpu)
 
 
 @pytest.mark.parametrize(
@@ -118,20 +124,20 @@ def test_products_of_patches_equal_the_forms_of_the_cpu(strides):
 def test_kernel_gradient_in_blocks_equals_a_naive_sum(
     batch, block_bytes, strides, blocks, monkeypatch
 ):
-    monkeypatch.setattr(kernels, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(cpu_kernels, "BLOCK_BYTES", block_bytes)
     x = random(batch, 7, 6, 9)
-    geo = conv_module._geometry(x, (3, 3), strides, "SAME")
+    geo = make_geometry(x, (3, 3), strides, "SAME")
     g = random(batch, *geo.out, 4, seed=2)
-    assert kernels._block(g) == blocks
-    found = kernels._cpu_kernel_gradient(x, g, geo)
+    assert cpu_kernels._block(g) == blocks
+    found = cpu_kernels.kernel_gradient(x, g, geo)
     expected = naive(x, np.zeros((3, 3, 9, 4)), strides, geo.pads, g)
     assert_close(found, expected[2])
 
 
 def test_kernel_gradients_of_large_images_are_compiled_in_few_parts():
-    examples, rows = kernels._block(jnp.zeros((4, 211, 211, 16)))
+    examples, rows = cpu_kernels._block(jnp.zeros((4, 211, 211, 16)))
     assert examples <= 2
-    assert -(-211 // rows) <= kernels.MOST_PARTS
+    assert -(-211 // rows) <= cpu_kernels.MOST_PARTS
 
 
 @pytest.mark.parametrize("in_axes", [(0, None), (None, 0)])
@@ -242,24 +248,30 @@ def hlo(lowered):
     return lowered.compiler_ir("hlo").as_hlo_text()
 
 
-@pytest.mark.parametrize("platform", ["cpu", "cuda"])
-def test_an_ensemble_step_holds_no_grouped_convolution(platform):
+def test_an_ensemble_step_on_a_cpu_holds_no_grouped_convolution():
     naive_conv = lambda x, k: jax.lax.conv_general_dilated(
         x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    assert "feature_group_count=3" in hlo(ensemble_step(naive_conv)(3, platform))
+    assert "feature_group_count=3" in hlo(ensemble_step(naive_conv)(3, "cpu"))
     for size in range(1, 8):
-        assert "group_count" not in hlo(ensemble_step(conv)(size, platform))
+        assert "group_count" not in hlo(ensemble_step(conv)(size, "cpu"))
 
 
-def test_on_accelerators_an_ensemble_step_is_the_matrix_products_it_needs():
-    models, products = 3, 2 * 8 * 12 * 12 * 16 * 16
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("models", [1, 3])
+def test_on_accelerators_an_ensemble_step_is_the_convolutions_it_needs(
+    platform, models
+):
+    products = 2 * 8 * 12 * 12 * 16 * 16
     for size in (1, 3, 5, 7):
-        lowered = ensemble_step(conv)(size, "cuda")
-        assert "convolution" not in hlo(lowered)
-        # Two outputs, one input gradient, two kernel gradients.
-        exact = models * 5 * products * size**2
-        assert exact <= lowered.cost_analysis()["flops"] < 1.1 * exact + 1e6
+        lowered = ensemble_step(conv, models)(size, platform)
+        text = hlo(lowered)
+        # Two outputs, one input gradient, two kernel gradients; no patches.
+        assert text.count(" convolution(") == 5
+        assert "concatenate" not in text
+        assert ("group_count" in text) == (models > 1)
+        most = models * 5 * products * size**2
+        assert lowered.cost_analysis()["flops"] < 1.1 * most + 1e6
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from sam_jax import models
+from sam_jax.models.ensemble_conv import conv
 from sam_jax.optimizers.aliases import looksam, m_sam, sam
 from sam_jax.signals import compute
 from sam_jax.training import chunk_size, membership, shadow_models, trainer, vmap_models
@@ -392,11 +393,25 @@ def test_over_models_is_the_loop():
         np.testing.assert_allclose(lifted(jnp.float32(3), a, b)["y"], 3 * a + b)
 
 
-def test_models_with_convolutions_are_groups_of_one_on_a_cpu():
+def test_models_with_convolutions_are_groups_of_one():
     dense, kernel = jnp.zeros((8, 3, 4)), jnp.zeros((8, 3, 3, 1, 2))
     width = vmap_models.default_models_per_vmap
-    assert width((dense,), "cpu") == 4 and width((dense, kernel), "cpu") == 1
-    assert width((dense, kernel), "gpu") == 8
+    assert width((dense,), "cpu") == 4 and width((dense,), "gpu") == 8
+    for platform in ("cpu", "gpu", "tpu"):
+        assert width((dense, kernel), platform) == 1
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_convolutions_of_lifted_models_are_those_of_one_model(platform):
+    fn = lambda x, kernel: jnp.sum(conv(x, kernel))
+    lifted = vmap_models.over_models(
+        lambda x, kernel: jax.grad(fn, 1)(x, kernel), devices=jax.devices()[:1]
+    )
+    x = jax.ShapeDtypeStruct((4, 8, 8, 16), jnp.float32)
+    kernels = jax.ShapeDtypeStruct((6, 3, 3, 16, 32), jnp.float32)
+    lowered = lifted.trace(x, kernels).lower(lowering_platforms=(platform,))
+    text = lowered.compiler_ir("hlo").as_hlo_text()
+    assert "convolution(" in text and "group_count" not in text
 
 
 def test_the_models_are_split_over_the_devices():

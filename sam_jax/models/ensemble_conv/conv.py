@@ -1,8 +1,8 @@
 """Convolution and pooling that stay fast when many models train at once.
 
 Under `vmap` over parameters `flax.linen.Conv` becomes a grouped convolution, whose
-gradients XLA runs far below the matrix rate of the machine. `conv` here never does:
-`conv_forms` says what it becomes instead, and why. Pooling is by strided slices, since
+gradients XLA runs far below the matrix rate of a CPU. `conv` becomes what is fast on
+the platform that it is compiled for (`primitives`). Pooling is by strided slices, since
 the gradient of `lax.reduce_window` is a scatter.
 """
 
@@ -17,31 +17,8 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, Float
 
-from sam_jax.models.ensemble_conv.kernels import Geometry, windows
+from sam_jax.models.ensemble_conv.geometry import make_geometry, pair, windows
 from sam_jax.models.ensemble_conv.primitives import conv_p
-
-
-def _pair(setting: int | Sequence[int]) -> tuple[int, int]:
-    first, second = (setting, setting) if isinstance(setting, int) else setting
-    return first, second
-
-
-def _geometry(x: jax.Array, window: Any, strides: Any, padding: Any) -> Geometry:
-    image = (x.shape[1], x.shape[2])
-    window, strides = _pair(window), _pair(strides)
-    if isinstance(padding, str):
-        if padding not in ("SAME", "VALID"):
-            raise ValueError(f"padding must be SAME, VALID or pairs, got {padding!r}.")
-        padding = lax.padtype_to_pads(image, window, strides, padding)
-    elif isinstance(padding, int):
-        padding = ((padding, padding),) * 2
-    (top, bottom), (left, right) = map(_pair, padding)
-    geo = Geometry(image, window, strides, ((top, bottom), (left, right)))
-    if min(geo.out) < 1:
-        raise ValueError(
-            f"window must fit into the padded image, got {window=}, {image=}."
-        )
-    return geo
 
 
 def conv(
@@ -53,7 +30,7 @@ def conv(
     """Returns the convolution (cross-correlation) of images with a kernel.
 
     Differentiable to any order in both modes, and meant for `vmap` over ``kernel`` and
-    over ``x``. Where all models share ``x`` its patches are gathered once.
+    over ``x``. Models that share ``x`` are one convolution with more features.
 
     Args:
         x: Images, NHWC, of the dtype of ``kernel``.
@@ -68,7 +45,7 @@ def conv(
         >>> conv(jnp.ones([1, 4, 4, 1]), jnp.ones([3, 3, 1, 2]), strides=2).shape
         (1, 2, 2, 2)
     """
-    geo = _geometry(x, kernel.shape[:2], strides, padding)
+    geo = make_geometry(x, kernel.shape[:2], strides, padding)
     return conv_p.bind(x[None], kernel[None], geo=geo)[0]
 
 
@@ -104,7 +81,7 @@ class Conv(nn.Module):
             raise ValueError(
                 f"x must be images [B, H, W, C], got {x.ndim} axes: shape {x.shape}."
             )
-        shape = (*_pair(self.kernel_size), x.shape[-1], self.features)
+        shape = (*pair(self.kernel_size), x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = None
         if self.use_bias:
@@ -119,12 +96,12 @@ class Conv(nn.Module):
 def _pool_windows(
     x: jax.Array, window_shape: Any, strides: Any, padding: str, fill: float
 ) -> list[jax.Array]:
-    geo = _geometry(
+    geo = make_geometry(
         x, window_shape, window_shape if strides is None else strides, padding
     )
     if any(map(sum, geo.pads)):
         x = jnp.pad(x, ((0, 0), *geo.pads, (0, 0)), constant_values=fill)
-        geo = _geometry(x, geo.window, geo.strides, "VALID")
+        geo = make_geometry(x, geo.window, geo.strides, "VALID")
     return windows(x, geo)
 
 

@@ -1,31 +1,39 @@
 """Convolution as three JAX primitives that are one another's transposes.
 
-JAX's own rules for `lax.conv_general_dilated` turn `vmap` over kernels into a grouped
-convolution and gradients into convolutions with windows as large as the image. Here
-each operation keeps a leading axis of models, `vmap` widens it, and each transpose is
-one of the other two operations; so derivatives of any order, forward and reverse, stay
-among the forms of `conv_forms`.
+On a CPU, JAX's own rules for `lax.conv_general_dilated` are slow: `vmap` over kernels
+becomes a grouped convolution, and gradients become convolutions with windows as large
+as the image. Here each operation keeps a leading axis of models, `vmap` widens it, and
+each transpose is one of the other two operations; so derivatives of any order, forward
+and reverse, stay among these three, and the platform that a program is lowered for
+says what each becomes: on a CPU `cpu_kernels`, one model after the other; elsewhere
+`lax_kernels`, grouped where there are several models.
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from sam_jax.models.ensemble_conv import kernels
-from sam_jax.models.ensemble_conv.kernels import Forms, Geometry
+from sam_jax.models.ensemble_conv import cpu_kernels, lax_kernels
+from sam_jax.models.ensemble_conv.geometry import Geometry
 
 # Axes of x, k and g that only one of the two operands has: batching that operand alone
-# widens this axis, and the other operand is shared, its patches gathered once.
+# widens this axis, and the other operand is shared.
 BATCH, CHANNELS, FEATURES = "batch", "channels", "features"
 AXES = {
     "x": {BATCH: 1, CHANNELS: 4},
     "k": {CHANNELS: 3, FEATURES: 4},
     "g": {BATCH: 1, FEATURES: 4},
 }
+
+
+Kernel: TypeAlias = Callable[..., jax.Array]
+"""``kernel(a, b, geo)``: one of the three operations for one model."""
 
 
 def _shape_of(letter: str, batch: int, channels: int, features: int, geo: Geometry):
@@ -49,7 +57,37 @@ def _compiled(primitive: Primitive, geo: Geometry) -> Any:
     return jax.jit(functools.partial(primitive.bind, geo=geo))
 
 
-def _make_primitive(name: str, operands: str, result: str, forms: Forms) -> Primitive:
+def one_after_another(
+    kernel: Kernel, a: jax.Array, b: jax.Array, geo: Geometry
+) -> jax.Array:
+    """Applies a kernel to each model in turn, so that one's images stay in the cache."""
+    if len(a) == 1:
+        return kernel(a[0], b[0], geo)[None]
+    return lax.map(lambda one: kernel(*one, geo), (a, b))
+
+
+def all_at_once(kernel: Kernel, a: jax.Array, b: jax.Array, geo: Geometry) -> jax.Array:
+    """Applies a kernel to all models under `vmap`."""
+    if len(a) == 1:
+        return kernel(a[0], b[0], geo)[None]
+    return jax.vmap(functools.partial(kernel, geo=geo))(a, b)
+
+
+def register_lowering(
+    primitive: Primitive, form: Callable[..., jax.Array], platform: str | None
+) -> None:
+    """Sets what a primitive becomes on a platform; None is for all without a line."""
+
+    def lowered(a: jax.Array, b: jax.Array, *, geo: Geometry) -> jax.Array:
+        return form(a, b, geo)
+
+    rule = mlir.lower_fun(lowered, multiple_results=False)
+    mlir.register_lowering(primitive, rule, platform=platform)
+
+
+def _make_primitive(
+    name: str, operands: str, result: str, cpu_kernel: Kernel, lax_kernel: Kernel
+) -> Primitive:
     """Returns a primitive on two of x [M, B, H, W, C], k and g that gives the third."""
     primitive = Primitive(name)
     primitive.def_impl(lambda a, b, *, geo: _compiled(primitive, geo)(a, b))
@@ -82,21 +120,27 @@ def _make_primitive(name: str, operands: str, result: str, forms: Forms) -> Prim
 
     primitive.def_abstract_eval(abstract)
     batching.primitive_batchers[primitive] = batch
-    for platform in ("cpu", None):
-        form = forms.cpu if platform == "cpu" else forms.default
-        lowering = mlir.lower_fun(
-            lambda a, b, *, geo, form=form: form(a, b, geo), multiple_results=False
-        )
-        mlir.register_lowering(primitive, lowering, platform=platform)
+    register_lowering(
+        primitive, functools.partial(one_after_another, cpu_kernel), "cpu"
+    )
+    register_lowering(primitive, functools.partial(all_at_once, lax_kernel), None)
     return primitive
 
 
-conv_p = _make_primitive("ensemble_conv", "xk", "g", kernels.CONV)
+conv_p = _make_primitive("ensemble_conv", "xk", "g", cpu_kernels.conv, lax_kernels.conv)
 input_gradient_p = _make_primitive(
-    "ensemble_conv_input_gradient", "gk", "x", kernels.INPUT_GRADIENT
+    "ensemble_conv_input_gradient",
+    "gk",
+    "x",
+    cpu_kernels.input_gradient,
+    lax_kernels.input_gradient,
 )
 kernel_gradient_p = _make_primitive(
-    "ensemble_conv_kernel_gradient", "xg", "k", kernels.KERNEL_GRADIENT
+    "ensemble_conv_kernel_gradient",
+    "xg",
+    "k",
+    cpu_kernels.kernel_gradient,
+    lax_kernels.kernel_gradient,
 )
 
 ad.defbilinear(

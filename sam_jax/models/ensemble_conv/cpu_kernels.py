@@ -1,43 +1,24 @@
-"""Forms of the convolution of one model, and the place where one is chosen.
+"""Convolution of one model and its gradients on a CPU core.
 
-A convolution is the trilinear form ``sum x[window] k g``. Of images x, kernel k and
-output g, two give the third: `CONV` (x, k), `INPUT_GRADIENT` (g, k) and
-`KERNEL_GRADIENT` (x, g). Each has a form for the CPU and one for everything else.
+A convolution is the trilinear form ``sum x[window] k g``: of images x, kernel k and
+output g, any two give the third (`conv`, `input_gradient`, `kernel_gradient`).
 
-CPU, one core of a Xeon with AVX-512, float32, jax 0.10.2, GFLOP/s of processor time,
-batch 64, 3 x 3 (`benchmarks/convolution.py` measures the current forms; a matrix
-product of 1024 x 1024 reaches 150 to 165 there):
-
-    image, channels     32 x 32 x 16 -> 16   16 x 16 x 32 -> 32   8 x 8 x 64 -> 64
-    output              `lax.conv` of one column at a time 76, 174, 179; of two columns
-                        121, 131, 128; patches 7, 19, 96
-    kernel gradient     `lax.conv` of the transposed image with blocks of the transposed
-                        gradient as its kernel 73, 115, 120, and a fifth faster for the
-                        first image in blocks of more examples and fewer rows; of all at
-                        once 35, 56, 126; patches in blocks 39, 61, 97; what JAX derives
-                        23, 45, 100, but for the first image below 1 in a `scan` and 6
-                        under `vmap`
-
-The input gradient is the output of the flipped kernel. With strides it is `lax.conv`
-with zeros between the pixels (1.6 ms for 32 channels of input, 1.1 ms for 64), but
-where there are few channels to fill the registers with (6.5 ms for 16), one dense
-convolution with a part of its channels for each phase of the strides (1.6 ms). Two or
-four columns of the output at a time, from a kernel as much wider, fill the vector
-registers where there are few output channels, and cost less than what they add in
-products with zero. Models follow one another, as their weights and images then stay in
-the cache. Elsewhere (GPU, TPU) the models are batched and all three are matrix products
-over patches; this is a choice by reasoning, not by measurement.
+XLA's CPU convolution is fast where the output has many channels and its window is
+small. So few output channels are computed as two or four columns at once, from a kernel
+as much wider; the input gradient is the output of the flipped kernel; and the kernel
+gradient is a convolution of the transposed image with blocks of the transposed gradient
+that fit into the cache. What each of these gains is in `benchmarks/README.md`.
 """
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from sam_jax.models.ensemble_conv.geometry import Geometry, Sizes, windows
 
 FEW_CHANNELS = 8
 """Fewer input or output channels than this pay for four columns at a time."""
@@ -51,60 +32,23 @@ BLOCK_BYTES = 512 * 1024
 MOST_PARTS = 8
 """Of an image in the kernel gradient, as each is compiled on its own."""
 
-Sizes = tuple[int, int]
+
+def _pointwise(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
+    (seen,) = windows(x, geo)
+    return seen @ kernel[0, 0]
 
 
-@dataclasses.dataclass(frozen=True)
-class Geometry:
-    """Shape of a convolution: height and width of each of its parts."""
-
-    image: Sizes
-    window: Sizes
-    strides: Sizes
-    pads: tuple[Sizes, Sizes]
-
-    @property
-    def out(self) -> Sizes:
-        """Height and width of the output."""
-        heights = zip(self.image, self.pads, self.window, self.strides, strict=True)
-        out_h, out_w = ((n + sum(p) - k) // s + 1 for n, p, k, s in heights)
-        return out_h, out_w
-
-
-def windows(x: jax.Array, geo: Geometry) -> list[jax.Array]:
-    """Returns the padded images x [B, H, W, C] at each place in the window, in rows."""
-    if any(map(sum, geo.pads)):
-        x = jnp.pad(x, ((0, 0), *geo.pads, (0, 0)))
-    (kh, kw), (sh, sw), (out_h, out_w) = geo.window, geo.strides, geo.out
-    return [
-        x[:, i : i + (out_h - 1) * sh + 1 : sh, j : j + (out_w - 1) * sw + 1 : sw]
-        for i in range(kh)
-        for j in range(kw)
-    ]
-
-
-def patches(x: jax.Array, geo: Geometry) -> jax.Array:
-    """Returns what each output position sees: [B, out_h, out_w, kh * kw * C]."""
-    return jnp.concatenate(windows(x, geo), axis=-1)
-
-
-def _conv_by_patches(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
-    return patches(x, geo) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-def _input_gradient_by_patches(
+def _pointwise_input_gradient(
     g: jax.Array, kernel: jax.Array, geo: Geometry
 ) -> jax.Array:
     x = jax.ShapeDtypeStruct((len(g), *geo.image, kernel.shape[2]), g.dtype)
-    (scattered,) = jax.linear_transpose(lambda x: patches(x, geo), x)(
-        g @ kernel.reshape(-1, kernel.shape[-1]).T
-    )
-    return scattered
+    (out,) = jax.linear_transpose(lambda x: windows(x, geo), x)([g @ kernel[0, 0].T])
+    return out
 
 
-def _kernel_gradient_by_patches(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array:
-    flat = jnp.tensordot(patches(x, geo), g, axes=((0, 1, 2), (0, 1, 2)))
-    return flat.reshape(*geo.window, x.shape[-1], g.shape[-1])
+def _pointwise_kernel_gradient(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array:
+    (seen,) = windows(x, geo)
+    return jnp.tensordot(seen, g, axes=((0, 1, 2), (0, 1, 2)))[None, None]
 
 
 def _lax_conv(x: jax.Array, kernel: jax.Array, **settings: Any) -> jax.Array:
@@ -112,7 +56,7 @@ def _lax_conv(x: jax.Array, kernel: jax.Array, **settings: Any) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, dimension_numbers=layout, **settings)
 
 
-def output_columns(features: int, width: int, channels: int = FEW_CHANNELS) -> int:
+def _output_columns(features: int, width: int, channels: int) -> int:
     """How many columns of the output are computed as one, with more channels."""
     if min(channels, features) < FEW_CHANNELS and features <= 2 * FEW_FEATURES:
         columns = 4
@@ -123,7 +67,7 @@ def output_columns(features: int, width: int, channels: int = FEW_CHANNELS) -> i
 
 def _conv_by_columns(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
     features, step = kernel.shape[-1], geo.strides[1]
-    columns = output_columns(features, geo.out[1], kernel.shape[2])
+    columns = _output_columns(features, geo.out[1], kernel.shape[2])
     shifts = ((step * n, step * (columns - 1 - n)) for n in range(columns))
     wide = [jnp.pad(kernel, ((0, 0), shift, (0, 0), (0, 0))) for shift in shifts]
     out = _lax_conv(
@@ -135,9 +79,10 @@ def _conv_by_columns(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Arra
     return out.reshape(len(x), *geo.out, features)
 
 
-def _cpu_conv(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
+def conv(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
+    """Returns the output [B, out_h, out_w, F] of images and kernel."""
     if geo.window == (1, 1):
-        return _conv_by_patches(x, kernel, geo)
+        return _pointwise(x, kernel, geo)
     return _conv_by_columns(x, kernel, geo)
 
 
@@ -153,9 +98,10 @@ def _spread_out(geo: Geometry) -> Sizes:
     return rows, columns
 
 
-def _cpu_input_gradient(g: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
+def input_gradient(g: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
+    """Returns the gradient [B, H, W, C] of the images."""
     if geo.window == (1, 1):
-        return _input_gradient_by_patches(g, kernel, geo)
+        return _pointwise_input_gradient(g, kernel, geo)
     if geo.strides != (1, 1) and kernel.shape[2] <= FEW_FEATURES:
         return _input_gradient_by_phases(g, kernel, geo)
     spread, window = _spread_out(geo), geo.window
@@ -202,7 +148,8 @@ def _input_gradient_by_phases(
     return out[:, top : top + height, left : left + width]
 
 
-def _cpu_kernel_gradient(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array:
+def kernel_gradient(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array:
+    """Returns the gradient [kh, kw, C, F] of the kernel."""
     if geo.window == (1, 1):
         (x,) = windows(x, geo)
         geo = Geometry(geo.out, geo.window, (1, 1), ((0, 0), (0, 0)))
@@ -223,7 +170,7 @@ def _kernel_gradient_by_rows(
 ) -> jax.Array:
     form = _kernel_gradient_by_conv
     if geo.window == (1, 1):
-        form = _kernel_gradient_by_patches
+        form = _pointwise_kernel_gradient
     total = jnp.zeros((*geo.window, x.shape[-1], g.shape[-1]), x.dtype)
     for first in range(0, geo.out[0], rows):
         last = min(first + rows, geo.out[0]) - 1
@@ -268,33 +215,3 @@ def _kernel_gradient_by_conv(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.A
         rhs_dilation=geo.strides,
     )
     return out.transpose(1, 2, 0, 3)
-
-
-def _in_turn(form: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    def over_models(a: jax.Array, b: jax.Array, geo: Geometry) -> jax.Array:
-        if len(a) == 1:
-            return form(a[0], b[0], geo)[None]
-        return lax.map(lambda one: form(*one, geo), (a, b))
-
-    return over_models
-
-
-def _together(form: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    return lambda a, b, geo: jax.vmap(functools.partial(form, geo=geo))(a, b)
-
-
-@dataclasses.dataclass(frozen=True)
-class Forms:
-    """One operation on operands with a leading axis of models, by backend."""
-
-    cpu: Callable[[jax.Array, jax.Array, Geometry], jax.Array]
-    default: Callable[[jax.Array, jax.Array, Geometry], jax.Array]
-
-
-CONV = Forms(_in_turn(_cpu_conv), _together(_conv_by_patches))
-INPUT_GRADIENT = Forms(
-    _in_turn(_cpu_input_gradient), _together(_input_gradient_by_patches)
-)
-KERNEL_GRADIENT = Forms(
-    _in_turn(_cpu_kernel_gradient), _together(_kernel_gradient_by_patches)
-)
