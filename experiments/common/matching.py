@@ -8,7 +8,6 @@ import numpy as np
 from experiments.common.cells import Cell
 from experiments.common.measure import ATTACK_NAMES, Row, leakage_rows
 from sam_jax.attacks import ATTACKS, score_targets
-from sam_jax.metrics import varying_columns
 from sam_jax.types import Signals
 
 TOLERANCE = 0.05
@@ -64,12 +63,8 @@ def match_losses(
 
 def measure_match(match: Match, sam: Signals, sgd: Signals) -> list[Row]:
     """Returns the leakage of a SAM run minus that of its SGD run, paired by model."""
-    keep = np.asarray(sam.keep)
-    mask = varying_columns(keep)
     rows = []
     for attack in ATTACK_NAMES:
         scores, baseline = (score_targets(ATTACKS[attack], s) for s in (sam, sgd))
-        rows += leakage_rows(
-            match.cell, match.optimizer, attack, scores, baseline, keep, mask
-        )
+        rows += leakage_rows(match.cell, match.optimizer, attack, scores, baseline, sam)
     return rows

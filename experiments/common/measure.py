@@ -9,6 +9,7 @@ from scipy import special
 
 from sam_jax.analysis import output_variance
 from sam_jax.attacks import ATTACKS, score_targets
+from sam_jax.attacks.threshold import accuracy_at, shadow_thresholds
 from sam_jax.metrics import (
     mean_over_models,
     metric_names,
@@ -64,21 +65,19 @@ class Row:
 
 def measure_cell(cell: str, signals: Mapping[str, Signals]) -> list[Row]:
     """Returns all rows of a cell; ``signals`` are by optimizer, with ``sgd`` in it."""
-    keep = np.asarray(signals["sgd"].keep)
-    mask = varying_columns(keep)
     rows = []
     by_model = {name: model_metrics(s) for name, s in signals.items()}
     for name, metrics in by_model.items():
         for metric, values in metrics.items():
-            baseline = by_model["sgd"][metric]
-            e = mean_over_models(values - baseline)
-            means = float(values.mean()), float(baseline.mean())
-            limits = e.value, e.low, e.high
-            rows.append(Row(cell, name, MODELS, metric, *means, *limits))
+            rows.append(
+                model_row(cell, name, MODELS, metric, values, by_model["sgd"][metric])
+            )
     for attack in ATTACK_NAMES:
         scores = {n: score_targets(ATTACKS[attack], s) for n, s in signals.items()}
         for name, values in scores.items():
-            rows += leakage_rows(cell, name, attack, values, scores["sgd"], keep, mask)
+            rows += leakage_rows(
+                cell, name, attack, values, scores["sgd"], signals["sgd"]
+            )
     return rows
 
 
@@ -88,22 +87,61 @@ def leakage_rows(
     attack: str,
     scores: Float[np.ndarray, "m n"],
     baseline: Float[np.ndarray, "m n"],
-    keep: Bool[np.ndarray, "m n"],
-    mask: Bool[np.ndarray, " n"],
+    signals: Signals,
 ) -> list[Row]:
-    """Returns AUC, balanced accuracy and TPR of an attack beside the baseline's."""
+    """Returns the metrics of an attack beside those of the baseline.
+
+    AUC, balanced accuracy at the best threshold, and TPR are of the curve pooled over
+    targets. The balanced accuracies named ``shadow`` are what an attacker reaches: the
+    threshold comes from the other models, one for all or one a class; their intervals
+    count models alone.
+
+    Args:
+        cell: Name of the cell.
+        optimizer: Name of the optimizer.
+        attack: Name of the attack.
+        scores: Under the optimizer.
+        baseline: Under SGD.
+        signals: Of either: the mask and the labels count.
+    """
+    mask = varying_columns(np.asarray(signals.keep))
+    keep = np.asarray(signals.keep)[:, mask]
+    labels = np.asarray(signals.labels)[mask]
+    ours, theirs = (np.asarray(s, np.float64)[:, mask] for s in (scores, baseline))
+    differences = pooled_metrics(ours, keep, theirs, fprs=FPRS)
     values, others = (
-        exact_metrics(s[:, mask].ravel(), keep[:, mask].ravel(), FPRS)
-        for s in (scores, baseline)
+        exact_metrics(s.ravel(), keep.ravel(), FPRS) for s in (ours, theirs)
     )
-    differences = pooled_metrics(scores, keep, baseline, mask=mask, fprs=FPRS)
     rows = []
     for metric, value, other in zip(metric_names(FPRS), values, others, strict=True):
         e = differences[metric]
         both = float(value), float(other)
         limits = e.value, e.low, e.high
         rows.append(Row(cell, optimizer, attack, metric, *both, *limits))
+    for metric, groups in (
+        ("shadow_balanced_accuracy", None),
+        ("shadow_balanced_accuracy_per_class", labels),
+    ):
+        reached = (
+            accuracy_at(s, keep, shadow_thresholds(s, keep, groups))
+            for s in (ours, theirs)
+        )
+        rows.append(model_row(cell, optimizer, attack, metric, *reached))
     return rows
+
+
+def model_row(
+    cell: str,
+    optimizer: str,
+    attack: str,
+    metric: str,
+    values: Float[np.ndarray, " k"],
+    baseline: Float[np.ndarray, " k"],
+) -> Row:
+    """Returns a row of means over models (or examples), with a paired t interval."""
+    e = mean_over_models(values - baseline)
+    means = float(values.mean()), float(baseline.mean())
+    return Row(cell, optimizer, attack, metric, *means, e.value, e.low, e.high)
 
 
 def model_metrics(signals: Signals) -> dict[str, Float[np.ndarray, " k"]]:
