@@ -1,0 +1,242 @@
+"""NumPy files from anywhere: sizes checked before reading, no pickles.
+
+An ``.npz`` file says twice how large each of its arrays is, in the zip directory and in
+the array's header. Both are claims of whoever wrote the file, so they are held against
+each other and against the bytes on the disk before any memory is asked for.
+"""
+
+import contextlib
+import math
+import os
+import pathlib
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sam_jax._checks import ArgumentError
+
+NPY_MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK"
+
+MAX_ARRAYS = 10_000
+"""Arrays in one file, at most."""
+
+ALWAYS_UNPACKED, MAX_RATIO = 2**28, 100
+"""A compressed file may unpack to 256 MiB, or to 100 times its size, if that is more;
+only constants and attempts to fill the memory compress better than that."""
+
+NUMBERS, TEXT = "biufc", "SU"
+"""Kinds of dtype (``np.dtype.kind``) that are read."""
+
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    OSError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile, zlib and NumPy raise for damaged files."""
+
+
+class Header(NamedTuple):
+    """What the header of an array says.
+
+    Attributes:
+        shape: Of the array.
+        dtype: Of its entries.
+        num_bytes: Of the header itself.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    num_bytes: int
+
+
+def read_npz(
+    path: str | os.PathLike[str], *, argument: str = "path"
+) -> dict[str, np.ndarray]:
+    """Returns the arrays of an ``.npz`` file by name.
+
+    Args:
+        path: The file.
+        argument: What to call it in an error.
+
+    Returns:
+        Arrays of numbers or text, as ``numpy.load`` would give them.
+
+    Raises:
+        ArgumentError: If there is no such file; it is no ``.npz``, damaged or
+            encrypted; it holds pickled objects, or one name twice; or it claims to hold
+            more than it can.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+        ...     np.savez(file.name, x=np.arange(3))
+        ...     read_npz(file.name)
+        {'x': array([0, 1, 2])}
+    """
+    path = pathlib.Path(path)
+    size = _file_size(path, argument)
+    with _damage_named(path, argument), path.open("rb") as file:
+        if file.read(len(NPY_MAGIC)) == NPY_MAGIC:
+            raise ArgumentError(
+                argument,
+                f"must be an .npz archive, but {path} is an .npy file of one array: "
+                "give it the ending .npy, or save it with np.savez.",
+            )
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            _check_members(members, size)
+            return {
+                member.filename.removesuffix(".npy"): _read_member(archive, member)
+                for member in members
+            }
+
+
+def read_npy(path: str | os.PathLike[str], *, argument: str = "path") -> np.ndarray:
+    """Returns the array of an ``.npy`` file.
+
+    Args:
+        path: The file.
+        argument: What to call it in an error.
+
+    Raises:
+        ArgumentError: If there is no such file; it is no ``.npy`` or damaged; it holds
+            pickled objects; or it claims to hold more than it does.
+    """
+    path = pathlib.Path(path)
+    size = _file_size(path, argument)
+    with _damage_named(path, argument), path.open("rb") as file:
+        if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
+            raise ArgumentError(
+                argument,
+                f"must be an .npy file of one array, but {path} is an .npz archive: "
+                "give it the ending .npz.",
+            )
+        file.seek(0)
+        _check_header(_read_header(file), size)
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _file_size(path: pathlib.Path, argument: str) -> int:
+    """Bytes of a file that exists."""
+    if not path.is_file():
+        raise ArgumentError(
+            argument, f"must name a file that exists: there is no {str(path)!r}."
+        )
+    return path.stat().st_size
+
+
+@contextlib.contextmanager
+def _damage_named(path: pathlib.Path, argument: str) -> Iterator[None]:
+    """Turns whatever a damaged file raises into one error that names the file."""
+    try:
+        yield
+    except ArgumentError:
+        raise
+    except _DAMAGE as error:
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise ArgumentError(
+            argument,
+            "must be an .npz or .npy file of plain arrays (no pickles), but "
+            f"{str(path)!r} is not: {reason[0]}",
+        ) from error
+
+
+def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
+    """Refuses an archive by its directory alone."""
+    if len(members) > MAX_ARRAYS:
+        raise ValueError(f"it holds {len(members):,} arrays, more than {MAX_ARRAYS:,}.")
+    names: set[str] = set()
+    for member in members:
+        name = ascii(member.filename)
+        if not member.filename.endswith(".npy"):
+            raise ValueError(f"{name} in it is no array: its name must end in .npy.")
+        if member.filename in names:
+            raise ValueError(f"it holds {name} twice.")
+        names.add(member.filename)
+        if member.flag_bits & 1:
+            raise ValueError(f"{name} in it is encrypted.")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(
+                f"{name} in it is compressed by method {member.compress_type}, which "
+                "np.savez_compressed does not use."
+            )
+        if member.compress_size > size:
+            raise ValueError(
+                f"{name} in it claims {member.compress_size:,} bytes of the file's "
+                f"{size:,}: it is cut off."
+            )
+    unpacked = sum(member.file_size for member in members)
+    stored = sum(
+        member.file_size
+        for member in members
+        if member.compress_type == zipfile.ZIP_STORED
+    )
+    if stored > size:
+        raise ValueError(f"it claims {stored:,} stored bytes, but has {size:,}.")
+    limit = max(ALWAYS_UNPACKED, MAX_RATIO * size)
+    if unpacked > limit:
+        raise ValueError(
+            f"it unpacks to {unpacked:,} bytes, {unpacked / size:,.0f} times its size; "
+            f"{limit:,} are allowed. Save it with np.savez, without compression."
+        )
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """One array, after its header was held against its size."""
+    try:
+        with archive.open(member) as file:
+            _check_header(_read_header(file), member.file_size)
+        with archive.open(member) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except _DAMAGE as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{ascii(member.filename)} in it: {reason}") from error
+
+
+def _read_header(file: Any) -> Header:
+    """Header of the array that begins here."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"arrays of format {version} are not read.")
+    return Header(shape, dtype, file.tell())
+
+
+def _check_header(header: Header, num_bytes: int) -> None:
+    """Refuses objects, records, and a size other than what is there."""
+    dtype, shape = header.dtype, header.shape
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects (a pickle), which are never loaded.")
+    if dtype.kind not in NUMBERS + TEXT or not dtype.itemsize:
+        raise ValueError(
+            f"it holds entries of dtype {dtype}; numbers are wanted (save bfloat16 as "
+            "float32)."
+        )
+    if any(length < 0 for length in shape):
+        raise ValueError(f"its header claims the shape {shape}.")
+    claimed = math.prod(shape) * dtype.itemsize
+    present = num_bytes - header.num_bytes
+    if claimed != present:
+        raise ValueError(
+            f"its header claims {math.prod(shape):,} entries of {dtype} ({claimed:,} "
+            f"bytes), but {present:,} bytes are there."
+        )
