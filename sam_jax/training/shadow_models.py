@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from sam_jax.training import chunk_size, vmap_models
+from sam_jax.training import chunk_size
+from sam_jax.training.lifted_training import LiftedTraining, lift_training
 from sam_jax.training.trainer import (
     LossFn,
     MakeOptimizer,
     check_train_config,
     cross_entropy,
-    make_train,
     num_steps_per_epoch,
 )
 from sam_jax.types import (
@@ -55,56 +55,6 @@ class Progress(NamedTuple):
     num_epochs: int
     loss: float
     accuracy: float
-
-
-class _Lifted(NamedTuple):
-    """The training of a chunk: each function takes and returns a leading axis K."""
-
-    init: Callable[..., Any]
-    init_optimizer: Callable[..., Any]
-    epoch: jax.stages.Wrapped
-
-
-@functools.lru_cache(maxsize=16)
-def _lifted_init(model: Model, devices: tuple[jax.Device, ...]) -> Callable[..., Any]:
-    """``model.init`` for a chunk; cached by model, so that all optimizers share it.
-
-    One model follows the other: random draws take long to compile under ``vmap``.
-    """
-
-    def init(shared: Any, index: Array) -> Any:
-        key, x = shared
-        return model.init(jax.random.split(jax.random.fold_in(key, index))[0], x)
-
-    return vmap_models.over_models(init, models_per_vmap=1, devices=devices)
-
-
-@functools.lru_cache(maxsize=16)
-def _lifted(
-    model: Model,
-    make_optimizer: MakeOptimizer,
-    config: TrainConfig,
-    loss_fn: LossFn,
-    augment: AugmentFn | None,
-    devices: tuple[jax.Device, ...],
-) -> _Lifted:
-    """``make_train`` lifted to a chunk; cached, so a second call compiles nothing."""
-    one = make_train(model, make_optimizer, config, loss_fn=loss_fn, augment=augment)
-
-    def epoch(shared: Any, index: Array, hyperparams: Any, keep: Array, state: Any):
-        pool, key, number = shared
-        train_key = jax.random.split(jax.random.fold_in(key, index))[1]
-        return one.epoch(pool, train_key, number, hyperparams, keep, state)
-
-    def init_optimizer(_: Any, index: Array, hyperparams: Any, variables: Any) -> Any:
-        return one.init(hyperparams, *variables)
-
-    lift = functools.partial(
-        vmap_models.over_models, models_per_vmap=config.models_per_vmap, devices=devices
-    )
-    return _Lifted(
-        _lifted_init(model, devices), lift(init_optimizer), lift(epoch, donate=(4,))
-    )
 
 
 def train_chunks(
@@ -161,7 +111,9 @@ def train_chunks(
     left = np.arange(keep.shape[0]) if models is None else np.asarray(models)
     num_models, devices = len(left), jax.local_devices()
     size = chunk_size.first_guess(config.models_per_chunk, num_models, devices)
-    lifted = _lifted(model, make_optimizer, config, loss_fn, augment, tuple(devices))
+    lifted = lift_training(
+        model, make_optimizer, config, loss_fn, augment, tuple(devices)
+    )
     pool = jax.tree.map(jnp.asarray, pool)
     planned = None
     while len(left):
@@ -221,7 +173,7 @@ def _report(
 class _Start(NamedTuple):
     """A chunk before its first epoch."""
 
-    lifted: _Lifted
+    lifted: LiftedTraining
     key: Key
     models: Int[np.ndarray, "k"]
     own: tuple[Any, Any]
@@ -237,7 +189,7 @@ class _Start(NamedTuple):
 
 
 def _start(
-    lifted: _Lifted, key: Key, models: np.ndarray, own: Any, pool: Examples
+    lifted: LiftedTraining, key: Key, models: np.ndarray, own: Any, pool: Examples
 ) -> _Start:
     variables = lifted.init((key, pool.x[:1]), models)
     state = lifted.init_optimizer((), models, own[0], variables)

@@ -11,7 +11,14 @@ from sam_jax import models
 from sam_jax.models.ensemble_conv import conv
 from sam_jax.optimizers.aliases import looksam, m_sam, sam
 from sam_jax.signals import compute
-from sam_jax.training import chunk_size, membership, shadow_models, trainer, vmap_models
+from sam_jax.training import (
+    chunk_size,
+    lifted_training,
+    membership,
+    shadow_models,
+    trainer,
+    vmap_models,
+)
 from sam_jax.types import Examples, Model, TrainConfig
 
 KEY = jax.random.key(0)
@@ -141,7 +148,7 @@ def test_one_compilation_serves_any_number_of_models():
 
 def test_the_pool_is_held_once():
     """The compiled epoch holds one pool, whatever the number of models."""
-    lifted = shadow_models._lifted(
+    lifted = lifted_training.lift_training(
         MODEL, make_sam, CONFIG, trainer.cross_entropy, None, (jax.devices()[0],)
     )
     big = jax.ShapeDtypeStruct((4096, 512), jnp.float32)
@@ -165,7 +172,7 @@ def test_the_pool_is_held_once():
 
 
 def test_looksam_keeps_its_branch_under_the_ensemble():
-    lifted = shadow_models._lifted(
+    lifted = lifted_training.lift_training(
         MODEL,
         lambda h: looksam(optax.sgd(0.1), rho=h["rho"]),
         CONFIG,

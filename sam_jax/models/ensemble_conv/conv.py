@@ -14,7 +14,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
-from jax import lax
 from jaxtyping import Array, Float
 
 from sam_jax.models.ensemble_conv.geometry import make_geometry, pair, windows

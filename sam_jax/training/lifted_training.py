@@ -1,0 +1,71 @@
+"""The training of one model lifted to a chunk of models on the devices."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array
+
+from sam_jax.training import vmap_models
+from sam_jax.training.trainer import LossFn, MakeOptimizer, make_train
+from sam_jax.types import AugmentFn, Model, TrainConfig
+
+
+class LiftedTraining(NamedTuple):
+    """The training of a chunk: each function takes and returns a leading axis K.
+
+    Attributes:
+        init: ``init((key, x [1, *features]), models i32 [K]) -> (params, state)``.
+        init_optimizer: ``init_optimizer((), models, hyperparams, (params, state)) ->
+            TrainState``.
+        epoch: ``epoch((pool, key, number), models, hyperparams, keep [K, N],
+            TrainState) -> (TrainState, loss [K], accuracy [K])``; it takes over the
+            memory of the state.
+    """
+
+    init: Callable[..., Any]
+    init_optimizer: Callable[..., Any]
+    epoch: jax.stages.Wrapped
+
+
+@functools.lru_cache(maxsize=16)
+def _lifted_init(model: Model, devices: tuple[jax.Device, ...]) -> Callable[..., Any]:
+    """``model.init`` for a chunk; cached by model, so that all optimizers share it.
+
+    One model follows the other: random draws take long to compile under ``vmap``.
+    """
+
+    def init(shared: Any, index: Array) -> Any:
+        key, x = shared
+        return model.init(jax.random.split(jax.random.fold_in(key, index))[0], x)
+
+    return vmap_models.over_models(init, models_per_vmap=1, devices=devices)
+
+
+@functools.lru_cache(maxsize=16)
+def lift_training(
+    model: Model,
+    make_optimizer: MakeOptimizer,
+    config: TrainConfig,
+    loss_fn: LossFn,
+    augment: AugmentFn | None,
+    devices: tuple[jax.Device, ...],
+) -> LiftedTraining:
+    """Returns the training of a chunk; cached, so a second call compiles nothing."""
+    one = make_train(model, make_optimizer, config, loss_fn=loss_fn, augment=augment)
+
+    def epoch(shared: Any, index: Array, hyperparams: Any, keep: Array, state: Any):
+        pool, key, number = shared
+        train_key = jax.random.split(jax.random.fold_in(key, index))[1]
+        return one.epoch(pool, train_key, number, hyperparams, keep, state)
+
+    def init_optimizer(_: Any, index: Array, hyperparams: Any, variables: Any) -> Any:
+        return one.init(hyperparams, *variables)
+
+    lift = functools.partial(
+        vmap_models.over_models, models_per_vmap=config.models_per_vmap, devices=devices
+    )
+    return LiftedTraining(
+        _lifted_init(model, devices), lift(init_optimizer), lift(epoch, donate=(4,))
+    )
