@@ -42,6 +42,8 @@ class Config:
     out."""
     only: str = ""
     """Run only the cells whose names hold this text."""
+    results: pathlib.Path | None = None
+    """Folder to write the tables to; runs/where_it_begins/NAME/results without."""
     plan: bool = False
     """Print the cost and stop."""
 
@@ -65,8 +67,8 @@ def main(config: Config) -> list[Row]:
     rows: list[Row] = []
     for cell, perturbations in design:
         rows += run_cell(cell, perturbations, folder, config.data_dir, progress)
-    results = folder / "results"
-    results.mkdir(exist_ok=True)
+    results = config.results or folder / "results"
+    results.mkdir(parents=True, exist_ok=True)
     write_results(results, [cell for cell, _ in design], rows, folder)
     run_folder.write_json(results / "metadata.json", run_folder.environment())
     print(f"Results: {results}")

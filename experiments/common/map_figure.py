@@ -18,8 +18,8 @@ COLUMNS = (
 EQUAL_ACCURACY = 0.002
 """Training accuracies further apart than this are flagged."""
 
-LIMIT = 0.02
-"""Differences at which the colour is full."""
+LIMITS = {"auc": 0.02, "tpr_at_fpr_0.01": 0.1}
+"""Difference of each metric at which the colour is full."""
 
 
 def map_figure(rows: Sequence[Row], labels: Mapping[tuple[str, str], str]) -> Any:
@@ -46,7 +46,7 @@ def map_figure(rows: Sequence[Row], labels: Mapping[tuple[str, str], str]) -> An
         for column, (attack, metric) in enumerate(COLUMNS):
             row = found[*place, attack, metric]
             resolved = row.low > 0 or row.high < 0
-            shade = scale(0.5 + 0.5 * np.clip(row.difference / LIMIT, -1, 1))
+            shade = scale(0.5 + 0.5 * np.clip(row.difference / LIMITS[metric], -1, 1))
             axes.add_patch(
                 Rectangle(
                     (column, line),
@@ -61,7 +61,7 @@ def map_figure(rows: Sequence[Row], labels: Mapping[tuple[str, str], str]) -> An
             axes.text(
                 column + 0.5,
                 line + 0.52,
-                f"{row.difference:+.3f}",
+                f"{row.difference:+.4f}",
                 ha="center",
                 va="center",
                 fontsize=7,
@@ -83,8 +83,8 @@ def map_figure(rows: Sequence[Row], labels: Mapping[tuple[str, str], str]) -> An
     axes.set(xlim=(0, len(COLUMNS)), ylim=(len(labels), 0))
     axes.tick_params(length=0)
     axes.set_xlabel(
-        "SAM minus SGD: orange more leakage, blue less, hatched where the 95 % "
-        "interval holds 0; * training accuracy differs by more than 0.002",
+        "Minus SGD: orange more leakage, blue less,\nhatched where the 95 % interval "
+        "holds 0;\n* training accuracy differs by more than 0.002",
         fontsize=8,
     )
     return figure

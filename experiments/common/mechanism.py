@@ -1,4 +1,4 @@
-"""Shift of the mean or contraction of the variance: what each does to an attack."""
+"""Change of an attack's advantage by the gap of the means and by each deviation."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,8 @@ from scipy import stats
 from sam_jax.analysis import output_variance
 from sam_jax.types import Signals
 
-FACTORS = ("shift", "contraction", "member_spread", "interaction", "total")
+FACTORS = ("gap of the means", "unseen sd", "member sd", "interaction", "total")
+"""What the change of the advantage is due to."""
 
 
 def mechanism_of(

@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 
 from experiments.common.cells import Cell
@@ -49,7 +50,9 @@ def write_results(
     write_mechanism(results, rows, folder)
     places = list(dict.fromkeys((r.cell, r.optimizer) for r in rows))
     labels = {p: label(by_name[p[0]], p[1]) for p in places if p[1] != "sgd"}
-    map_figure(rows, labels).savefig(results / "map.svg", metadata={"Date": None})
+    # Text as text keeps the file small; without hash salt and date it is reproducible.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "map"}):
+        map_figure(rows, labels).savefig(results / "map.svg", metadata={"Date": None})
 
 
 def label(cell: Cell, optimizer: str) -> str:

@@ -139,7 +139,7 @@ def test_nothing_is_fitted_to_too_few_cells():
 
 @pytest.mark.parametrize(
     ("changed", "factor"),
-    [({"gap": 1.5}, "shift"), ({"sd_unseen": 0.5}, "contraction")],
+    [({"gap": 1.5}, "gap of the means"), ({"sd_unseen": 0.5}, "unseen sd")],
 )
 def test_the_mechanism_names_the_factor_that_changed(changed, factor):
     sgd, sam = gaussian_signals(0), gaussian_signals(0, **changed)
