@@ -87,6 +87,30 @@ class Signals(NamedTuple):
     keep: Bool[Array | np.ndarray, "m n"]
     labels: Int[Array | np.ndarray, "n"]
 
+    def select(self, *, models: Any = None, examples: Any = None) -> "Signals":
+        """Returns the signals of some models on some examples.
+
+        Args:
+            models: Which rows: a slice, a mask or indices; all by default.
+            examples: Which columns likewise.
+
+        Example:
+            >>> two = np.zeros((2, 3), np.float32)
+            >>> keep = np.eye(2, 3, dtype=bool)
+            >>> labels = np.array([4, 5, 6])
+            >>> signals = Signals(two[..., None], keep, two, two, keep, labels)
+            >>> part = signals.select(models=slice(1), examples=labels > 4)
+            >>> part.phi.shape, part.labels
+            ((1, 2, 1), array([5, 6]))
+        """
+        *fields, labels = self
+        if models is not None:
+            fields = [field[models] for field in fields]
+        if examples is not None:
+            fields = [field[:, examples] for field in fields]
+            labels = labels[examples]
+        return Signals(*fields, labels=labels)
+
 
 AttackFn: TypeAlias = Callable[[Signals, Any], Any]
 """``(signals, target i32 []) -> scores f32 [N]``; higher means more likely a member."""

@@ -85,9 +85,8 @@ def _score_halves(signals: Signals, comparison: Comparison, attack) -> np.ndarra
     """Scores [M, N] of the pool, each half of the models attacked by itself."""
     scores = np.empty(comparison.keep.shape)
     for half in (comparison.first, ~comparison.first):
-        cut = [np.asarray(field)[half][:, comparison.pool] for field in signals[:-1]]
-        labels = np.asarray(signals.labels)[comparison.pool]
-        scores[half] = score_targets(attack, Signals(*cut, labels=labels))
+        of_half = signals.select(models=half, examples=comparison.pool)
+        scores[half] = score_targets(attack, of_half)
     return scores
 
 

@@ -20,7 +20,6 @@ from sam_jax.attacks.population import (
     of_other_half,
     other_halves,
     spread_columns,
-    take_columns,
 )
 from sam_jax.attacks.reference import calibrated_loss
 from sam_jax.attacks.rmia import rmia_online
@@ -183,4 +182,4 @@ def _tuning_halves(signals, with_population=False):
         others, _ = spread_columns(~is_member, size)
         columns = jnp.concatenate([columns, others])
         is_valid = jnp.concatenate([is_valid, jnp.zeros(size, bool)])
-    return other_halves(take_columns(signals, columns)), is_valid
+    return other_halves(signals.select(examples=columns)), is_valid

@@ -100,12 +100,6 @@ def spread_columns(
     return jnp.minimum(columns, len(mask) - 1).astype(jnp.int32), k < count
 
 
-def take_columns(signals: Signals, columns: Int[Array, "k"]) -> Signals:
-    """Returns the signals of the given examples."""
-    fields = (field[:, columns] for field in signals[:-1])
-    return Signals(*fields, labels=signals.labels[columns])
-
-
 def other_halves(signals: Signals) -> Signals:
     """Returns the halves of the models, second first, with a leading axis of 2.
 
@@ -139,7 +133,7 @@ def take_population(
     """Returns the signals of population points, and which of them are valid."""
     size = min(max_population, signals.keep.shape[1])
     columns, is_valid = spread_columns(~jnp.any(signals.keep, axis=0), size)
-    return take_columns(signals, columns), is_valid
+    return signals.select(examples=columns), is_valid
 
 
 def sort_valid(values: Float[Array, "p"], is_valid: Bool[Array, "p"]) -> Sorted:

@@ -30,7 +30,6 @@ from sam_jax.attacks.population import (
     sort_valid,
     spread_columns,
     strict_fraction,
-    take_columns,
     take_population,
 )
 from sam_jax.types import Signals
@@ -153,7 +152,7 @@ def _choose_a(signals, target):
     """The best a for the half of the models that the target is not in."""
     size = min(NUM_TUNING, signals.keep.shape[1])
     columns, is_valid = spread_columns(jnp.any(signals.keep, axis=0), size)
-    tuning = take_columns(signals, columns)
+    tuning = signals.select(examples=columns)
     best = jax.vmap(_best_a, (0, None))(other_halves(tuning), is_valid)
     return of_other_half(best, signals, target)
 

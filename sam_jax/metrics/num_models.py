@@ -108,6 +108,5 @@ def _dealt(attack, signals, order, size):
     groups = order[: num_groups * size].reshape(num_groups, size)
     parts = []
     for group in groups:
-        fields = (np.asarray(field)[group] for field in signals[:-1])
-        parts.append(score_targets(attack, Signals(*fields, labels=signals.labels)))
+        parts.append(score_targets(attack, signals.select(models=group)))
     return np.concatenate(parts), groups.ravel()
