@@ -12,7 +12,7 @@ from benchmarks.shadow.workloads import Data, Workload
 from sam_jax import models
 from sam_jax.training import vmap_models
 from sam_jax.training.shadow_models import train_shadow_models
-from sam_jax.training.trainer import make_train
+from sam_jax.training.trainer import TrainingTask, make_train
 from sam_jax.types import Examples, Model, TrainConfig
 
 EVALUATION_BATCH = 256
@@ -69,7 +69,9 @@ def library(workload: Workload, data: Data, device: str):
 def sequential(workload: Workload, data: Data, device: str):
     """The library's epoch under ``jit``, one model at a time, without ``vmap``."""
     model = make_model(workload)
-    one = make_train(model, make_optimizer_of(workload), train_config(workload))
+    one = make_train(
+        TrainingTask(model, make_optimizer_of(workload), train_config(workload))
+    )
     init, start = jax.jit(model.init), jax.jit(one.init)
     epoch = jax.jit(one.epoch, donate_argnums=5)
     pool = Examples(jnp.asarray(data.x), jnp.asarray(data.y))

@@ -8,8 +8,8 @@ import jax
 from jaxtyping import Array
 
 from sam_jax.training import vmap_models
-from sam_jax.training.trainer import LossFn, MakeOptimizer, make_train
-from sam_jax.types import AugmentFn, Model, TrainConfig
+from sam_jax.training.trainer import TrainingTask, make_train
+from sam_jax.types import Model
 
 
 class LiftedTraining(NamedTuple):
@@ -45,15 +45,10 @@ def _lifted_init(model: Model, devices: tuple[jax.Device, ...]) -> Callable[...,
 
 @functools.lru_cache(maxsize=16)
 def lift_training(
-    model: Model,
-    make_optimizer: MakeOptimizer,
-    config: TrainConfig,
-    loss_fn: LossFn,
-    augment: AugmentFn | None,
-    devices: tuple[jax.Device, ...],
+    task: TrainingTask, devices: tuple[jax.Device, ...]
 ) -> LiftedTraining:
     """Returns the training of a chunk; cached, so a second call compiles nothing."""
-    one = make_train(model, make_optimizer, config, loss_fn=loss_fn, augment=augment)
+    one = make_train(task)
 
     def epoch(shared: Any, index: Array, hyperparams: Any, keep: Array, state: Any):
         pool, key, number = shared
@@ -64,8 +59,12 @@ def lift_training(
         return one.init(hyperparams, *variables)
 
     lift = functools.partial(
-        vmap_models.over_models, models_per_vmap=config.models_per_vmap, devices=devices
+        vmap_models.over_models,
+        models_per_vmap=task.config.models_per_vmap,
+        devices=devices,
     )
     return LiftedTraining(
-        _lifted_init(model, devices), lift(init_optimizer), lift(epoch, donate=(4,))
+        _lifted_init(task.model, devices),
+        lift(init_optimizer),
+        lift(epoch, donate=(4,)),
     )

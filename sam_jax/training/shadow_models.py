@@ -16,6 +16,7 @@ from sam_jax.training.lifted_training import LiftedTraining, lift_training
 from sam_jax.training.trainer import (
     LossFn,
     MakeOptimizer,
+    TrainingTask,
     check_train_config,
     cross_entropy,
     num_steps_per_epoch,
@@ -111,9 +112,8 @@ def train_chunks(
     left = np.arange(keep.shape[0]) if models is None else np.asarray(models)
     num_models, devices = len(left), jax.local_devices()
     size = chunk_size.first_guess(config.models_per_chunk, num_models, devices)
-    lifted = lift_training(
-        model, make_optimizer, config, loss_fn, augment, tuple(devices)
-    )
+    task = TrainingTask(model, make_optimizer, config, loss_fn, augment)
+    lifted = lift_training(task, tuple(devices))
     pool = jax.tree.map(jnp.asarray, pool)
     planned = None
     while len(left):
@@ -261,8 +261,9 @@ def train_shadow_models(
 
     Example:
         >>> import jax, optax, numpy as np
-        >>> from sam_jax import membership, models, types
+        >>> from sam_jax import models, types
         >>> from sam_jax.optimizers import sam
+        >>> from sam_jax.training import membership
         >>> x = np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32)
         >>> pool = types.Examples(x, (x[:, 0] > 0).astype(np.int32))
         >>> make_optimizer = lambda h: sam(optax.sgd(h["learning_rate"]), rho=h["rho"])

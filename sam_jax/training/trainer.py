@@ -1,5 +1,6 @@
 """The training of one model, as pure functions of its key, data and settings."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,6 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
 from sam_jax.training.membership import epoch_batches
 from sam_jax.types import (
     AugmentFn,
@@ -53,28 +55,44 @@ def num_steps_per_epoch(config: TrainConfig, num_examples: int) -> int:
     """Whole batches in an epoch over half of the pool, or as the config says.
 
     Raises:
-        ValueError: If an epoch holds less than one batch.
+        ArgumentError: If an epoch holds less than one batch.
     """
     per_epoch = config.examples_per_epoch
     if per_epoch is None:
         per_epoch = num_examples // 2
     if per_epoch < config.batch_size:
-        raise ValueError(
-            "batch_size must be at most the examples of an epoch (half of the pool "
-            f"unless examples_per_epoch says otherwise), got {config.batch_size} for "
-            f"{per_epoch} of a pool of {num_examples}."
+        raise ArgumentError(
+            "batch_size",
+            "must be at most the examples of an epoch (half of the pool unless "
+            f"examples_per_epoch says otherwise), got {config.batch_size} for "
+            f"{per_epoch} of a pool of {num_examples}.",
         )
     return per_epoch // config.batch_size
 
 
-def make_train(
-    model: Model,
-    make_optimizer: MakeOptimizer,
-    config: TrainConfig,
-    *,
-    loss_fn: LossFn = cross_entropy,
-    augment: AugmentFn | None = None,
-) -> Training:
+@dataclasses.dataclass(frozen=True)
+class TrainingTask:
+    """What every model of a call has in common: network, optimizer and settings.
+
+    Two tasks are equal where their functions are the same objects, and what was
+    compiled for one then serves the other.
+
+    Attributes:
+        model: The network.
+        make_optimizer: From one model's hyper-parameters to its optimizer.
+        config: Settings; see ``TrainConfig``.
+        loss_fn: Losses of a batch from logits and labels, in nats.
+        augment: Applied to each batch before the clean pass.
+    """
+
+    model: Model
+    make_optimizer: MakeOptimizer
+    config: TrainConfig
+    loss_fn: LossFn = cross_entropy
+    augment: AugmentFn | None = None
+
+
+def make_train(task: TrainingTask) -> Training:
     """Returns the training of one model as pure functions.
 
     The optimizer's ``update`` gets, beyond optax's own arguments, ``grad_fn`` and
@@ -84,16 +102,14 @@ def make_train(
     batch and leave the statistics alone.
 
     Args:
-        model: The network.
-        make_optimizer: From one model's hyper-parameters to its optimizer.
-        config: Settings; see ``TrainConfig``.
-        loss_fn: Losses of a batch from logits and labels, in nats.
-        augment: Applied to each batch before the clean pass.
+        task: Network, optimizer and settings.
 
     Raises:
-        ValueError: When it is traced, if the optimizer's number of groups (m-SAM) does
-            not divide the batch.
+        ArgumentError: When it is traced, if the optimizer's number of groups (m-SAM)
+            does not divide the batch.
     """
+    model, config, loss_fn = task.model, task.config, task.loss_fn
+    make_optimizer, augment = task.make_optimizer, task.augment
 
     def init(hyperparams: Any, params: Any, state: Any) -> TrainState:
         opt_state = make_optimizer(hyperparams).init(params)
@@ -120,9 +136,10 @@ def make_train(
 
         def group_grad_fn(params: Any, index: Array, num_groups: int) -> Any:
             if config.batch_size % num_groups:
-                raise ValueError(
-                    f"num_groups must divide batch_size, got {num_groups} groups for "
-                    f"batches of {config.batch_size}."
+                raise ArgumentError(
+                    "num_groups",
+                    f"must divide batch_size, got {num_groups} groups for batches of "
+                    f"{config.batch_size}.",
                 )
             group = jax.tree.map(
                 lambda a: a.reshape(num_groups, -1, *a.shape[1:])[index],
@@ -183,7 +200,7 @@ def make_train(
 
 
 def check_train_config(config: TrainConfig) -> None:
-    """Raises ``ValueError`` for settings out of range."""
+    """Raises ``ArgumentError`` for settings out of range."""
     _checks.at_least(
         1,
         num_epochs=config.num_epochs,

@@ -149,7 +149,7 @@ def test_one_compilation_serves_any_number_of_models():
 def test_the_pool_is_held_once():
     """The compiled epoch holds one pool, whatever the number of models."""
     lifted = lifted_training.lift_training(
-        MODEL, make_sam, CONFIG, trainer.cross_entropy, None, (jax.devices()[0],)
+        trainer.TrainingTask(MODEL, make_sam, CONFIG), (jax.devices()[0],)
     )
     big = jax.ShapeDtypeStruct((4096, 512), jnp.float32)
     pool = Examples(big, jax.ShapeDtypeStruct((4096,), jnp.int32))
@@ -172,14 +172,10 @@ def test_the_pool_is_held_once():
 
 
 def test_looksam_keeps_its_branch_under_the_ensemble():
-    lifted = lifted_training.lift_training(
-        MODEL,
-        lambda h: looksam(optax.sgd(0.1), rho=h["rho"]),
-        CONFIG,
-        trainer.cross_entropy,
-        None,
-        (jax.devices()[0],),
+    task = trainer.TrainingTask(
+        MODEL, lambda h: looksam(optax.sgd(0.1), rho=h["rho"]), CONFIG
     )
+    lifted = lifted_training.lift_training(task, (jax.devices()[0],))
     shared = (jax.tree.map(jnp.asarray, POOL), KEY, jnp.int32(0))
     own = (jnp.arange(4, dtype=jnp.int32), {"rho": jnp.zeros(4)}, jnp.asarray(KEEP[:4]))
     variables = lifted.init((KEY, shared[0].x[:1]), own[0])
@@ -351,7 +347,9 @@ def test_augment_and_dropout_draw_anew_each_step_and_alike_in_both_passes():
 
     model = Model(lambda key, x: ({"w": jnp.full((5, 3), 0.1)}, {}), apply)
     config = TrainConfig(num_epochs=1, batch_size=8, models_per_vmap=1)
-    one = trainer.make_train(model, lambda h: sam(optax.sgd(0.1), rho=0.5), config)
+    one = trainer.make_train(
+        trainer.TrainingTask(model, lambda h: sam(optax.sgd(0.1), rho=0.5), config)
+    )
     pool = jax.tree.map(jnp.asarray, POOL)
     state = one.init({}, *model.init(KEY, pool.x[:1]))
     jax.block_until_ready(
