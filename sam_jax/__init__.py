@@ -1,8 +1,9 @@
 """Sharpness-aware minimization in JAX, and audits of what training algorithms leak."""
 
-from sam_jax.auditing.audit import DEFAULT_ATTACKS as DEFAULT_ATTACKS
 from sam_jax.auditing.audit import audit as audit
-from sam_jax.auditing.audit import check_audit as check_audit
+from sam_jax.auditing.checks import check_audit as check_audit
+from sam_jax.auditing.config import DEFAULT_ATTACKS as DEFAULT_ATTACKS
+from sam_jax.auditing.config import AttackConfig as AttackConfig
 from sam_jax.auditing.result import AuditResult as AuditResult
 from sam_jax.data import load as load
 from sam_jax.optimizers import asam as asam
@@ -16,8 +17,8 @@ from sam_jax.optimizers import random_sam as random_sam
 from sam_jax.optimizers import sam as sam
 from sam_jax.optimizers import sharpness_aware as sharpness_aware
 from sam_jax.optimizers import usam as usam
-from sam_jax.reporting.audit_report import save_audit as save_audit
-from sam_jax.reporting.audit_report import verdict as verdict
+from sam_jax.reporting.audit_files import save_audit as save_audit
+from sam_jax.reporting.verdict import verdict as verdict
 from sam_jax.training.membership import balanced_keep as balanced_keep
 from sam_jax.training.shadow_models import train_shadow_models as train_shadow_models
 from sam_jax.training.vmap_models import use_all_cores as use_all_cores

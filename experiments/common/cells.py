@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 import sam_jax
 from experiments.common.study_data import load_data, take_pool
-from sam_jax.auditing.audit import audit_keys
+from sam_jax.auditing.plan import make_plan
 from sam_jax.data.augment import AUGMENTATIONS, chain
 from sam_jax.models import cnn, from_linen, mlp, resnet18
 from sam_jax.models.layers import batch_norm
@@ -22,7 +21,7 @@ from sam_jax.signals import load_signals, save_signals
 from sam_jax.signals.compute import ModelSignals, chunk_signals
 from sam_jax.training import train_chunks
 from sam_jax.training.trainer import num_steps_per_epoch
-from sam_jax.types import AugmentFn, Dataset, Examples, Model, Signals, TrainConfig
+from sam_jax.types import AugmentFn, Dataset, Model, Signals, TrainConfig
 
 Network = Literal["mlp", "mlp_bn", "cnn_bn", "resnet18_bn"]
 Method = Literal["sgd", "sam", "asam", "random_sam"]
@@ -201,25 +200,17 @@ def _program(cell: Cell, method: Method, num_classes: int) -> tuple[Model, Any, 
 
 
 def _train(cell: Cell, perturbation: Perturbation, data: Dataset) -> Signals:
-    keep_key, train_key, _ = audit_keys(cell.seed)
-    keep = sam_jax.balanced_keep(keep_key, cell.num_models, cell.pool_size)
-    num_test = len(data.test.y)
-    keep = np.concatenate([keep, np.zeros((len(keep), num_test), bool)], axis=1)
-    examples = Examples(
-        *(
-            jnp.asarray(np.concatenate([pool, test]))
-            for pool, test in zip(data.train, data.test, strict=True)
-        )
-    )
+    plan = make_plan(data, cell.num_models, seed=cell.seed)
+    examples = plan.examples()
     model, make_optimizer, augment = _program(
         cell, perturbation.method, data.num_classes
     )
     chunks = train_chunks(
-        train_key,
+        plan.train_key,
         model,
         make_optimizer,
         {"rho": np.full(cell.num_models, perturbation.rho)},
-        keep,
+        plan.keep,
         examples,
         make_config(cell),
         augment=augment,
@@ -229,4 +220,4 @@ def _train(cell: Cell, perturbation: Perturbation, data: Dataset) -> Signals:
         field: np.concatenate([getattr(part, field) for part in parts])
         for field in ModelSignals._fields
     }
-    return Signals(**joined, keep=keep, labels=np.asarray(examples.y))
+    return Signals(**joined, keep=plan.keep, labels=np.asarray(examples.y))

@@ -139,7 +139,7 @@ def sweep_rho(
     """Trains the first models of an audit at each radius and measures them.
 
     Args:
-        key: The audit's key of training, the second of ``auditing.audit_keys``.
+        key: The audit's key of training (``auditing.plan``).
         model: The network.
         make_optimizer: From ``{"rho": radius}`` to the optimizer.
         rho: Radii; the smallest is what differences are with.

@@ -1,19 +1,21 @@
-"""The result of an audit."""
+"""The result of an audit: by optimizer, then by attack."""
 
 import dataclasses
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from sam_jax.auditing import assessment
-from sam_jax.metrics import attack_metrics
-from sam_jax.metrics.estimate import Estimate
-from sam_jax.types import (
-    Dataset,
-    Signals,
-    TrainLog,
+from sam_jax.metrics import (
+    attack_metrics,
+    example_risk,
+    num_models,
+    one_run_epsilon,
+    thresholds,
+    validity,
 )
+from sam_jax.metrics.estimate import Estimate
+from sam_jax.types import Dataset, Signals, TrainLog
 
 EQUAL_ACCURACY = 0.01
 """Training accuracies further apart than this are no comparison at equal fit."""
@@ -26,40 +28,114 @@ class Accuracy(NamedTuple):
     test: Estimate
 
 
+class ExposureChange(NamedTuple):
+    """Exposure of each example minus that under the baseline, and its error."""
+
+    value: Float[np.ndarray, " n"]
+    error: Float[np.ndarray, " n"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackResult:
+    """What one attack reached on the models of one optimizer.
+
+    Attributes:
+        metrics: AUC, balanced accuracy and TPR at low FPR, with intervals.
+        roc: The pooled ROC curve with its band.
+        decisions: What shadow-model thresholds reach, one entry a rule.
+        epsilon: Lower bounds on epsilon from these decisions, one for each delta.
+        one_run_epsilon: Bounds from canaries, one for each delta; empty without.
+        difference: The metrics minus the baseline's, paired by model and example;
+            None for the baseline itself.
+    """
+
+    metrics: attack_metrics.AttackMetrics
+    roc: attack_metrics.RocBand
+    decisions: list[thresholds.Calls]
+    epsilon: list[thresholds.EpsilonFinding]
+    one_run_epsilon: list[one_run_epsilon.OneRun]
+    difference: attack_metrics.Differences | None
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerResult:
+    """The models of one optimizer, and what the attacks reached on them.
+
+    Attributes:
+        signals: Columns of the pool first, then the test examples (in no model).
+        log: Training loss and accuracy by model and epoch, where they are known.
+        accuracy: Of the final models, on their training sets and on test examples.
+        accuracy_difference: The same minus the baseline's; None for the baseline.
+        checks: Whether the models are alike enough to be shadow models of each other.
+        attacks: By name, the main one first.
+        model_count: Strength of the main attack by number of models.
+        risk: Exposure of each example that counts, under the main attack.
+        risk_change: The same minus the baseline's; None for the baseline.
+        reliability: Of the ranking by exposure.
+        models_to_resolve: By metric of the main attack, the number of models that
+            would resolve its difference from the baseline; empty for the baseline.
+    """
+
+    signals: Signals
+    log: TrainLog | None
+    accuracy: Accuracy
+    accuracy_difference: Accuracy | None
+    checks: list[validity.Check]
+    attacks: dict[str, AttackResult]
+    model_count: num_models.ModelCountCurve
+    risk: example_risk.Risk
+    risk_change: ExposureChange | None
+    reliability: example_risk.Reliability
+    models_to_resolve: dict[str, float]
+
+
 @dataclasses.dataclass(frozen=True)
 class AuditResult:
-    """What an audit found. Mappings go by optimizer, then by attack.
+    """The result of an audit; ``result[optimizer].attacks[attack]`` is one attack's.
 
     Attributes:
         dataset: The data; ``train`` is the pool that the models drew from.
         baseline: The optimizer that the others are compared with.
-        signals: Columns of the pool first, then the test examples (in no model).
-        logs: Training loss and accuracy by model and epoch.
-        accuracy: Of the final models, on their own examples and on the test examples.
-        metrics: Of each attack, with intervals.
-        roc: Pooled ROC curves with their bands.
-        differences: Metrics less those of the baseline, paired by model and example.
-        accuracy_differences: The same for accuracies.
+        optimizers: What was measured, by optimizer.
+        comparison: Checks of whether the optimizers can be compared.
+        columns: Columns of the signals that count as examples: pool, no canaries.
+        canaries: Columns of mislabelled examples with independent coins; empty
+            without.
+        risk_fpr: False-positive rate at which single examples count as detected.
+        level: Confidence level of all intervals.
         seconds: Time spent on training (by optimizer) and on attacks.
-        assessment: Whether the figures may be trusted, and what follows from them.
-        canaries: Columns of mislabelled examples with coins of their own, left out of
-            the metrics; empty without.
     """
 
     dataset: Dataset
     baseline: str
-    signals: dict[str, Signals]
-    logs: dict[str, TrainLog]
-    accuracy: dict[str, Accuracy]
-    metrics: dict[str, dict[str, attack_metrics.AttackMetrics]]
-    roc: dict[str, dict[str, attack_metrics.RocBand]]
-    differences: dict[str, dict[str, attack_metrics.Differences]]
-    accuracy_differences: dict[str, Accuracy]
-    seconds: dict[str, float]
-    assessment: assessment.Assessment
+    optimizers: dict[str, OptimizerResult]
+    comparison: list[validity.Check]
+    columns: Int[np.ndarray, " n"]
     canaries: Int[np.ndarray, " c"]
+    risk_fpr: float
+    level: float
+    seconds: dict[str, float]
+
+    def __getitem__(self, optimizer: str) -> OptimizerResult:
+        """Returns what was measured under one optimizer."""
+        return self.optimizers[optimizer]
 
     @property
-    def attacks(self) -> list[str]:
+    def attack_names(self) -> list[str]:
         """Names of the attacks, the main one first."""
-        return list(self.metrics[self.baseline])
+        return list(self[self.baseline].attacks)
+
+    @property
+    def main_attack(self) -> str:
+        """Name of the first attack."""
+        return self.attack_names[0]
+
+    @property
+    def compared(self) -> dict[str, OptimizerResult]:
+        """The optimizers other than the baseline."""
+        return {k: v for k, v in self.optimizers.items() if k != self.baseline}
+
+    @property
+    def keep(self) -> np.ndarray:
+        """The mask of all optimizers."""
+        return np.asarray(self[self.baseline].signals.keep)

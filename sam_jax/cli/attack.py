@@ -19,11 +19,14 @@ import numpy as np
 
 import sam_jax
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS, NEEDS, unmet_needs
-from sam_jax.auditing import assessment, audit
+from sam_jax.auditing.checks import check_attack_config
+from sam_jax.auditing.evaluate import attack_signals, check_all
 from sam_jax.cli import run_folder
 from sam_jax.metrics import validity
-from sam_jax.reporting import audit_report, html
+from sam_jax.reporting import audit_tables, tables
+from sam_jax.reporting.audit_files import metrics_json
 from sam_jax.signals import audit_files
 from sam_jax.types import AttackFn
 
@@ -69,36 +72,33 @@ def main(config: Config) -> sam_jax.AuditResult:
     baseline = config.baseline or first
     _checks.one_of(signals, baseline=baseline)
     attacks, skipped = choose_attacks(config.attacks, signals[baseline])
+    attack_config = check_attack_config(
+        sam_jax.AttackConfig(attacks=attacks, fprs=config.fprs, baseline=baseline),
+        signals,
+    )
     dataset = make_dataset(signals[baseline], config.images)
-    for fpr in config.fprs:
-        _checks.positive(fprs=fpr)
-        _checks.in_unit_interval(fprs=fpr)
-    check(assessment.check(signals, settings), config.allow_invalid)
+    check(*check_all(signals, settings), config.allow_invalid)
     folder = run_folder.open_run("attack", config)
     num_models, num_examples = signals[baseline].keep.shape
     print(f"{', '.join(signals)}: {num_models} models, {num_examples:,} examples.")
     for name, why in skipped.items():
         print(f"{name} is left out: it needs {why}.")
     start = time.perf_counter()
-    result = audit.compare(
+    result = attack_signals(
         signals,
-        attacks,
         dataset,
-        baseline=baseline,
+        attack_config,
         settings=settings,
-        canary_columns=planted,
-        fprs=config.fprs,
-        on_attack=lambda recipe, attack: print(f"{recipe}: {attack}", file=sys.stderr),
+        canaries=planted,
+        on_attack=lambda name, attack: print(f"{name}: {attack}", file=sys.stderr),
     )
     seconds = {"attack": time.perf_counter() - start}
     result = dataclasses.replace(result, seconds=seconds)
     about = run_folder.read_config(folder)
     sam_jax.save_audit(result, folder, about, with_signals=False)
-    run_folder.finish_run(
-        folder, audit_report.metrics_json(result) | {"skipped": skipped}
-    )
-    print(html.text_table(*attack_table(result)))
-    print("Carried accuracy: balanced, with thresholds from the shadow models.")
+    run_folder.finish_run(folder, metrics_json(result) | {"skipped": skipped})
+    print(tables.text_table(*attack_table(result)))
+    print("Balanced accuracy: at thresholds of the shadow models.")
     print(f"\n{sam_jax.verdict(result)}")
     print(f"\nIn {seconds['attack']:.0f} s. Report: {folder / 'report.html'}")
     return result
@@ -122,59 +122,60 @@ def choose_attacks(
         }
         return {name: ATTACKS[name] for name in order if name not in skipped}, skipped
     if not names:
-        raise ValueError("attacks must name at least one attack, or all; got none.")
+        raise ArgumentError("attacks", "must name at least one, or all; got none.")
     chosen: dict[str, AttackFn] = {
-        name: _checks.one_of(ATTACKS, attack=name) for name in names
+        name: _checks.one_of(ATTACKS, attacks=name) for name in names
     }
     for name, attack in chosen.items():
         missing = [n for n in unmet_needs(attack, signals) if n not in RUNS_WITHOUT]
         if missing:
-            raise ValueError(
-                f"attacks must be able to run, but {name} needs "
-                f"{' and '.join(NEEDS[need] for need in missing)}."
+            needed = " and ".join(NEEDS[need] for need in missing)
+            raise ArgumentError(
+                "attacks", f"must be able to run, but {name} needs {needed}."
             )
     return chosen, {}
 
 
-def check(checks: dict[str, list[validity.Check]], allow_invalid: bool) -> None:
-    """Prints what the checks found.
+def check(
+    checks: dict[str, list[validity.Check]],
+    comparison: list[validity.Check],
+    allow_invalid: bool,
+) -> None:
+    """Prints the checks that are not ok.
 
     Raises:
-        ValueError: If the figures would mean nothing, unless allowed.
+        ArgumentError: If the figures would mean nothing, unless allowed.
     """
-    for name, own in checks.items():
-        for found in own:
-            if found.severity == "ok":
+    for name, made in (checks | {"comparison": comparison}).items():
+        for result in made:
+            if result.severity == "ok":
                 continue
-            if found.severity == "invalid" and not allow_invalid:
-                raise ValueError(
-                    f"signals must be of models of one kind. {name}, {found.name}: "
-                    f"{found.text} (--allow-invalid goes on.)"
+            if result.severity == "invalid" and not allow_invalid:
+                raise ArgumentError(
+                    "signals",
+                    f"must be of models that are alike. {name}, {result.name}: "
+                    f"{result.text} (--allow-invalid goes on.)",
                 )
-            print(f"{found.severity}: {name}, {found.name}: {found.text}")
+            print(f"{result.severity}: {name}, {result.name}: {result.text}")
 
 
-def attack_table(
-    result: sam_jax.AuditResult,
-) -> tuple[list[str], list[list[html.Cell]]]:
-    """Returns columns and rows: one attack a row, recipes below each other."""
-    shown = [
-        metric
-        for metric in result.metrics[result.baseline][result.attacks[0]].pooled
-        if metric != "balanced_accuracy"
-    ]
-    several = len(result.metrics) > 1
-    rows: list[list[html.Cell]] = [
-        [
-            f"{attack}, {name}" if several else attack,
-            *(own[attack].pooled[metric] for metric in shown),
-            result.assessment.calls[name][attack][0].balanced_accuracy,
-        ]
-        for attack in result.attacks
-        for name, own in result.metrics.items()
-    ]
-    labels = [audit_report.metric_label(metric) for metric in shown]
-    return ["", *labels, "carried accuracy"], rows
+def attack_table(result: sam_jax.AuditResult) -> audit_tables.Table:
+    """Returns one attack a row, the strongest first, optimizers below each other."""
+    shown = list(result[result.baseline].attacks[result.main_attack].metrics.pooled)
+    shown.remove("balanced_accuracy")
+    rows: list[list[tables.Cell]] = []
+    for attack in audit_tables.attacks_by_strength(result):
+        for name, optimizer in result.optimizers.items():
+            reached = optimizer.attacks[attack]
+            rows.append(
+                [
+                    f"{attack}, {name}" if result.compared else attack,
+                    *(reached.metrics.pooled[metric] for metric in shown),
+                    reached.decisions[0].balanced_accuracy,
+                ]
+            )
+    labels = [tables.metric_label(metric) for metric in shown]
+    return ["", *labels, "balanced accuracy"], rows
 
 
 def make_dataset(signals: sam_jax.Signals, images: str | None) -> sam_jax.Dataset:
@@ -184,9 +185,10 @@ def make_dataset(signals: sam_jax.Signals, images: str | None) -> sam_jax.Datase
     if images is not None:
         x = audit_files.read_array(images, "x")
         if len(x) < np.flatnonzero(np.asarray(signals.keep).any(axis=0)).max() + 1:
-            raise ValueError(
-                "images must hold one x for each example in a training set, got "
-                f"{len(x)} for {len(labels)} columns."
+            raise ArgumentError(
+                "images",
+                "must hold one x for each example in a training set, got "
+                f"{len(x)} for {len(labels)} columns.",
             )
     examples = sam_jax.Examples(x, labels)
     nothing = sam_jax.Examples(x[:0], labels[:0])

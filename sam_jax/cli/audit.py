@@ -19,6 +19,7 @@ import optax
 
 import sam_jax
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS
 from sam_jax.cli import run_folder
 from sam_jax.data import DATASETS
@@ -26,7 +27,7 @@ from sam_jax.data.augment import AUGMENTATIONS, chain
 from sam_jax.data.noise import corrupt_labels
 from sam_jax.models import MODELS, compute_dtype
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
-from sam_jax.reporting import audit_report
+from sam_jax.reporting import audit_files, audit_tables
 from sam_jax.training.trainer import check_train_config, num_steps_per_epoch
 from sam_jax.types import AugmentFn
 
@@ -54,7 +55,7 @@ class Config:
     augment: tuple[str, ...] = ()
     """Registered augmentations of training images, in this order: flip, crop, ..."""
     num_queries: int = 1
-    """Views of each example that the attacks see: itself, then augmented ones."""
+    """Augmented queries of each example that the attacks see, the first unchanged."""
     precision: str = "auto"
     """Of the networks: float32, bfloat16, or auto (bfloat16 on a GPU or TPU). Weights,
     normalisation and losses are float32 in any case."""
@@ -109,38 +110,30 @@ CHOICES = run_folder.list_choices(
 
 def main(config: Config) -> sam_jax.AuditResult:
     """Runs the audit and writes its folder; returns the result."""
-    attacks = {name: _checks.one_of(ATTACKS, attack=name) for name in config.attacks}
+    attacks = {name: _checks.one_of(ATTACKS, attacks=name) for name in config.attacks}
     dataset = make_dataset(config)
     train_config = make_train_config(config)
     optimizers = make_optimizers(config, train_config, len(dataset.train.y))
     model = make_model(config, dataset.num_classes)
     augment = make_augment(config, dataset.train.x.shape)
-    options = {
-        "num_models": config.num_models,
-        "config": train_config,
-        "attacks": attacks,
-        "seed": config.seed,
-    }
-    sam_jax.check_audit(optimizers, dataset, model=model, **options)
+    attack_config = sam_jax.AttackConfig(
+        attacks=attacks,
+        num_models=config.num_models,
+        num_queries=config.num_queries,
+        num_canaries=config.num_canaries,
+        seed=config.seed,
+    )
+    arguments = (model, optimizers, dataset, train_config, attack_config)
+    sam_jax.check_audit(*arguments, augment)
     folder = run_folder.open_run("audit", config)
     print(
         f"{dataset.name}: {config.num_models} models for each of "
         f"{', '.join(optimizers)}, on halves of {len(dataset.train.y):,} examples."
     )
     chunks = folder / "chunks"
-    result = sam_jax.audit(
-        model.init,
-        model.apply,
-        optimizers,
-        dataset,
-        num_canaries=config.num_canaries,
-        augment=augment,
-        num_queries=config.num_queries,
-        cache_dir=chunks,
-        **options,
-    )
+    result = sam_jax.audit(*arguments, augment=augment, cache_dir=chunks)
     sam_jax.save_audit(result, folder, run_folder.read_config(folder))
-    run_folder.finish_run(folder, audit_report.metrics_json(result))
+    run_folder.finish_run(folder, audit_files.metrics_json(result))
     shutil.rmtree(chunks)
     print_result(result, folder)
     return result
@@ -173,13 +166,10 @@ def make_model(config: Config, num_classes: int) -> sam_jax.Model:
 
 def make_augment(config: Config, shape: tuple[int, ...]) -> AugmentFn | None:
     """Makes the augmentation of images [N, H, W, C]; None without any."""
-    _checks.at_least(1, num_queries=config.num_queries)
     augments = [_checks.one_of(AUGMENTATIONS, augment=n) for n in config.augment]
     if augments and len(shape) != 4:
-        raise ValueError(f"augment needs images [N, H, W, C], got shape {shape}.")
-    if config.num_queries > 1 and not augments:
-        raise ValueError(
-            f"num_queries above 1 needs augment, got {config.num_queries}."
+        raise ArgumentError(
+            "augment", f"must be empty where x is no images [N, H, W, C], got {shape}."
         )
     return chain(*augments) if augments else None
 
@@ -191,13 +181,13 @@ def make_optimizers(
     for rho in config.rho:
         _checks.non_negative(rho=rho)
     if len(set(config.rho)) < len(config.rho):
-        raise ValueError(f"rho must be different radii, got {config.rho}.")
+        raise ArgumentError("rho", f"must be different radii, got {config.rho}.")
     base = make_base(config, train_config, pool_size)
     if len(set(config.optimizers)) < len(config.optimizers):
-        raise ValueError(f"optimizers must differ, got {config.optimizers}.")
+        raise ArgumentError("optimizers", f"must differ, got {config.optimizers}.")
     made = {}
     for name in config.optimizers:
-        factory = _checks.one_of(OPTIMIZERS, optimizer=name)
+        factory = _checks.one_of(OPTIMIZERS, optimizers=name)
         if name == "sgd":
             made[name] = factory(base)
             continue
@@ -235,9 +225,9 @@ def make_train_config(config: Config) -> sam_jax.TrainConfig:
 
 
 def print_result(result: sam_jax.AuditResult, folder: pathlib.Path) -> None:
-    """Ends the run: the table, the finding, where the rest is."""
+    """Ends the run: the table, failed checks, the verdict, where the rest is."""
     train_seconds = sum(s for k, s in result.seconds.items() if k.startswith("train"))
-    print(audit_report.terminal_table(result))
+    print(audit_tables.terminal_table(result))
     print(f"\n{sam_jax.verdict(result)}")
     print(
         f"\nTrained in {train_seconds:.0f} s, attacked in "

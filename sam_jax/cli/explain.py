@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 import sam_jax
 from sam_jax import _checks, analysis
@@ -25,13 +26,14 @@ from sam_jax.cli import audit as audit_experiment
 from sam_jax.cli import explain_source, run_folder
 from sam_jax.metrics import attack_metrics
 from sam_jax.reporting import (
-    audit_report,
     explain_claims,
-    html,
     memorization_figures,
+    page,
+    tables,
     variance_figures,
 )
 from sam_jax.reporting.drawings import NUMBERS, Drawing, numbers, save_drawing
+from sam_jax.signals import audit_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +152,7 @@ def main(config: Config) -> list[explain_claims.Claim]:
         folder, _metrics(checked, numbers, attacked, sweep, reproduced)
     )
     rows = [[*claim.row[:-1], claim.agrees] for claim in checked]
-    print(html.text_table(explain_claims.COLUMNS, rows, width=160))
+    print(tables.text_table(explain_claims.COLUMNS, rows, width=160))
     print(f"\n{explain_claims.verdict(checked)}")
     if reproduced is not None:
         print(
@@ -166,7 +168,7 @@ def _open_audit(
 ) -> tuple[audit_experiment.Config, analysis.Comparison]:
     """Settings of a finished audit, and the two optimizers that are compared."""
     settings = explain_source.audit_settings(source)
-    signals = audit_report.load_audit_signals(source)
+    signals = audit_files.load_recipes([source / "signals.npz"]).signals
     baseline, *others = signals
     if not others:
         raise ValueError(f"run must compare two optimizers, {source} has {baseline}.")
@@ -243,7 +245,7 @@ def _write(
     base, other = comparison.names
     rows = [claim.row for claim in checked]
     body = [
-        html.table(
+        page.table(
             explain_claims.COLUMNS,
             rows,
             f"Differences are {other} less {base}, paired by model and example.",
@@ -252,10 +254,10 @@ def _write(
     ]
     for name, drawing in drawings.items():
         if name in SECTIONS:
-            body.append(html.heading(SECTIONS[name]))
+            body.append(page.heading(SECTIONS[name]))
         save_drawing(folder, name, drawing)
         if drawing.figure is not None:
-            body.append(html.figure(drawing.figure, drawing.caption, drawing.bitmap))
+            body.append(page.figure(drawing.figure, drawing.caption, drawing.bitmap))
     columns = ("claim", "paper", *NUMBERS, "agrees", "note")
     claims = [
         [c.name, c.paper, *numbers(c.measured), c.agrees, c.note.strip()]
@@ -264,8 +266,8 @@ def _write(
     table = Drawing(None, "", columns, claims)
     save_drawing(folder, "claims", table)
     about = run_folder.read_config(folder)
-    body.append(html.json_block(about, "Settings, versions, commit"))
-    page = html.page(
+    body.append(page.json_block(about, "Settings, versions, commit"))
+    written = page.page(
         f"Why {other} and {base} leak differently",
         "Are memorization, influence, variance and sharpness what the paper says?",
         explain_claims.verdict(checked),
@@ -273,10 +275,10 @@ def _write(
         subtitle=f"{len(comparison.keep)} models for each optimizer, from {source}.",
         footer=f"{about['command']} | commit {about['commit']}",
     )
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    (folder / "report.html").write_text(written, encoding="utf-8")
 
 
-def _fit_warning(comparison: analysis.Comparison) -> list[html.Html]:
+def _fit_warning(comparison: analysis.Comparison) -> list[Markup]:
     """What a reader must know where the two do not fit equally well."""
     fits = [
         np.mean(np.asarray(s.correct)[:, comparison.pool], where=comparison.keep)
@@ -288,7 +290,7 @@ def _fit_warning(comparison: analysis.Comparison) -> list[html.Html]:
         f"{fit:.3f} ({name})" for fit, name in zip(fits, comparison.names, strict=True)
     )
     return [
-        html.warning(
+        page.warning(
             f"Training accuracies are {said}: what differs may come from the fit alone."
         )
     ]

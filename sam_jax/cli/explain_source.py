@@ -4,16 +4,14 @@ import dataclasses
 import pathlib
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-import sam_jax
 from sam_jax import _checks, analysis
 from sam_jax.analysis import rho_sweep
-from sam_jax.auditing.audit import audit_keys
+from sam_jax.auditing.plan import make_plan
 from sam_jax.cli import audit, run_folder
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
-from sam_jax.types import AttackFn, Dataset, Examples
+from sam_jax.types import AttackFn, Dataset
 
 
 def make_audit(made: audit.Config) -> pathlib.Path:
@@ -88,25 +86,17 @@ def train_again(
         examples_per_epoch=pool_size // 2,
         models_per_chunk=num_models,
     )
-    keep_key, train_key, _ = audit_keys(settings.seed)
-    keep = sam_jax.balanced_keep(keep_key, settings.num_models, pool_size)
-    untrained = np.zeros((len(keep), len(dataset.test.y)), np.bool_)
-    examples = Examples(
-        *(
-            jnp.asarray(np.concatenate([pool, test]))
-            for pool, test in zip(dataset.train, dataset.test, strict=True)
-        )
-    )
+    plan = make_plan(dataset, settings.num_models, seed=settings.seed)
     return rho_sweep.sweep_rho(
-        train_key,
+        plan.train_key,
         audit.make_model(settings, dataset.num_classes),
         lambda hyperparams: factory(base, rho=hyperparams["rho"]),
         rho,
-        np.concatenate([keep, untrained], axis=1),
-        examples,
+        plan.keep,
+        plan.examples(),
         config,
         attack,
-        num_models=min(num_models, len(keep)),
+        num_models=min(num_models, len(plan.keep)),
         augment=audit.make_augment(settings, dataset.train.x.shape),
         num_examples=num_examples,
         on_radius=lambda r: print(f"Training {num_models} models at rho {r:g}."),

@@ -28,7 +28,7 @@ import tqdm
 from sam_jax import _checks, theory
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.cli import run_folder
-from sam_jax.reporting import drawings, html
+from sam_jax.reporting import drawings, page, tables
 from sam_jax.theory import claims, high_dimension
 
 KINDS = ("random features", "two-layer ReLU")
@@ -143,7 +143,7 @@ def _draw(checked, trained, averages, networks) -> dict[str, drawings.Drawing]:
     return drawings | cells
 
 
-def claim_rows(result: Result) -> list[list[html.Cell]]:
+def claim_rows(result: Result) -> list[list[tables.Cell]]:
     """One row per claim; the verdict of one that fails says where."""
     return [
         [
@@ -159,9 +159,9 @@ def claim_rows(result: Result) -> list[list[html.Cell]]:
     ]
 
 
-def network_rows(result: Result) -> list[list[html.Cell]]:
+def network_rows(result: Result) -> list[list[tables.Cell]]:
     """One row per network and radius: SAM minus SGD with 95 % intervals."""
-    rows: list[list[html.Cell]] = []
+    rows: list[list[tables.Cell]] = []
     for kind, measured in result.networks.items():
         for r, rho in enumerate(nets.RHOS[1:], start=1):
             gaps = nets.differences(measured, r)
@@ -232,25 +232,25 @@ def network_verdict(result: Result) -> str:
 def write_report(folder: pathlib.Path, config: Config, result: Result) -> None:
     """Writes the figures, their CSVs and report.html."""
     body = [
-        html.heading("Claims"),
-        html.table(COLUMNS, claim_rows(result)),
-        html.heading("Actual SAM on networks that interpolate"),
-        html.table(
+        page.heading("Claims"),
+        page.table(COLUMNS, claim_rows(result)),
+        page.heading("Actual SAM on networks that interpolate"),
+        page.table(
             NETWORK_COLUMNS,
             network_rows(result),
             "Differences from the same networks under SGD with 95 % intervals. The "
             "last column: what less variance does to the likelihood-ratio advantage by "
             "claim 4, at the mean and variance of the networks.",
         ),
-        html.heading("Actual SAM on linear least squares"),
-        html.table(("quantity", "value"), [list(i) for i in result.linear.items()]),
+        page.heading("Actual SAM on linear least squares"),
+        page.table(("quantity", "value"), [list(i) for i in result.linear.items()]),
     ]
     for name, drawing in result.drawings.items():
         drawings.save_drawing(folder, name, drawing)
-        body.append(html.figure(drawing.figure, drawing.caption))
-    body.append(html.json_block(dataclasses.asdict(config), "Settings"))
-    body.append(html.json_block(run_folder.environment(), "Versions and device"))
-    page = html.page(
+        body.append(page.figure(drawing.figure, drawing.caption))
+    body.append(page.json_block(dataclasses.asdict(config), "Settings"))
+    body.append(page.json_block(run_folder.environment(), "Versions and device"))
+    written = page.page(
         "Theory of the linear interpolating regime",
         "Do the closed forms agree with simulation, and where does less variance help "
         "the attacker?",
@@ -259,7 +259,7 @@ def write_report(folder: pathlib.Path, config: Config, result: Result) -> None:
         subtitle=f"{config.num_sets} training sets for each problem of the grid; "
         f"{config.num_network_seeds} networks for each radius",
     )
-    (folder / "report.html").write_text(page)
+    (folder / "report.html").write_text(written)
 
 
 def main(config: Config) -> int:
@@ -276,9 +276,9 @@ def main(config: Config) -> int:
     }
     run_folder.finish_run(folder, metrics)
     short = [row[:1] + row[3:] for row in claim_rows(result)]
-    print(html.text_table(COLUMNS[:1] + COLUMNS[3:], short))
+    print(tables.text_table(COLUMNS[:1] + COLUMNS[3:], short))
     print("\nSAM minus SGD on networks that interpolate, with 95 % intervals")
-    print(html.text_table(NETWORK_COLUMNS, network_rows(result), width=120))
+    print(tables.text_table(NETWORK_COLUMNS, network_rows(result), width=120))
     print(network_verdict(result))
     print(f"{verdict(result)} Report: {folder / 'report.html'}")
     return 0 if all(claim.holds for claim in result.claims) else 1

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.reporting import plots
+from sam_jax.reporting import canvas
 
 
 class Drawing(NamedTuple):
@@ -57,18 +57,18 @@ def interval_panels(
         xlabel: What the places are.
         width: Of each panel, in inches.
     """
-    figure, axes_of = plots.blank_panels(title, len(panels), width, 3.2)
+    figure, axes_of = canvas.blank_panels(title, len(panels), width, 3.2)
     names = list(dict.fromkeys(n for curves in panels.values() for n in curves))
     places = np.arange(len(ticks), dtype=float)
     for axes, (label, curves) in zip(axes_of, panels.items(), strict=True):
         for number, (name, points) in enumerate(curves.items()):
-            color = plots.PALETTE[names.index(name) % len(plots.PALETTE)]
+            color = canvas.PALETTE[names.index(name) % len(canvas.PALETTE)]
             value, low, high = np.array([e[:3] for e in points]).T
             shifted = places + 0.14 * (number - (len(curves) - 1) / 2)
             axes.vlines(shifted, low, high, color=color, lw=2)
             axes.plot(shifted, value, "o", color=color, ms=5, label=name)
         if np.nanmin([e.low for c in curves.values() for e in c]) < 0:
-            axes.axhline(0, color=plots.MUTED, lw=1, ls=(0, (4, 3)))
+            axes.axhline(0, color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
         axes.set_xticks(places, ticks)
         axes.set(xlabel=xlabel, ylabel=label)
         axes.legend(frameon=False, labelcolor="linecolor", fontsize=8.5)

@@ -18,7 +18,7 @@ from sam_jax.analysis.rho_sweep import Sweep
 from sam_jax.analysis.typicality import NUM_BUCKETS
 from sam_jax.metrics import attack_metrics
 from sam_jax.metrics.estimate import Estimate, mean_over_models
-from sam_jax.reporting import html
+from sam_jax.reporting import tables
 
 MODERATE = BIN_EDGES.index(0.6) + 1
 """The bin from 0.6 to 0.85."""
@@ -61,7 +61,7 @@ class Claim:
     @property
     def row(self) -> list[str]:
         """Its row of the table."""
-        shown = html.format_estimate(self.measured, sign=True)
+        shown = tables.format_estimate(self.measured, sign=True)
         if np.isnan(self.measured.value):
             shown = "too few examples"
         return [self.name, self.paper, shown, self.agrees + self.note]
@@ -184,4 +184,4 @@ def verdict(checked: Sequence[Claim]) -> str:
 
 
 def _short(claim: Claim) -> str:
-    return html.format_estimate(claim.measured, sign=True)
+    return tables.format_estimate(claim.measured, sign=True)

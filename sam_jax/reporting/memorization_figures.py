@@ -7,7 +7,7 @@ import numpy as np
 
 from sam_jax import analysis
 from sam_jax.data import Dataset
-from sam_jax.reporting import plots
+from sam_jax.reporting import canvas, example_plots
 from sam_jax.reporting.drawings import NUMBERS, Drawing, interval_panels, numbers
 
 BIN_NAMES = (
@@ -21,16 +21,16 @@ def distributions(names: Sequence[str], found: analysis.Memorized) -> Drawing:
     """Memorization of all examples, side by side."""
     edges = np.linspace(-1, 1, 41)
     lowest = min(np.nanmin(e.value) for e in found.estimates) - 0.05
-    figure, panels = plots.blank_panels("Memorization of the pool", 2, 4.4, 3.2)
+    figure, panels = canvas.blank_panels("Memorization of the pool", 2, 4.4, 3.2)
     rows = []
     for axes, name, own, color in zip(
-        panels, names, found.estimates, plots.PALETTE, strict=False
+        panels, names, found.estimates, canvas.PALETTE, strict=False
     ):
         counts, _ = np.histogram(own.value, edges)
         axes.stairs(counts, edges, fill=True, color=color, alpha=0.5)
         axes.set(yscale="log", xlabel="memorization", ylim=(0.7, None))
         axes.set_xlim(lowest, 1.02)
-        axes.set_title(name, fontsize=9.5, color=plots.INK, loc="left")
+        axes.set_title(name, fontsize=9.5, color=canvas.INK, loc="left")
         rows += [
             [name, *row] for row in zip(edges[:-1], edges[1:], counts, strict=True)
         ]
@@ -50,11 +50,11 @@ def scatter(
 ) -> Drawing:
     """One recipe's memorization against the other's; the CSV has every example."""
     base, other = found.estimates
-    figure, (axes,) = plots.blank_panels(
+    figure, (axes,) = canvas.blank_panels(
         "Memorization, one against the other", 1, 4.6, 4.4
     )
-    axes.plot([-1, 1], [-1, 1], color=plots.MUTED, lw=1, ls=(0, (4, 3)))
-    axes.plot(base.value, other.value, ".", color=plots.PALETTE[0], ms=3, alpha=0.35)
+    axes.plot([-1, 1], [-1, 1], color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
+    axes.plot(base.value, other.value, ".", color=canvas.PALETTE[0], ms=3, alpha=0.35)
     low = min(np.nanmin(base.value), np.nanmin(other.value)) - 0.05
     axes.set(xlim=(low, 1.05), ylim=(low, 1.05), aspect="equal")
     axes.set(xlabel=f"memorization under {names[0]}", ylabel=f"under {names[1]}")
@@ -214,11 +214,11 @@ def entropies(
 ) -> Drawing:
     """Entropy of each test example; the CSV has every one."""
     known = typical.entropy[np.isfinite(typical.entropy)]
-    figure, (axes,) = plots.blank_panels(
+    figure, (axes,) = canvas.blank_panels(
         "Influence entropy of test examples", 1, 4.4, 3.2
     )
     counts, edges = np.histogram(known, 40)
-    axes.stairs(counts, edges, fill=True, color=plots.PALETTE[0], alpha=0.5)
+    axes.stairs(counts, edges, fill=True, color=canvas.PALETTE[0], alpha=0.5)
     axes.set(xlabel="entropy, nats", ylabel="Test examples")
     most = np.log(comparison.keep.shape[1])
     caption = (
@@ -273,4 +273,4 @@ def _images(x: np.ndarray, captions: list[str], title: str, in_row: int):
     """A strip of images, or None where the data are none."""
     if len(x) == 0 or x.ndim != 4 or x.shape[-1] not in (1, 3):
         return None
-    return plots.image_strip(x, captions, title, in_row)
+    return example_plots.image_strip(x, captions, title, in_row)

@@ -7,7 +7,7 @@ import numpy as np
 
 from sam_jax import theory
 from sam_jax.analysis.theory_on_networks import RHOS, Measured
-from sam_jax.reporting import plots
+from sam_jax.reporting import canvas
 from sam_jax.reporting.drawings import Drawing
 from sam_jax.theory.claims import ETAS, SPECTRA, TAU, THRESHOLDS, Claim, Trained
 from sam_jax.theory.high_dimension import AVERAGED_ETAS, SIZES, Averaged
@@ -20,14 +20,14 @@ def against_eta(
     runs: Sequence[Trained], field: str, threshold: int | None, title: str
 ) -> Drawing:
     """Simulation (points, 95 % bars) and theory (lines) over eta, random labels."""
-    figure, panels = plots.blank_panels(title, len(SPECTRA), 3.2, 3.0)
+    figure, panels = canvas.blank_panels(title, len(SPECTRA), 3.2, 3.0)
     rows = []
     positions = np.where(ETAS == 0, 0.01, ETAS)
     for axes, spectrum in zip(panels, SPECTRA, strict=True):
         chosen = [
             r for r in runs if r.spectrum == spectrum and r.labels == "random labels"
         ]
-        for run, color in zip(chosen, plots.PALETTE, strict=False):
+        for run, color in zip(chosen, canvas.PALETTE, strict=False):
             samples = getattr(run.outcome, field)
             samples = samples if threshold is None else samples[..., threshold]
             samples = samples @ run.population.weights
@@ -43,7 +43,7 @@ def against_eta(
                 for row in zip(ETAS, mean, half, expected, strict=True)
             ]
         axes.set(xscale="log", xlabel="eta (0 at 0.01)")
-        axes.set_title(spectrum, fontsize=9, color=plots.INK)
+        axes.set_title(spectrum, fontsize=9, color=canvas.INK)
     if field == "variance":
         for axes in panels:
             axes.set_yscale("log")
@@ -79,11 +79,11 @@ def map_of_mu_and_sigma(tau: float = TAU) -> Drawing:
     mu, sigma = np.linspace(-0.5, 1.5, 121), np.linspace(0.02, 2, 100)
     slope = theory.likelihood_ratio_slope(mu[:, None], sigma[None, :], tau)
     title = f"Change of the likelihood-ratio advantage as sigma falls, tau = {tau}"
-    figure, (axes,) = plots.blank_panels(title, 1, 5.6, 4.0)
+    figure, (axes,) = canvas.blank_panels(title, 1, 5.6, 4.0)
     image = _sign_map(axes, mu, sigma, -slope.T)
-    axes.plot(mu, np.abs(1 - mu), color=plots.INK, lw=1, ls="--", label="|1 - mu|")
+    axes.plot(mu, np.abs(1 - mu), color=canvas.INK, lw=1, ls="--", label="|1 - mu|")
     turn = theory.turning_sigma(mu, tau)
-    axes.plot(mu, turn, color=plots.INK, lw=1.3, label="turning point")
+    axes.plot(mu, turn, color=canvas.INK, lw=1.3, label="turning point")
     axes.set(xlabel="mu", ylabel="sigma", ylim=(0, 2))
     axes.legend(fontsize=8, frameon=False)
     figure.colorbar(image, ax=axes, label="- d advantage / d sigma")
@@ -95,7 +95,7 @@ def map_of_mu_and_sigma(tau: float = TAU) -> Drawing:
 def map_of_ratio_and_eta(d: int = 200, tau: float = TAU) -> Drawing:
     """Where more eta raises the advantage on random labels, by the equivalents."""
     title = "Change of the likelihood-ratio advantage with log eta, random labels"
-    figure, panels = plots.blank_panels(title, len(SPECTRA), 3.2, 3.0)
+    figure, panels = canvas.blank_panels(title, len(SPECTRA), 3.2, 3.0)
     rows = []
     for axes, (spectrum, make) in zip(panels, SPECTRA.items(), strict=True):
         population = make(d)
@@ -116,10 +116,10 @@ def map_of_ratio_and_eta(d: int = 200, tau: float = TAU) -> Drawing:
         gain = np.where(np.abs(gain) < 1e-9, 0.0, gain)
         image = _sign_map(axes, _ETA_GRID, _RATIOS, gain)
         axes.contour(
-            _ETA_GRID, _RATIOS, variance, [1.0], colors=plots.INK, linewidths=1
+            _ETA_GRID, _RATIOS, variance, [1.0], colors=canvas.INK, linewidths=1
         )
         axes.set(xscale="log", xlabel="eta")
-        axes.set_title(spectrum, fontsize=9, color=plots.INK)
+        axes.set_title(spectrum, fontsize=9, color=canvas.INK)
         figure.colorbar(image, ax=axes)
         rows += [
             [spectrum, ratio, eta, variance[i, j], advantage[i, j], gain[i, j]]
@@ -150,11 +150,11 @@ def _sign_map(axes: Any, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> An
 def convergence(averages: Sequence[Averaged]) -> Drawing:
     """Relative error of the equivalent variance against n, on logarithmic axes."""
     title = "Error of the equivalent variance at n/d = 0.25, random labels"
-    figure, panels = plots.blank_panels(title, len(AVERAGED_ETAS), 4.2, 3.6)
+    figure, panels = canvas.blank_panels(title, len(AVERAGED_ETAS), 4.2, 3.6)
     rows = []
     for axes, eta in zip(panels, AVERAGED_ETAS, strict=True):
         chosen = [average for average in averages if average.eta == eta]
-        for average, color in zip(chosen, plots.PALETTE, strict=False):
+        for average, color in zip(chosen, canvas.PALETTE, strict=False):
             error = average.ratios.mean(1) - 1
             half = 1.96 * average.ratios.std(1, ddof=1)
             half = half / np.sqrt(average.ratios.shape[1])
@@ -173,11 +173,11 @@ def convergence(averages: Sequence[Averaged]) -> Drawing:
             ]
         largest = max(average.ratios[0].mean() - 1 for average in chosen)
         line = 1.5 * largest * SIZES[0] / np.array(SIZES)
-        axes.plot(SIZES, line, color=plots.MUTED, lw=1, ls="--", label="slope of 1/n")
+        axes.plot(SIZES, line, color=canvas.MUTED, lw=1, ls="--", label="slope of 1/n")
         axes.set(xscale="log", yscale="log", xlabel="n")
         axes.set_xticks(SIZES, [str(n) for n in SIZES])
         axes.minorticks_off()
-        axes.set_title(f"eta = {eta:g}", fontsize=9, color=plots.INK)
+        axes.set_title(f"eta = {eta:g}", fontsize=9, color=canvas.INK)
     panels[0].set_ylabel("simulation / theory - 1")
     panels[0].legend(fontsize=7, frameon=False)
     caption = (
@@ -195,13 +195,13 @@ def networks(results: Mapping[str, Measured]) -> Drawing:
         "confidence": "confidence advantage",
         "likelihood_ratio": "likelihood-ratio advantage",
     }
-    figure, panels = plots.blank_panels(
+    figure, panels = canvas.blank_panels(
         "Networks that interpolate, trained with SAM", 3, 3.2, 3.0
     )
     rows = []
     for axes, (field, label) in zip(panels, shown.items(), strict=True):
         for (kind, measured), color in zip(
-            results.items(), plots.PALETTE, strict=False
+            results.items(), canvas.PALETTE, strict=False
         ):
             values = getattr(measured, field)
             mean = values.mean(1)
@@ -209,7 +209,7 @@ def networks(results: Mapping[str, Measured]) -> Drawing:
             axes.errorbar(RHOS, mean, half, marker="o", ms=4, color=color, label=kind)
             rows += [[kind, field, *row] for row in zip(RHOS, mean, half, strict=True)]
         axes.set(xlabel="rho")
-        axes.set_title(label, fontsize=9, color=plots.INK)
+        axes.set_title(label, fontsize=9, color=canvas.INK)
     panels[0].legend(fontsize=8, frameon=False)
     caption = "Means over seeds; bars are 95 % intervals, wider than the paired ones."
     return Drawing(figure, caption, ["network", "value", "rho", "mean", "half"], rows)
@@ -218,9 +218,9 @@ def networks(results: Mapping[str, Measured]) -> Drawing:
 def deviations(claim: Claim) -> Drawing:
     """All cells of a claim in standard errors, and the limit."""
     deviation = np.sort([cell.deviation for cell in claim.cells])[::-1]
-    figure, (axes,) = plots.blank_panels(f"Claim {claim.name}: all cells", 1, 5.0, 2.8)
-    axes.plot(np.arange(1, len(deviation) + 1), deviation, ".", color=plots.PALETTE[0])
-    axes.axhline(claim.limit, color=plots.PALETTE[1], lw=1)
+    figure, (axes,) = canvas.blank_panels(f"Claim {claim.name}: all cells", 1, 5.0, 2.8)
+    axes.plot(np.arange(1, len(deviation) + 1), deviation, ".", color=canvas.PALETTE[0])
+    axes.axhline(claim.limit, color=canvas.PALETTE[1], lw=1)
     axes.set(xlabel="cell, worst first", ylabel="standard errors")
     rows = [
         [c.label, c.simulation, c.theory, c.standard_error, c.allowance, c.deviation]

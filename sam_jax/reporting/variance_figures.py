@@ -8,7 +8,7 @@ from sam_jax import analysis
 from sam_jax.analysis import output_variance
 from sam_jax.analysis.rho_sweep import Sweep
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.reporting import plots
+from sam_jax.reporting import canvas
 from sam_jax.reporting.drawings import NUMBERS, Drawing, interval_panels, numbers
 
 FACTORS = {
@@ -25,11 +25,11 @@ def confidence(
     unseen: Sequence[Mapping[str, Estimate]],
 ) -> Drawing:
     """Confidence of unseen examples, and its spread over models by example."""
-    figure, panels = plots.blank_panels("Confidence of unseen examples", 2, 4.4, 3.2)
+    figure, panels = canvas.blank_panels("Confidence of unseen examples", 2, 4.4, 3.2)
     keep = np.asarray(comparison.signals[0].keep)
     rows = []
     for name, signals, color in zip(
-        names, comparison.signals, plots.PALETTE, strict=False
+        names, comparison.signals, canvas.PALETTE, strict=False
     ):
         p = output_variance.probability(signals)
         over_models = np.std(p, axis=0, ddof=1, where=~keep)
@@ -101,7 +101,7 @@ def decomposition(names: Sequence[str], found: analysis.Spreads) -> Drawing:
 
 def side(names: Sequence[str], found: analysis.Spreads) -> Drawing:
     """Advantage against the spread of the others, with the turning point."""
-    figure, panels = plots.blank_panels(
+    figure, panels = canvas.blank_panels(
         "On which side of s = |1 - mu|", len(found.laws), 3.6, 3.2
     )
     rows = []
@@ -114,8 +114,8 @@ def side(names: Sequence[str], found: analysis.Spreads) -> Drawing:
             )
             for r in ratios
         ]
-        axes.plot(ratios, curve, color=plots.MUTED, lw=1.3)
-        for name, laws, color in zip(names, pair, plots.PALETTE, strict=False):
+        axes.plot(ratios, curve, color=canvas.MUTED, lw=1.3)
+        for name, laws, color in zip(names, pair, canvas.PALETTE, strict=False):
             place = output_variance.side_of_turning(laws)
             ratio, advantage = (
                 laws.spread / place.gap,
@@ -127,11 +127,11 @@ def side(names: Sequence[str], found: analysis.Spreads) -> Drawing:
                 + ["near" if place.near else "far"]
             )
         turning = output_variance.side_of_turning(base).turning / abs(base.gap)
-        axes.axvline(turning, color=plots.MUTED, lw=1, ls=(0, (4, 3)))
+        axes.axvline(turning, color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
         axes.set(xscale="log", xlabel="s / |1 - mu|", ylim=(0, 1))
         axes.set_xticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"])
         axes.set_xticks([], minor=True)
-        axes.set_title(score, fontsize=9.5, color=plots.INK, loc="left")
+        axes.set_title(score, fontsize=9.5, color=canvas.INK, loc="left")
     panels[0].set_ylabel("Gaussian advantage")
     panels[-1].legend(frameon=False, labelcolor="linecolor", fontsize=9)
     caption = (

@@ -10,9 +10,10 @@ import pytest
 import sam_jax
 from sam_jax import models
 from sam_jax.attacks import ATTACKS
+from sam_jax.data import dataset_from_arrays
 from sam_jax.data.noise import corrupt_labels
 from sam_jax.metrics.estimate import mean_over_models
-from sam_jax.reporting import audit_report, html
+from sam_jax.reporting import audit_tables, tables
 from sam_jax.signals import audit_files
 from sam_jax.training.progress import ProgressBar
 
@@ -30,11 +31,24 @@ def make_arrays(seed=0):
     return x[:80], y[:80], x[80:], y[80:]
 
 
-def audit(optimizers, dataset=None, **options):
-    options = {"num_models": 6, "config": CONFIG, "progress": False} | options
+def audit(optimizers, dataset=None, config=CONFIG, cache_dir=None, **options):
     return sam_jax.audit(
-        MODEL.init, MODEL.apply, optimizers, dataset or make_arrays(), **options
+        MODEL,
+        optimizers,
+        dataset or make_arrays(),
+        config,
+        sam_jax.AttackConfig(**{"num_models": 6} | options),
+        cache_dir=cache_dir,
+        progress=False,
     )
+
+
+def pooled(result, optimizer, attack="lira_online"):
+    return result[optimizer].attacks[attack].metrics.pooled
+
+
+def difference(result, optimizer, attack="lira_online"):
+    return result[optimizer].attacks[attack].difference.pooled
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +57,19 @@ def result():
 
 
 def test_memorizing_is_found_and_not_called_a_comparison_at_equal_fit(result):
-    assert result.metrics["learns"]["lira_online"].pooled["auc"].low > 0.8
-    auc = result.metrics["stays"]["lira_online"].pooled["auc"]
+    assert pooled(result, "learns", "lira_online")["auc"].low > 0.8
+    auc = pooled(result, "stays", "lira_online")["auc"]
     assert auc.low < 0.5 < auc.high
     found = sam_jax.verdict(result)
     assert found.startswith("learns leaks more than stays: lira_online AUC +0.")
     assert "no comparison at equal fit" in found
-    assert result.accuracy["learns"].train.value > 0.95
-    assert result.accuracy["learns"].test.value < 0.5
+    assert result["learns"].accuracy.train.value > 0.95
+    assert result["learns"].accuracy.test.value < 0.5
 
 
 def test_an_optimizer_does_not_differ_from_itself():
     twin = audit({"one": LEARNS, "two": LEARNS})
-    for estimate in twin.differences["two"]["lira_online"].pooled.values():
+    for estimate in difference(twin, "two", "lira_online").values():
         assert np.isnan(estimate.value) or estimate.value == 0
     found = sam_jax.verdict(twin)
     assert found.startswith("No difference seen between two and one")
@@ -64,13 +78,17 @@ def test_an_optimizer_does_not_differ_from_itself():
 
 def test_the_verdict_names_a_rate_that_contradicts_the_auc(result):
     at = "tpr_at_fpr_0.01"
-    pooled = dict(result.differences["learns"]["lira_online"].pooled)
-    pooled[at] = pooled[at]._replace(value=-0.2, low=-0.3, high=-0.1)
+    attack = result["learns"].attacks["lira_online"]
+    rates = dict(attack.difference.pooled)
+    rates[at] = rates[at]._replace(value=-0.2, low=-0.3, high=-0.1)
     changed = dataclasses.replace(
-        result.differences["learns"]["lira_online"], pooled=pooled
+        attack, difference=dataclasses.replace(attack.difference, pooled=rates)
+    )
+    learns = dataclasses.replace(
+        result["learns"], attacks=result["learns"].attacks | {"lira_online": changed}
     )
     contradicted = dataclasses.replace(
-        result, differences={"learns": {"lira_online": changed}}
+        result, optimizers=result.optimizers | {"learns": learns}
     )
     assert "while TPR at 1 % FPR -0.2" in sam_jax.verdict(contradicted)
     assert "while" not in sam_jax.verdict(result)
@@ -78,18 +96,18 @@ def test_the_verdict_names_a_rate_that_contradicts_the_auc(result):
 
 def test_models_are_paired_across_optimizers(result):
     """Before the first step all optimizers have the same weights and masks."""
-    ours, theirs = (result.signals[name] for name in ("learns", "stays"))
+    ours, theirs = (result[name].signals for name in ("learns", "stays"))
     np.testing.assert_array_equal(ours.keep, theirs.keep)
-    first = [log.loss[:, 0] for log in result.logs.values()]
+    first = [result[name].log.loss[:, 0] for name in ("learns", "stays")]
     assert np.abs(first[0] - first[1]).max() < 0.5
 
 
 def test_test_examples_are_columns_that_no_model_kept(result):
-    keep = np.asarray(result.signals["learns"].keep)
+    keep = np.asarray(result["learns"].signals.keep)
     np.testing.assert_array_equal(keep[:, :80].sum(axis=0), 3)
     assert not keep[:, 80:].any()
     assert keep.shape == (6, 112)
-    counted = result.metrics["learns"]["loss"]
+    counted = result["learns"].attacks["loss"].metrics
     assert counted.num_members + counted.num_non_members == 6 * 80
 
 
@@ -117,11 +135,12 @@ def test_an_interrupted_audit_goes_on_where_it_was(tmp_path, result):
     finally:
         ProgressBar.show = show
     assert len(epochs) == (1 + 3) * CONFIG.num_epochs
-    for name, signals in result.signals.items():
+    for name, before in result.optimizers.items():
+        again = resumed[name]
         np.testing.assert_allclose(
-            resumed.signals[name].phi, signals.phi, rtol=1e-3, atol=1e-3
+            again.signals.phi, before.signals.phi, rtol=1e-3, atol=1e-3
         )
-        np.testing.assert_array_equal(resumed.logs[name].loss.shape, (6, 25))
+        np.testing.assert_array_equal(again.log.loss.shape, (6, 25))
 
 
 def test_a_cache_of_other_data_or_settings_is_refused(tmp_path):
@@ -137,22 +156,22 @@ def test_a_saved_audit_holds_its_numbers(tmp_path, result):
     about = {"commit": "abc", "settings": {"name": "x", "batch_size": 8}}
     sam_jax.save_audit(result, tmp_path, about)
     page = (tmp_path / "report.html").read_text()
-    auc = result.metrics["learns"]["lira_online"].pooled["auc"]
+    auc = pooled(result, "learns", "lira_online")["auc"]
     assert f"{auc.value:.3f}" in page and sam_jax.verdict(result)[:30] in page
     assert not re.search(r"(src|href)=.?https?:", page)
     assert "small leaks are understated" in page  # of online LiRA with 6 models
     with open(tmp_path / "roc.csv") as file:
         rows = list(csv.DictReader(file))
-    band = result.roc["learns"]["lira_online"]
+    band = result["learns"].attacks["lira_online"].roc
     mine = [
         r for r in rows if (r["optimizer"], r["attack"]) == ("learns", "lira_online")
     ]
     np.testing.assert_allclose([float(r["tpr"]) for r in mine], band.tpr)
     with np.load(tmp_path / "signals.npz", allow_pickle=False) as arrays:
         np.testing.assert_array_equal(
-            arrays["learns/phi"], result.signals["learns"].phi
+            arrays["learns/phi"], result["learns"].signals.phi
         )
-        np.testing.assert_array_equal(arrays["keep"], result.signals["learns"].keep)
+        np.testing.assert_array_equal(arrays["keep"], result["learns"].signals.keep)
     recipes = audit_files.load_recipes([tmp_path / "signals.npz"])
     assert recipes.settings == {name: {"batch_size": 8} for name in ("stays", "learns")}
 
@@ -164,13 +183,13 @@ def test_canaries_have_coins_bounds_and_no_part_in_the_metrics(tmp_path):
     x, y, *_ = make_arrays()
     changed = np.flatnonzero(audited.dataset.train.y != y)
     np.testing.assert_array_equal(audited.canaries, changed)
-    assert len(changed) == 30 and len(audited.assessment.columns) == 50
-    keep = np.asarray(audited.signals["sgd"].keep)
+    assert len(changed) == 30 and len(audited.columns) == 50
+    keep = np.asarray(audited["sgd"].signals.keep)
     assert not (keep[:, changed].sum(axis=0) == 3).all()
-    assert (keep[:, audited.assessment.columns].sum(axis=0) == 3).all()
-    counted = audited.metrics["sgd"]["loss"]
+    assert (keep[:, audited.columns].sum(axis=0) == 3).all()
+    counted = audited["sgd"].attacks["loss"].metrics
     assert counted.num_members + counted.num_non_members == 6 * 50
-    bounds = audited.assessment.one_run["sgd"]["loss"]
+    bounds = audited["sgd"].attacks["loss"].one_run_epsilon
     assert [bound.delta for bound in bounds] == [0.0, 1e-5]
     assert (bounds[0].num_canaries > 20).all()
     sam_jax.save_audit(audited, tmp_path, {})
@@ -182,10 +201,10 @@ def test_canaries_have_coins_bounds_and_no_part_in_the_metrics(tmp_path):
 
 
 def test_the_terminal_table_fits_and_pairs_each_metric_with_its_difference(result):
-    table = audit_report.terminal_table(result)
+    table = audit_tables.terminal_table(result)
     assert max(map(len, table.splitlines())) <= 100
-    gap = result.differences["learns"]["lira_online"].pooled["auc"]
-    assert html.format_estimate(gap)[:5] in table
+    gap = difference(result, "learns", "lira_online")["auc"]
+    assert tables.format_estimate(gap)[:5] in table
     for words in ("test accuracy", "AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR"):
         assert words in table
 
@@ -219,7 +238,7 @@ def test_corrupted_labels_are_wrong_exact_in_number_and_spread_over_classes():
         ({"baseline": "adam"}, "baseline must be one of sgd; got 'adam'"),
         ({"seed": -1}, "seed must be a whole number >= 0"),
         ({"config": sam_jax.TrainConfig(batch_size=41)}, "batch_size must be at most"),
-        ({"num_queries": 2}, "num_queries above 1 needs augment"),
+        ({"num_queries": 2}, "num_queries must be 1 without augment"),
     ],
 )
 def test_bad_arguments_are_named_before_anything_is_trained(change, message):
@@ -228,16 +247,25 @@ def test_bad_arguments_are_named_before_anything_is_trained(change, message):
         audit(optimizers, **change)
 
 
-def test_what_is_no_optimizer_or_attack_is_named():
-    examples = sam_jax.Examples(*make_arrays()[:2])
-    data = sam_jax.Dataset("x", 4, examples, examples)
-    options = {"num_models": 4, "config": CONFIG}
-    with pytest.raises(ValueError, match=r"optimizers\['sgd'\] must be an optax"):
-        sam_jax.check_audit({"sgd": None}, data, attacks={"a": len}, **options)
-    with pytest.raises(ValueError, match=r"attacks\['mine'\] must be callable"):
-        sam_jax.check_audit({"sgd": LEARNS}, data, attacks={"mine": 3}, **options)
-    with pytest.raises(ValueError, match="attacks must name at least one"):
-        sam_jax.check_audit({"sgd": LEARNS}, data, attacks={}, **options)
+@pytest.mark.parametrize(
+    ("optimizers", "attacks", "message"),
+    [
+        ({"sgd": None}, {"a": len}, r"optimizers\['sgd'\] must be an optax"),
+        ({"sgd": LEARNS}, {"mine": 3}, r"attacks\['mine'\] must be callable"),
+        ({"sgd": LEARNS}, {}, "attacks must name at least one"),
+        ({3: LEARNS}, {"a": len}, "optimizers must have names of 1 to 80 printable"),
+        ({"sgd": LEARNS}, {"a\0b": len}, "attacks must have names of 1 to 80"),
+    ],
+)
+def test_what_is_no_optimizer_or_attack_is_named(optimizers, attacks, message):
+    with pytest.raises(ValueError, match=message):
+        sam_jax.check_audit(
+            MODEL,
+            optimizers,
+            dataset_from_arrays("x", *make_arrays()),
+            CONFIG,
+            sam_jax.AttackConfig(attacks=attacks, num_models=4),
+        )
 
 
 def test_bad_data_is_named():
@@ -251,9 +279,9 @@ def test_bad_data_is_named():
 
 def test_a_model_with_too_few_outputs_is_refused_before_it_trains():
     small = models.mlp(3, hidden=(4,))
-    options = {"num_models": 4, "config": CONFIG}
+    pair = small.init, small.apply
     with pytest.raises(ValueError, match=r"logits \[B, C\] = \(2, 4\).*\(2, 3\)"):
-        sam_jax.audit(small.init, small.apply, {"s": LEARNS}, make_arrays(), **options)
+        sam_jax.audit(pair, {"s": LEARNS}, make_arrays(), CONFIG)
 
 
 def test_divergence_stops_the_audit_and_names_model_and_epoch():

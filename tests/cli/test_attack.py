@@ -53,12 +53,12 @@ def test_a_foreign_file_gives_a_run_with_report_numbers_and_curves(here, capsys)
     assert auc == pytest.approx(expected)
     assessment = found["assessment"]
     assert assessment["number_of_models"]["mine"]["num_models"] == [4, 8]
-    carried = assessment["carried_thresholds"]["mine"]["confidence"][0]
-    assert set(carried["precision"]) == {"0.01", "0.1", "0.5"}
+    decisions = assessment["shadow_model_thresholds"]["mine"]["confidence"][0]
+    assert set(decisions["precision"]) == {"0.01", "0.1", "0.5"}
     assert len(assessment["risk"]["mine"]) == 20
     assert assessment["epsilon"]["mine"]["calibrated_loss"][0]["epsilon"] > 0
     page = (folder / "report.html").read_text()
-    for words in ("Who is exposed", "Were there enough models?", "precision at 1 %"):
+    for words in ("Exposed examples", "Number of models", "precision at 1 %"):
         assert words in page
     assert page.count("data:image/png") == 2  # pairs of exposures, and pictures
     with open(folder / "risk.csv") as file:
@@ -92,7 +92,7 @@ def test_all_are_those_that_the_file_has_the_means_for():
     [
         (("--signals", "none.npz"), "no none.npz"),
         (("--signals", "mine.npz", "--attacks", "entropy"), "needs all of the target"),
-        (("--signals", "mine.npz", "--attacks", "guess"), "attack must be one of"),
+        (("--signals", "mine.npz", "--attacks", "guess"), "attacks must be one of"),
         (
             ("--signals", "mine.npz", "--baseline", "sgd"),
             "baseline must be one of mine",

@@ -6,7 +6,7 @@ import pytest
 
 from sam_jax.metrics import attack_metrics
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.reporting import plots
+from sam_jax.reporting import example_plots, plots
 
 
 def _estimate(value):
@@ -30,7 +30,6 @@ def _all_figures():
     rng = np.random.default_rng(0)
     return {
         "roc": plots.roc_figure({"sgd": _band(0.5), "sam": _band(0.4)}),
-        "linear": plots.linear_roc_figure({"sgd": _band(0.5)}),
         "histogram": plots.histogram_figure(
             {"sgd": (rng.normal(size=50), rng.normal(size=60))}
         ),
@@ -39,11 +38,13 @@ def _all_figures():
         "shadow": plots.shadow_model_figure(
             [4, 8], {"sgd": [_estimate(0.6), _estimate(0.7)]}
         ),
-        "exposure": plots.exposure_figure(
+        "exposure": example_plots.exposure_figure(
             {"sgd": np.array([0.5, np.nan, 2.0])}, {"sgd": np.full(3, 0.1)}
         ),
-        "pair": plots.pair_figure(rng.random(5), rng.random(5), "sgd", "sam"),
-        "images": plots.image_strip(rng.random((3, 4, 4, 3)), ["a", "b", "c"], "Most"),
+        "pair": example_plots.pair_figure(rng.random(5), rng.random(5), "sgd", "sam"),
+        "images": example_plots.image_strip(
+            rng.random((3, 4, 4, 3)), ["a", "b", "c"], "Most"
+        ),
     }
 
 
@@ -95,7 +96,7 @@ def test_empty_input_and_missing_captions_are_named():
     with pytest.raises(ValueError, match="bands must hold at least one"):
         plots.roc_figure({})
     with pytest.raises(ValueError, match="one text per image"):
-        plots.image_strip(np.zeros((2, 4, 4, 1)), ["a"], "Most")
+        example_plots.image_strip(np.zeros((2, 4, 4, 1)), ["a"], "Most")
 
 
 def test_importing_plots_does_not_import_matplotlib():

@@ -5,7 +5,7 @@ import pytest
 
 from sam_jax.metrics import attack_metrics
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.reporting import html, plots
+from sam_jax.reporting import canvas, example_plots, page, plots, tables
 
 ESTIMATE = Estimate(0.735, 0.728, 0.742, 0.004, 30.0, 0.0)
 MISSING = Estimate(*[float("nan")] * 6)
@@ -34,19 +34,19 @@ def _page():
     fpr = np.geomspace(1e-3, 1, 5)
     band = attack_metrics.RocBand(fpr, fpr, fpr, fpr, 1000)
     drawing = plots.roc_figure({"sgd": band})
-    images = plots.image_strip(np.zeros((1, 4, 4, 1)), ["a"], "Most exposed")
-    return html.page(
+    images = example_plots.image_strip(np.zeros((1, 4, 4, 1)), ["a"], "Most exposed")
+    return page.page(
         "An audit",
         "Does it leak?",
         "It does.",
         [
-            html.table(["optimizer", "AUC"], [["sgd", ESTIMATE]], "Main table"),
-            html.side_by_side(
-                html.figure(drawing, "Curves"), html.figure(images, "M", True)
+            page.table(["optimizer", "AUC"], [["sgd", ESTIMATE]], "Main table"),
+            page.side_by_side(
+                page.figure(drawing, "Curves"), page.figure(images, "M", True)
             ),
-            html.heading("Method"),
-            html.warning("Careful."),
-            html.json_block({"seed": 0}, "Configuration"),
+            page.heading("Method"),
+            page.warning("Careful."),
+            page.json_block({"seed": 0}, "Configuration"),
         ],
         footer="version 1",
     )
@@ -57,7 +57,7 @@ def test_a_page_is_well_formed_and_loads_nothing():
     reader.feed(_page())
     assert reader.open == []
     assert all(a.startswith(("#", "data:")) for a in reader.addresses)
-    assert "url(http" not in _page() and "<script" not in _page()
+    assert "url(http" not in _page() and "<script src" not in _page()
 
 
 def test_question_and_verdict_come_before_table_and_figure():
@@ -70,19 +70,19 @@ def test_question_and_verdict_come_before_table_and_figure():
 def test_figures_take_the_ink_of_the_page_and_carry_their_caption():
     written = _page()
     assert 'aria-label="Curves"' in written and "var(--ink)" in written
-    assert plots.INK not in written.split("</style>")[1]
+    assert canvas.INK not in written.split("</style>")[1]
 
 
 @pytest.mark.parametrize(
     "fragment",
     [
-        html.text("<b>&"),
-        html.heading("<b>&"),
-        html.warning("<b>&"),
-        html.details("<b>&"),
-        html.json_block({"<b>&": "<b>"}, "<b>&"),
-        html.table(["<b>&", "x"], [["<b>&", 1]], "<b>&"),
-        html.page("<b>&", "<b>&", "<b>&", [], "<b>&", "<b>&"),
+        page.text("<b>&"),
+        page.heading("<b>&"),
+        page.warning("<b>&"),
+        page.details("<b>&"),
+        page.json_block({"<b>&": "<b>"}, "<b>&"),
+        page.table(["<b>&", "x"], [["<b>&", 1]], "<b>&"),
+        page.page("<b>&", "<b>&", "<b>&", [], "<b>&", "<b>&"),
     ],
 )
 def test_every_string_is_escaped(fragment):
@@ -100,21 +100,21 @@ def test_every_string_is_escaped(fragment):
 )
 def test_estimates_have_the_digits_that_their_interval_deserves(half, written):
     estimate = ESTIMATE._replace(low=0.735 - half, high=0.735 + half)
-    assert html.format_estimate(estimate) == written
-    assert html.format_estimate(estimate, sign=True) == "+" + written
+    assert tables.format_estimate(estimate) == written
+    assert tables.format_estimate(estimate, sign=True) == "+" + written
 
 
 def test_what_cannot_be_resolved_says_so():
-    assert html.format_estimate(MISSING) == "not resolvable (n < 1/FPR)"
-    assert "not resolvable (n &lt; 1/FPR)" in html.table(["a"], [[MISSING]])
+    assert tables.format_estimate(MISSING) == "not resolvable (n < 1/FPR)"
+    assert "not resolvable (n &lt; 1/FPR)" in page.table(["a"], [[MISSING]])
 
 
 def test_columns_of_numbers_align_right_and_of_words_left():
     rows = [["sgd", 0.5, "+1.0 %"], ["sam", None, "< 0.0001"]]
-    written = html.table(["optimizer", "AUC", "p"], rows)
+    written = page.table(["optimizer", "AUC", "p"], rows)
     assert '<th scope="col">optimizer' in written
     assert written.count('<th scope="col" class="number">') == 2
-    text = html.text_table(["optimizer", "AUC", "p"], rows).splitlines()
+    text = tables.text_table(["optimizer", "AUC", "p"], rows).splitlines()
     assert text[2].endswith("+1.0 %") and text[3].endswith("< 0.0001")
     assert len(text[2]) == len(text[3])
 
@@ -122,14 +122,14 @@ def test_columns_of_numbers_align_right_and_of_words_left():
 def test_wide_text_tables_put_intervals_below_and_then_fold():
     columns = ["optimizer", *(f"metric {i}" for i in range(5))]
     rows = [["sgd", *[ESTIMATE] * 5]]
-    lines = html.text_table(columns, rows).splitlines()
+    lines = tables.text_table(columns, rows).splitlines()
     assert max(map(len, lines)) <= 100 and len(lines) == 4
     assert "0.735" in lines[2] and "[0.728, 0.742]" in lines[3]
-    blocks = html.text_table(columns, rows, width=40).splitlines()
+    blocks = tables.text_table(columns, rows, width=40).splitlines()
     assert blocks[0] == "sgd" and blocks[1] == "  metric 0  0.735 [0.728, 0.742]"
 
 
 def test_rows_of_another_length_are_named():
-    for make in (html.table, html.text_table):
+    for make in (page.table, tables.text_table):
         with pytest.raises(ValueError, match=r"column \(2\), got 1 in row 0"):
             make(["a", "b"], [["x"]])

@@ -1,0 +1,141 @@
+"""Checks of an audit's arguments: all that cannot work, before anything is trained."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sam_jax import _checks
+from sam_jax._checks import ArgumentError
+from sam_jax.auditing.config import AttackConfig
+from sam_jax.training.trainer import check_train_config, num_steps_per_epoch
+from sam_jax.types import AugmentFn, Dataset, Model, TrainConfig
+
+
+def check_audit(
+    model: Model | tuple[Callable[..., Any], Callable[..., Any]],
+    optimizers: Mapping[Any, Any],
+    dataset: Dataset,
+    train_config: TrainConfig,
+    attack_config: AttackConfig,
+    augment: AugmentFn | None = None,
+) -> tuple[Model, TrainConfig, AttackConfig]:
+    """Checks the arguments of ``audit``; nothing is trained.
+
+    Args:
+        model: As in ``audit``; traced on the data but not run.
+        optimizers: As in ``audit``.
+        dataset: Pool and test examples.
+        train_config: Settings of the training.
+        attack_config: Attacks and how they are evaluated.
+        augment: As in ``audit``.
+
+    Returns:
+        The model, and the settings with ``examples_per_epoch`` and ``baseline`` filled
+        in.
+
+    Raises:
+        ArgumentError: For an argument that makes no sense.
+    """
+    model = model if isinstance(model, Model) else Model(*model)
+    _check_optimizers(optimizers)
+    attack_config = check_attack_config(attack_config, optimizers)
+    _checks.at_least(4, num_models=attack_config.num_models)
+    if attack_config.num_models % 2:
+        raise ArgumentError(
+            "num_models", f"must be even, got {attack_config.num_models}."
+        )
+    if attack_config.num_queries > 1 and augment is None:
+        raise ArgumentError(
+            "num_queries",
+            f"must be 1 without augment, got {attack_config.num_queries}.",
+        )
+    check_train_config(train_config)
+    pool_size = len(dataset.train.y)
+    if attack_config.num_canaries > pool_size:
+        raise ArgumentError(
+            "num_canaries",
+            f"must be at most the pool's size {pool_size}, got "
+            f"{attack_config.num_canaries}.",
+        )
+    num_steps_per_epoch(train_config, pool_size)
+    _check_model(model, dataset)
+    per_epoch = train_config.examples_per_epoch or pool_size // 2
+    train_config = dataclasses.replace(train_config, examples_per_epoch=per_epoch)
+    return model, train_config, attack_config
+
+
+def check_attack_config(
+    config: AttackConfig, optimizers: Mapping[Any, Any]
+) -> AttackConfig:
+    """Checks settings that signals from anywhere have too; fills in the baseline.
+
+    Args:
+        config: The settings.
+        optimizers: Whose names the baseline must be among.
+
+    Raises:
+        ArgumentError: For a setting that makes no sense.
+    """
+    _check_names("attacks", config.attacks)
+    for name, attack in config.attacks.items():
+        if not callable(attack):
+            raise ArgumentError(
+                f"attacks[{name!r}]", f"must be callable, got {attack!r}."
+            )
+    _checks.at_least(0, seed=config.seed, num_canaries=config.num_canaries)
+    _checks.at_least(1, num_queries=config.num_queries)
+    _checks.confidence_level(config.level)
+    fprs = _checks.false_positive_rates(config.fprs)
+    baseline = next(iter(optimizers)) if config.baseline is None else config.baseline
+    _checks.one_of(optimizers, baseline=baseline)
+    return dataclasses.replace(config, fprs=fprs, baseline=baseline)
+
+
+def _check_names(argument: str, things: Mapping[Any, Any]) -> None:
+    """Refuses an empty mapping, and names that are no printable text."""
+    if not isinstance(things, Mapping) or not things:
+        one = argument.removesuffix("s")
+        raise ArgumentError(
+            argument,
+            f"must name at least one {one} as {{name: {one}}}, got {things!r}.",
+        )
+    for name in things:
+        if not (isinstance(name, str) and name.isprintable() and 0 < len(name) <= 80):
+            raise ArgumentError(
+                argument,
+                f"must have names of 1 to 80 printable characters, got {name!r}.",
+            )
+
+
+def _check_optimizers(optimizers: Mapping[Any, Any]) -> None:
+    _check_names("optimizers", optimizers)
+    for name, optimizer in optimizers.items():
+        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+            raise ArgumentError(
+                f"optimizers[{name!r}]",
+                f"must be an optax transformation (init, update), got {optimizer!r}.",
+            )
+
+
+def _check_model(model: Model, dataset: Dataset) -> None:
+    """Raises ``ArgumentError`` unless ``apply`` gives logits [B, C] for the data."""
+    key, num_examples = jax.random.key(0), 2
+
+    def forward(x: Any) -> Any:
+        params, state = model.init(key, x)
+        return model.apply(params, state, x, False, key)[0]
+
+    features = dataset.train.x.shape[1:]
+    logits = jax.eval_shape(
+        forward, jax.ShapeDtypeStruct((num_examples, *features), jnp.float32)
+    )
+    expected = (num_examples, dataset.num_classes)
+    if logits.shape != expected:
+        raise ArgumentError(
+            "apply",
+            f"must return logits [B, C] = {expected} for {num_examples} examples of "
+            f"{dataset.num_classes} classes, got shape {logits.shape}.",
+        )

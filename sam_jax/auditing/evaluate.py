@@ -1,0 +1,262 @@
+"""From signals to the result of an audit: attacks, metrics, bounds, risk."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from sam_jax import _checks
+from sam_jax.attacks import score_targets
+from sam_jax.auditing.config import AttackConfig
+from sam_jax.auditing.result import (
+    Accuracy,
+    AttackResult,
+    AuditResult,
+    ExposureChange,
+    OptimizerResult,
+)
+from sam_jax.metrics import (
+    attack_metrics,
+    example_risk,
+    num_models,
+    one_run_epsilon,
+    thresholds,
+    validity,
+)
+from sam_jax.metrics.accuracy import accuracies
+from sam_jax.metrics.estimate import mean_over_models, targets_to_settle
+from sam_jax.metrics.roc import varying_columns
+from sam_jax.types import Dataset, Signals, TrainLog
+
+DELTAS = (0.0, 1e-5)
+"""Additive slacks at which epsilon is bounded."""
+
+Scores = dict[str, Float[np.ndarray, "m n"]]
+"""By attack, the score of each example against each model."""
+
+
+class Columns(NamedTuple):
+    """Columns of the signals.
+
+    Attributes:
+        counted: True for the examples behind all figures.
+        canaries: Columns of the canaries; empty without.
+    """
+
+    counted: Bool[np.ndarray, " n"]
+    canaries: Int[np.ndarray, " c"]
+
+
+def attack_signals(
+    signals: Mapping[str, Signals],
+    dataset: Dataset,
+    config: AttackConfig,
+    *,
+    logs: Mapping[str, TrainLog] | None = None,
+    canaries: Int[np.ndarray, " c"] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    on_attack: Callable[[str, str], Any] = lambda *_: None,
+) -> AuditResult:
+    """Attacks every model of every optimizer; the audit after its training.
+
+    Args:
+        signals: By optimizer (or whatever made the models differ), on one keep mask
+            and one set of labels.
+        dataset: The data behind the columns: the pool, then the rest.
+        config: Attacks, rates, level and baseline.
+        logs: Training curves, where they are known.
+        canaries: Columns that are canaries; see ``AttackConfig``.
+        settings: By optimizer, hyper-parameters where they are known.
+        on_attack: Called with optimizer and attack before each is run.
+
+    Raises:
+        ArgumentError: If optimizers do not share mask and labels, or a score is NaN.
+
+    Warns:
+        UserWarning: If the models are not alike (``validity``), before any score.
+    """
+    baseline = config.baseline or next(iter(signals))
+    _checks.one_of(signals, baseline=baseline)
+    checks, comparison = check_all(signals, settings)
+    _refuse_unpaired(comparison)
+    _warn_of_invalid(checks)
+    columns = count_columns(signals[baseline], canaries)
+    scores: dict[str, Scores] = {}
+    for name, of_optimizer in signals.items():
+        scores[name] = {}
+        for attack, attack_fn in config.attacks.items():
+            on_attack(name, attack)
+            scores[name][attack] = score_targets(attack_fn, of_optimizer)
+
+    optimizers = {}
+    for name, of_optimizer in signals.items():
+        base = None if name == baseline else (signals[baseline], scores[baseline])
+        result = evaluate_optimizer(of_optimizer, scores[name], columns, config, base)
+        optimizers[name] = dataclasses.replace(
+            result, checks=checks[name], log=(logs or {}).get(name)
+        )
+    return AuditResult(
+        dataset=dataset,
+        baseline=baseline,
+        optimizers=optimizers,
+        comparison=comparison,
+        columns=np.flatnonzero(columns.counted),
+        canaries=columns.canaries,
+        risk_fpr=config.risk_fpr,
+        level=config.level,
+        seconds={},
+    )
+
+
+def count_columns(
+    signals: Signals, canaries: Int[np.ndarray, " c"] | None = None
+) -> Columns:
+    """Returns the examples that count: with and without a model, and no canary."""
+    counted = varying_columns(np.asarray(signals.keep))
+    canaries = np.zeros(0, np.int64) if canaries is None else canaries
+    counted[canaries] = False
+    return Columns(counted, canaries)
+
+
+def check_all(
+    signals: Mapping[str, Signals],
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[dict[str, list[validity.Check]], list[validity.Check]]:
+    """Returns the checks of each optimizer's models, and those of their comparison."""
+    checks = {name: validity.check_models(s) for name, s in signals.items()}
+    several = len(signals) > 1
+    return checks, validity.check_recipes(signals, settings) if several else []
+
+
+def evaluate_optimizer(
+    signals: Signals,
+    scores: Scores,
+    columns: Columns,
+    config: AttackConfig,
+    baseline: tuple[Signals, Scores] | None = None,
+) -> OptimizerResult:
+    """Returns what all attacks reached on the models of one optimizer.
+
+    Args:
+        signals: Of the optimizer's models.
+        scores: By attack, of every example against every model.
+        columns: Which examples count, and the canaries.
+        config: Attacks, rates and level.
+        baseline: The baseline's signals and scores; None for the baseline itself.
+    """
+    main, keep = config.main_attack, np.asarray(signals.keep)
+    main_scores, kept = scores[main][:, columns.counted], keep[:, columns.counted]
+    attacks = {}
+    for name, of_attack in scores.items():
+        base_scores = None if baseline is None else baseline[1][name]
+        attacks[name] = evaluate_attack(
+            of_attack, signals, columns, config, base_scores
+        )
+    by_model = accuracies(signals)
+    result = OptimizerResult(
+        signals=signals,
+        log=None,
+        accuracy=Accuracy(*(mean_over_models(a, config.level) for a in by_model)),
+        accuracy_difference=None,
+        checks=[],
+        attacks=attacks,
+        model_count=num_models.model_count_curve(
+            config.attacks[main],
+            signals,
+            scores[main],
+            mask=columns.counted,
+            level=config.level,
+        ),
+        risk=example_risk.risk(main_scores, kept, config.risk_fpr),
+        risk_change=None,
+        reliability=example_risk.reliability(main_scores, kept),
+        models_to_resolve={},
+    )
+    if baseline is None:
+        return result
+    base_signals, base_scores = baseline
+    gaps = [a - b for a, b in zip(by_model, accuracies(base_signals), strict=True)]
+    base_main = base_scores[main][:, columns.counted]
+    change = example_risk.exposure_change(main_scores, base_main, kept)
+    return dataclasses.replace(
+        result,
+        accuracy_difference=Accuracy(
+            *(mean_over_models(gap, config.level) for gap in gaps)
+        ),
+        risk_change=ExposureChange(*change),
+        models_to_resolve=_models_to_resolve(attacks[main], len(keep), config.level),
+    )
+
+
+def evaluate_attack(
+    scores: Float[np.ndarray, "m n"],
+    signals: Signals,
+    columns: Columns,
+    config: AttackConfig,
+    baseline_scores: Float[np.ndarray, "m n"] | None = None,
+) -> AttackResult:
+    """Returns metrics, curve, decisions and bounds of one attack.
+
+    Args:
+        scores: Of every example against every model; higher is member.
+        signals: Whose mask and labels belong to the scores.
+        columns: Which examples count, and the canaries.
+        config: Rates and level.
+        baseline_scores: The attack's scores under the baseline, for the difference.
+    """
+    keep, level = np.asarray(signals.keep), config.level
+    options: Any = {"mask": columns.counted, "level": level}
+    decisions = thresholds.carried_calls(
+        scores[:, columns.counted],
+        keep[:, columns.counted],
+        np.asarray(signals.labels)[columns.counted],
+        config.fprs,
+        level=level,
+    )
+    one_run = []
+    if columns.canaries.size and len(keep) >= 3:
+        coins = scores[:, columns.canaries], keep[:, columns.canaries]
+        for delta in DELTAS:
+            one_run.append(one_run_epsilon.one_run_audit(*coins, delta, level))
+    difference = None
+    if baseline_scores is not None:
+        difference = attack_metrics.paired_difference(
+            scores, baseline_scores, keep, fprs=config.fprs, **options
+        )
+    return AttackResult(
+        metrics=attack_metrics.attack_metrics(
+            scores, keep, fprs=config.fprs, **options
+        ),
+        roc=attack_metrics.roc_band(scores, keep, **options),
+        decisions=decisions,
+        epsilon=[thresholds.epsilon_of_calls(decisions, d, level) for d in DELTAS],
+        one_run_epsilon=one_run,
+        difference=difference,
+    )
+
+
+def _models_to_resolve(
+    attack: AttackResult, num_models: int, level: float
+) -> dict[str, float]:
+    found = {}
+    if attack.difference is not None:
+        for metric, estimate in attack.difference.pooled.items():
+            found[metric] = targets_to_settle(estimate, num_models, level)
+    return found
+
+
+def _refuse_unpaired(comparison: list[validity.Check]) -> None:
+    for check in comparison:
+        if check.severity == "invalid":
+            raise _checks.ArgumentError("signals", f"must be paired: {check.text}")
+
+
+def _warn_of_invalid(checks: Mapping[str, list[validity.Check]]) -> None:
+    for name, of_optimizer in checks.items():
+        for check in of_optimizer:
+            if check.severity == "invalid":
+                text = f"The figures of {name} are not valid: {check.text}"
+                warnings.warn(text, stacklevel=3)

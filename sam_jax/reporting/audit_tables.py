@@ -1,0 +1,113 @@
+"""The tables of an audit: accuracies, attacks by strength, differences."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from sam_jax.auditing.result import AttackResult, AuditResult
+from sam_jax.metrics.estimate import Estimate
+from sam_jax.reporting.tables import Cell, metric_label, text_table
+
+Table: TypeAlias = tuple[list[str], list[list[Cell]]]
+"""Heads of the columns, and rows of cells."""
+
+NUM_STRONGEST = 3
+"""Attacks that the terminal shows."""
+
+
+def attacks_by_strength(result: AuditResult) -> list[str]:
+    """Returns the attacks by their largest pooled AUC, the strongest first."""
+
+    def strength(attack: str) -> float:
+        aucs = [
+            optimizer.attacks[attack].metrics.pooled["auc"].value
+            for optimizer in result.optimizers.values()
+        ]
+        return max(aucs)
+
+    return sorted(result.attack_names, key=strength, reverse=True)
+
+
+def accuracy_table(result: AuditResult) -> Table:
+    """Returns the accuracies, optimizers side by side, then differences."""
+    columns = ["", *result.optimizers]
+    columns += [f"{name} - {result.baseline}" for name in result.compared]
+    rows: list[list[Cell]] = []
+    for data, label in (("train", "training accuracy"), ("test", "test accuracy")):
+        if np.isnan(getattr(result[result.baseline].accuracy, data).value):
+            continue  # signals without unseen examples
+        row: list[Cell] = [label]
+        for optimizer in result.optimizers.values():
+            row.append(getattr(optimizer.accuracy, data))
+        for optimizer in result.compared.values():
+            row.append(getattr(optimizer.accuracy_difference, data))
+        rows.append(row)
+    return columns, rows
+
+
+def metric_rows(
+    result: AuditResult, attack: str, metrics: list[str]
+) -> list[list[Cell]]:
+    """Returns a row for each metric of one attack, as columns of ``accuracy_table``."""
+    rows: list[list[Cell]] = []
+    for metric in metrics:
+        row: list[Cell] = [f"{attack} {metric_label(metric)}"]
+        for optimizer in result.optimizers.values():
+            row.append(optimizer.attacks[attack].metrics.pooled[metric])
+        for optimizer in result.compared.values():
+            difference = optimizer.attacks[attack].difference
+            assert difference is not None
+            row.append(difference.pooled[metric])
+        rows.append(row)
+    return rows
+
+
+def attack_matrix(
+    result: AuditResult,
+    estimates: Callable[[AttackResult], dict[str, Estimate]],
+    name: str,
+) -> Table:
+    """Returns one optimizer's attacks by metrics, the strongest attack first.
+
+    Args:
+        result: Of an audit.
+        estimates: Reads the metrics off an attack.
+        name: The optimizer.
+    """
+    attacks = result[name].attacks
+    metrics = list(estimates(attacks[result.main_attack]))
+    rows: list[list[Cell]] = []
+    for attack in attacks_by_strength(result):
+        values = estimates(attacks[attack])
+        rows.append([attack, *(values[metric] for metric in metrics)])
+    return ["attack", *map(metric_label, metrics)], rows
+
+
+def pooled(attack: AttackResult) -> dict[str, Estimate]:
+    """The metrics over all targets together."""
+    return attack.metrics.pooled
+
+
+def mean_over_targets(attack: AttackResult) -> dict[str, Estimate]:
+    """The means over targets of each target's metrics."""
+    return attack.metrics.mean
+
+
+def difference(attack: AttackResult) -> dict[str, Estimate]:
+    """The pooled metrics minus those of the baseline."""
+    assert attack.difference is not None
+    return attack.difference.pooled
+
+
+def terminal_table(result: AuditResult) -> str:
+    """Returns the table that a run ends with: accuracies and the strongest attacks."""
+    columns, rows = accuracy_table(result)
+    strongest = attacks_by_strength(result)[:NUM_STRONGEST]
+    metrics = list(pooled(result[result.baseline].attacks[strongest[0]]))
+    for attack in strongest:
+        shown = [m for m in metrics if m != "balanced_accuracy"]
+        rows += metric_rows(
+            result, attack, shown if attack == strongest[0] else ["auc"]
+        )
+    return text_table(columns, rows)
