@@ -135,6 +135,8 @@ class TrainConfig:
         models_per_vmap: Models under one ``vmap`` on a device; the others of a chunk
             follow. By default one where there are convolutions, else all on an
             accelerator and a few on a CPU.
+        max_diverged: Models whose loss may cease to be finite. They are frozen; with
+            more of them a call ends in an error, after the chunk with the others.
     """
 
     num_epochs: int = 30
@@ -143,6 +145,7 @@ class TrainConfig:
     stop_accuracy: float | None = None
     models_per_chunk: int | None = None
     models_per_vmap: int | None = None
+    max_diverged: int = 0
 
 
 class TrainState(NamedTuple):

@@ -45,17 +45,16 @@ def train_config(workload: Workload) -> TrainConfig:
 
 def library(workload: Workload, data: Data, device: str):
     """``train_shadow_models`` as the audit calls it: all cores, default chunks."""
-    model, make_optimizer = make_model(workload), make_optimizer_of(workload)
+    model = make_model(workload)
+    task = TrainingTask(model, make_optimizer_of(workload), train_config(workload))
 
     def train(chosen: np.ndarray):
         trained, _ = train_shadow_models(
             jax.random.key(0),
-            model,
-            make_optimizer,
+            task,
             {},
             data.keep,
             Examples(data.x, data.y),
-            train_config(workload),
             models=chosen,
         )
         return [

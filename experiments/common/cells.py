@@ -19,7 +19,7 @@ from sam_jax.models import cnn, from_linen, mlp, resnet18
 from sam_jax.models.layers import batch_norm
 from sam_jax.signals import load_signals, save_signals
 from sam_jax.signals.compute import ModelSignals, chunk_signals
-from sam_jax.training import train_chunks
+from sam_jax.training import TrainingTask, train_chunks
 from sam_jax.training.trainer import num_steps_per_epoch
 from sam_jax.types import AugmentFn, Dataset, Model, Signals, TrainConfig
 
@@ -205,16 +205,9 @@ def _train(cell: Cell, perturbation: Perturbation, data: Dataset) -> Signals:
     model, make_optimizer, augment = _program(
         cell, perturbation.method, data.num_classes
     )
-    chunks = train_chunks(
-        plan.train_key,
-        model,
-        make_optimizer,
-        {"rho": np.full(cell.num_models, perturbation.rho)},
-        plan.keep,
-        examples,
-        make_config(cell),
-        augment=augment,
-    )
+    task = TrainingTask(model, make_optimizer, make_config(cell), augment=augment)
+    radii = {"rho": np.full(cell.num_models, perturbation.rho)}
+    chunks = train_chunks(plan.train_key, task, radii, plan.keep, examples)
     parts = [chunk_signals(model, c.trained, examples) for c in chunks]
     joined: Mapping[str, Any] = {
         field: np.concatenate([getattr(part, field) for part in parts])

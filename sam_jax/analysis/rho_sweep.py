@@ -23,9 +23,10 @@ from sam_jax.metrics.estimate import Estimate, mean_over_models
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.signals import compute
 from sam_jax.training import shadow_models, vmap_models
-from sam_jax.training.trainer import AugmentFn, MakeOptimizer
+from sam_jax.training.trainer import MakeOptimizer, TrainingTask
 from sam_jax.types import (
     AttackFn,
+    AugmentFn,
     Examples,
     Key,
     Model,
@@ -97,14 +98,10 @@ def sharpness_of_chunk(
     draws = np.asarray(jax.random.uniform(key, keep.shape[1:]))
     order = np.argsort(np.where(keep, draws, np.inf), axis=1, kind="stable")
     rows = order[:, :num_examples].astype(np.int32)
-    num_models, num_devices = len(keep), len(jax.local_devices())
-    filled = np.resize(
-        np.arange(num_models), -(-num_models // num_devices) * num_devices
-    )
-    many = jax.tree.map(lambda a: a[filled], (trained.params, trained.state, rows))
+    many = (trained.params, trained.state, rows)
     lifted = _lifted(model, **options)
     found = lifted((key, jax.tree.map(jnp.asarray, pool)), *many)
-    return jax.tree.map(lambda a: np.asarray(a)[:num_models], found)
+    return jax.tree.map(np.asarray, found)
 
 
 @functools.lru_cache(maxsize=16)
@@ -164,18 +161,12 @@ def sweep_rho(
     radii = np.unique(np.asarray(rho, np.float64))
     test, keep = np.asarray(~keep.any(axis=0)), keep[:num_models]
     signals, by_model, scores = [], [], []
+    task = TrainingTask(model, make_optimizer, config, augment=augment)
     for radius in radii:
         on_radius(float(radius))
         parts = []
         chunks = shadow_models.train_chunks(
-            key,
-            model,
-            make_optimizer,
-            {"rho": np.full(len(keep), radius)},
-            keep,
-            examples,
-            config,
-            augment=augment,
+            key, task, {"rho": np.full(len(keep), radius)}, keep, examples
         )
         for chunk in chunks:
             answers = compute.chunk_signals(

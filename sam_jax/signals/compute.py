@@ -139,10 +139,6 @@ def chunk_signals(
     Raises:
         RuntimeError: The device's own, if not even one example fits into its memory.
     """
-    num_devices = len(jax.local_devices())
-    num_models = len(trained.done)
-    rows = np.resize(np.arange(num_models), -(-num_models // num_devices) * num_devices)
-    many = jax.tree.map(lambda a: a[rows], (trained.params, trained.state))
     shared = (
         jax.tree.map(jnp.asarray, examples),
         jax.random.key(0) if key is None else key,
@@ -156,8 +152,9 @@ def chunk_signals(
                 num_queries=num_queries,
                 augment=augment,
             )
-            answers = lifted(shared, *many)
-            return jax.tree.map(lambda a: np.asarray(a)[:num_models], answers)
+            return jax.tree.map(
+                np.asarray, lifted(shared, trained.params, trained.state)
+            )
         except jax.errors.JaxRuntimeError as error:
             if not chunk_size.is_out_of_memory(error) or batch_size == 1:
                 raise

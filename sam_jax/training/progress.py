@@ -5,7 +5,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from sam_jax.training import shadow_models
+from sam_jax.training.chunk_training import Progress
 
 
 class ProgressBar:
@@ -32,7 +32,7 @@ class ProgressBar:
         self.bar.total -= epochs
         self.bar.refresh()
 
-    def show(self, name: str, now: shadow_models.Progress) -> None:
+    def show(self, name: str, now: Progress) -> None:
         """Says what is training now and how far it is."""
         last = now.models_done + now.models_now
         self.bar.set_description_str(

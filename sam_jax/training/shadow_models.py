@@ -1,77 +1,44 @@
 """Hundreds of shadow models from the training of one, chunk by chunk."""
 
 import functools
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from sam_jax._checks import ArgumentError
 from sam_jax.training import chunk_size
-from sam_jax.training.lifted_training import LiftedTraining, lift_training
+from sam_jax.training.chunk_training import (
+    Callbacks,
+    Chunk,
+    ChunkStart,
+    Ensemble,
+    Progress,
+    no_seconds,
+    train_chunk,
+)
+from sam_jax.training.lifted_training import lift_training
 from sam_jax.training.trainer import (
-    LossFn,
-    MakeOptimizer,
     TrainingTask,
     check_train_config,
-    cross_entropy,
     num_steps_per_epoch,
 )
-from sam_jax.types import (
-    AugmentFn,
-    Examples,
-    Key,
-    Model,
-    TrainConfig,
-    TrainLog,
-    TrainState,
-)
-
-
-class Chunk(NamedTuple):
-    """Models that trained together.
-
-    Attributes:
-        models: Their numbers, ascending.
-        trained: Their final state, with a leading axis over ``models``.
-        log: Loss and accuracy by epoch.
-    """
-
-    models: Int[np.ndarray, "k"]
-    trained: TrainState
-    log: TrainLog
-
-
-class Progress(NamedTuple):
-    """Where a call stands: sent after each epoch of each chunk."""
-
-    models_done: int
-    models_now: int
-    num_models: int
-    epoch: int
-    num_epochs: int
-    loss: float
-    accuracy: float
+from sam_jax.types import Examples, Key, TrainConfig, TrainLog, TrainState
 
 
 def train_chunks(
     key: Key,
-    model: Model,
-    make_optimizer: MakeOptimizer,
+    task: TrainingTask,
     hyperparams: Any,
     keep: Bool[Array | np.ndarray, "m n"],
     pool: Examples,
-    config: TrainConfig,
     *,
-    loss_fn: LossFn = cross_entropy,
-    augment: AugmentFn | None = None,
-    models: Sequence[int] | None = None,
-    on_plan: Callable[[chunk_size.Plan], None] = lambda _: None,
-    on_epoch: Callable[[Progress], None] = lambda _: None,
+    models: Sequence[int] | Int[np.ndarray, "k"] | None = None,
+    callbacks: Callbacks = Callbacks(),
 ) -> Iterator[Chunk]:
     """Trains M models, chunk by chunk, with the data held once.
 
@@ -81,240 +48,243 @@ def train_chunks(
     Args:
         key: Random key; model m draws from ``fold_in(key, m)``, so that calls with
             the same key and another optimizer are paired model by model.
-        model: The network.
-        make_optimizer: From one model's hyper-parameters to its optimizer. Pass the
-            same function again, not a new lambda, to reuse what was compiled.
+        task: Network, optimizer and settings. Pass the same functions again, not new
+            ones, to reuse what was compiled.
         hyperparams: Pytree of f32 [M] arrays, one value a model (``{}`` for none).
         keep: True where model m trains on example n.
         pool: The examples, N of them.
-        config: Settings; see ``TrainConfig``.
-        loss_fn: Losses of a batch from logits and labels.
-        augment: Applied to each batch before the clean pass.
-        models: The models to train, in ascending order; all M by default.
-        on_plan: Called with the number of models at once, again with the expected time
-            after the first epoch, and again if the number changes: where the compiled
-            program needs more memory than is free, or the device runs out of it, the
-            same models train in smaller chunks.
-        on_epoch: Called after each epoch of each chunk.
+        models: The models to train, in ascending order; all M by default. A chunk that
+            is missing as a whole is the chunk that it would have been among all.
+        callbacks: See ``Callbacks``.
 
     Yields:
         The chunks in order.
 
     Raises:
-        ValueError: If shapes do not match, a hyper-parameter is negative or not
+        ArgumentError: If shapes do not match, a hyper-parameter is negative or not
             finite, or a model has no examples.
-        FloatingPointError: If a model's loss is no longer finite; names model and
-            epoch.
+        FloatingPointError: If more models diverge than ``config.max_diverged``; names
+            models and epochs. Their chunk is yielded before.
     """
     keep = np.asarray(keep)
     hyperparams = jax.tree.map(lambda a: np.asarray(a, np.float32), hyperparams)
-    check_training(keep, hyperparams, pool, config)
-    left = np.arange(keep.shape[0]) if models is None else np.asarray(models)
+    check_training(keep, hyperparams, pool, task.config)
+    ensemble = Ensemble(
+        lift_training(task, tuple(jax.local_devices())),
+        key,
+        hyperparams,
+        keep,
+        jax.tree.map(jnp.asarray, pool),
+    )
+    wanted = np.arange(len(keep)) if models is None else np.asarray(models)
+    return _chunks(ensemble, wanted, task.config, callbacks)
+
+
+def _chunks(
+    ensemble: Ensemble,
+    left: Int[np.ndarray, "k"],
+    config: TrainConfig,
+    callbacks: Callbacks,
+) -> Iterator[Chunk]:
+    """The chunks of ``train_chunks``, trained one at a time as they are asked for."""
     num_models, devices = len(left), jax.local_devices()
-    size = chunk_size.first_guess(config.models_per_chunk, num_models, devices)
-    task = TrainingTask(model, make_optimizer, config, loss_fn, augment)
-    lifted = lift_training(task, tuple(devices))
-    pool = jax.tree.map(jnp.asarray, pool)
-    planned = None
+    size, plan = _first_size(config, len(ensemble.keep), left, devices), None
+    diverged: dict[int, int] = {}
     while len(left):
-        now = left[:size]
-        filled = np.resize(now, size).astype(np.int32)
-        own = jax.tree.map(lambda a: a[filled], (hyperparams, keep))  # noqa: B023
-        report = functools.partial(
-            _report, on_epoch, num_models - len(left), len(now), num_models
-        )
+        announce = no_seconds
         try:
-            start = _start(lifted, key, filled, own, pool)
-            on_first = lambda _: None
-            if size != planned:
-                fixed = config.models_per_chunk is not None
-                plan = chunk_size.make_plan(
-                    start.program(), size, num_models, devices, fixed=fixed
-                )
-                on_plan(plan)
-                planned = size
-                epochs = config.num_epochs * -(-len(left) // size)
-                on_first = lambda seconds: on_plan(  # noqa: E731
-                    plan._replace(seconds=seconds * epochs)  # noqa: B023
-                )
-            trained, log = _train_chunk(start, config, report, on_first)
-        except chunk_size.DoesNotFit as error:
-            size = error.size
-            continue
+            if plan is None:
+                plan = _fitting_plan(ensemble, left, size, config)
+                callbacks.on_plan(plan)
+                announce = functools.partial(_announce, callbacks, plan, config)
+            size = plan.models_per_chunk
+            # Chunks lie on a fixed grid: a model trains beside the same others whether
+            # or not the run was interrupted, and so comes out the same bit for bit.
+            start = ensemble.start(left[left // size == left[0] // size], size)
+            report = functools.partial(_report, callbacks, len(left), num_models, start)
+            chunk = train_chunk(start, config, callbacks, report, announce)
         except jax.errors.JaxRuntimeError as error:
+            # The one retry: the same models again, fewer at once.
             if not chunk_size.is_out_of_memory(error) or size == len(devices):
                 raise
-            size = chunk_size.smaller(size, 0.5, len(devices))
+            size, plan = chunk_size.smaller(size, 0.5, len(devices)), None
             warnings.warn(f"Out of memory: trying {size} models at once.", stacklevel=2)
             continue
-        left = left[len(now) :]
-        yield Chunk(
-            now,
-            jax.tree.map(lambda a: a[: len(now)], trained),  # noqa: B023
-            TrainLog(*(a[: len(now)] for a in log)),
-        )
+        left = left[len(chunk.models) :]
+        yield chunk
+        diverged |= chunk.diverged_models()
+        check_diverged(diverged, config)
+
+
+def _first_size(
+    config: TrainConfig,
+    num_models: int,
+    wanted: Int[np.ndarray, "k"],
+    devices: list[jax.Device],
+) -> int:
+    """The size of the chunks of all models, or of those wanted if they fit no chunk."""
+    size = chunk_size.first_guess(config.models_per_chunk, num_models, devices)
+    cells = np.unique(wanted // size)
+    whole = np.arange(num_models)
+    if np.array_equal(wanted, whole[np.isin(whole // size, cells)]):
+        return size
+    return chunk_size.first_guess(config.models_per_chunk, len(wanted), devices)
+
+
+def _fitting_plan(
+    ensemble: Ensemble, left: Int[np.ndarray, "k"], size: int, config: TrainConfig
+) -> chunk_size.Plan:
+    """Compiles smaller chunks until one fits into the free memory."""
+    fixed, devices = config.models_per_chunk is not None, jax.local_devices()
+    while True:
+        program = ensemble.start(left[:1], size).program()
+        try:
+            return chunk_size.make_plan(program, size, len(left), devices, fixed=fixed)
+        except chunk_size.DoesNotFit as error:
+            size = error.size
+
+
+def _announce(
+    callbacks: Callbacks, plan: chunk_size.Plan, config: TrainConfig, seconds: float
+) -> None:
+    total = seconds * config.num_epochs * plan.num_chunks
+    callbacks.on_plan(plan._replace(seconds=total))
 
 
 def _report(
-    on_epoch: Callable[[Progress], None],
-    models_done: int,
-    models_now: int,
+    callbacks: Callbacks,
+    num_left: int,
     num_models: int,
+    start: ChunkStart,
     epoch: int,
-    num_epochs: int,
     log: TrainLog,
 ) -> None:
-    loss, accuracy = (float(np.nanmean(a[:, epoch])) for a in log)
-    on_epoch(
-        Progress(models_done, models_now, num_models, epoch, num_epochs, loss, accuracy)
+    now = len(start.models)
+    loss, accuracy = (
+        float(np.nanmean(a[:, epoch])) if np.isfinite(a[:, epoch]).any() else np.nan
+        for a in log
+    )
+    callbacks.on_epoch(
+        Progress(
+            num_models - num_left,
+            now,
+            num_models,
+            epoch,
+            log.loss.shape[1],
+            loss,
+            accuracy,
+        )
     )
 
 
-class _Start(NamedTuple):
-    """A chunk before its first epoch."""
+def check_diverged(diverged: Mapping[int, int], config: TrainConfig) -> None:
+    """Raises an error if more models diverged than may.
 
-    lifted: LiftedTraining
-    key: Key
-    models: Int[np.ndarray, "k"]
-    own: tuple[Any, Any]
-    pool: Examples
-    state: TrainState
+    Args:
+        diverged: Number of a model -> the epoch, from 1, in which it diverged.
+        config: Settings of the training.
 
-    def arguments(self, epoch: int, state: TrainState) -> tuple[Any, ...]:
-        return (self.pool, self.key, np.int32(epoch)), self.models, *self.own, state
-
-    def program(self) -> jax.stages.Compiled:
-        """The compiled epoch, which the first call then finds ready."""
-        return self.lifted.epoch.lower(*self.arguments(0, self.state)).compile()
-
-
-def _start(
-    lifted: LiftedTraining, key: Key, models: np.ndarray, own: Any, pool: Examples
-) -> _Start:
-    variables = lifted.init((key, pool.x[:1]), models)
-    state = lifted.init_optimizer((), models, own[0], variables)
-    return _Start(lifted, key, models, own, pool, state)
-
-
-def _train_chunk(
-    start: _Start,
-    config: TrainConfig,
-    report: Callable[..., None],
-    on_first: Callable[[float], None] = lambda _: None,
-) -> tuple[TrainState, TrainLog]:
-    """Trains one chunk epoch by epoch; the host only looks at the losses.
-
-    ``on_first`` is told the seconds of the first epoch.
+    Raises:
+        FloatingPointError: Names the models and their epochs.
     """
-    trained, models = start.state, start.models
-    shape = (len(models), config.num_epochs)
-    log = TrainLog(np.full(shape, np.nan, "f4"), np.full(shape, np.nan, "f4"))
-    for epoch in range(config.num_epochs):
-        running = ~np.asarray(trained.done)
-        if not running.any():
-            break
-        begin = time.perf_counter()
-        trained, log.loss[:, epoch], log.accuracy[:, epoch] = start.lifted.epoch(
-            *start.arguments(epoch, trained)
-        )
-        diverged = running & ~np.isfinite(log.loss[:, epoch])
-        if diverged.any():
-            raise FloatingPointError(
-                f"model {models[diverged][0]} diverged: its training loss is "
-                f"{log.loss[diverged, epoch][0]} in epoch {epoch + 1} of "
-                f"{config.num_epochs}. A lower learning rate or rho may help."
-            )
-        if epoch == 0:
-            on_first(time.perf_counter() - begin)
-        report(epoch, config.num_epochs, log)
-    return trained, log
+    if len(diverged) <= config.max_diverged:
+        return
+    listed = [
+        f"model {model} diverged: its training loss is not finite in epoch {epoch} of "
+        f"{config.num_epochs}"
+        for model, epoch in sorted(diverged.items())[:3]
+    ]
+    more = len(diverged) - len(listed)
+    listed += [f"{more} more"] if more else []
+    raise FloatingPointError(
+        f"{'; '.join(listed)}. A lower learning rate or rho may help."
+    )
 
 
 def train_shadow_models(
     key: Key,
-    model: Model,
-    make_optimizer: MakeOptimizer,
+    task: TrainingTask,
     hyperparams: Any,
     keep: Bool[Array | np.ndarray, "m n"],
     pool: Examples,
-    config: TrainConfig,
     **options: Any,
 ) -> tuple[TrainState, TrainLog]:
     """Trains M models and returns all of them; ``train_chunks`` holds one chunk.
 
     Args:
         key: Random key of initial weights, batches, dropout and augmentation.
-        model: The network.
-        make_optimizer: From one model's hyper-parameters to its optimizer.
+        task: Network, optimizer and settings.
         hyperparams: Pytree of hyper-parameters with a leading axis M.
         keep: Which pool example each model trains on.
         pool: Inputs and labels.
-        config: Settings; see ``TrainConfig``.
         **options: Further arguments of ``train_chunks``.
 
     Returns:
         The trained models with a leading axis M, on the host, and their log [M, E].
 
     Raises:
-        ValueError: For an argument that makes no sense; see ``train_chunks``.
-        FloatingPointError: If a loss is no longer finite.
+        ArgumentError: For an argument that makes no sense; see ``train_chunks``.
+        FloatingPointError: If more models diverge than may.
 
     Example:
         >>> import jax, optax, numpy as np
         >>> from sam_jax import models, types
         >>> from sam_jax.optimizers import sam
-        >>> from sam_jax.training import membership
+        >>> from sam_jax.training import TrainingTask, balanced_keep
         >>> x = np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32)
-        >>> pool = types.Examples(x, (x[:, 0] > 0).astype(np.int32))
-        >>> make_optimizer = lambda h: sam(optax.sgd(h["learning_rate"]), rho=h["rho"])
+        >>> task = TrainingTask(
+        ...     models.mlp(2, hidden=(8,)),
+        ...     lambda h: sam(optax.sgd(h["learning_rate"]), rho=h["rho"]),
+        ...     types.TrainConfig(num_epochs=3, batch_size=8),
+        ... )
         >>> trained, log = train_shadow_models(
         ...     jax.random.key(0),
-        ...     models.mlp(2, hidden=(8,)),
-        ...     make_optimizer,
+        ...     task,
         ...     {"rho": np.tile([0.0, 0.1], 2), "learning_rate": np.full(4, 0.1)},
-        ...     membership.balanced_keep(jax.random.key(1), 4, 64),
-        ...     pool,
-        ...     types.TrainConfig(num_epochs=3, batch_size=8),
+        ...     balanced_keep(jax.random.key(1), 4, 64),
+        ...     types.Examples(x, (x[:, 0] > 0).astype(np.int32)),
         ... )
         >>> log.loss.shape
         (4, 3)
     """
     chunks = [
         jax.tree.map(np.asarray, (chunk.trained, chunk.log))
-        for chunk in train_chunks(
-            key, model, make_optimizer, hyperparams, keep, pool, config, **options
-        )
+        for chunk in train_chunks(key, task, hyperparams, keep, pool, **options)
     ]
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *chunks)
 
 
 def check_training(
     keep: np.ndarray, hyperparams: Any, pool: Examples, config: TrainConfig
 ) -> None:
-    """Raises ``ValueError`` for arguments that training could not make sense of."""
+    """Raises ``ArgumentError`` for arguments that training could not make sense of."""
     check_train_config(config)
     if keep.ndim != 2 or keep.dtype != np.bool_:
-        raise ValueError(
-            f"keep must be a bool [M, N] array, got {keep.dtype} of shape {keep.shape}."
+        raise ArgumentError(
+            "keep",
+            f"must be a bool [M, N] array, got {keep.dtype} of shape {keep.shape}.",
         )
     if keep.shape[1] != len(pool.x) or len(pool.x) != len(pool.y):
-        raise ValueError(
-            "keep must have a column for each example of the pool, got "
+        raise ArgumentError(
+            "keep",
+            "must have a column for each example of the pool, got "
             f"{keep.shape[1]} columns for {len(pool.x)} inputs and {len(pool.y)} "
-            "labels."
+            "labels.",
         )
     if not keep.any(axis=1).all():
-        raise ValueError(
-            "keep must give every model at least one example; row "
-            f"{int(np.argmin(keep.any(axis=1)))} has none."
+        raise ArgumentError(
+            "keep",
+            "must give every model at least one example; row "
+            f"{int(np.argmin(keep.any(axis=1)))} has none.",
         )
     num_steps_per_epoch(config, keep.shape[1])
     for path, leaf in jax.tree_util.tree_leaves_with_path(hyperparams):
         name = f"hyperparams{jax.tree_util.keystr(path)}"
         if leaf.ndim < 1 or leaf.shape[0] != keep.shape[0]:
-            raise ValueError(
-                f"{name} must hold one value for each of the {keep.shape[0]} models, "
-                f"got shape {leaf.shape}."
+            raise ArgumentError(
+                name,
+                f"must hold one value for each of the {keep.shape[0]} models, got "
+                f"shape {leaf.shape}.",
             )
         if not (np.isfinite(leaf) & (leaf >= 0)).all():
-            raise ValueError(f"{name} must be finite and >= 0, got {leaf.tolist()}.")
+            raise ArgumentError(name, f"must be finite and >= 0, got {leaf.tolist()}.")

@@ -209,5 +209,6 @@ def check_train_config(config: TrainConfig) -> None:
     for name in ("examples_per_epoch", "models_per_chunk", "models_per_vmap"):
         if (value := getattr(config, name)) is not None:
             _checks.at_least(1, **{name: value})
+    _checks.at_least(0, max_diverged=config.max_diverged)
     if config.stop_accuracy is not None:
         _checks.in_unit_interval(stop_accuracy=config.stop_accuracy)

@@ -86,8 +86,8 @@ def over_models(
 
     Returns:
         A function whose arguments after the first, and whose result, carry a leading
-        axis of models, a multiple of the number of devices. It is compiled once for
-        each such length.
+        axis of models. It is compiled once for each such length. A length that is no
+        multiple of the number of devices is filled up with copies, and cut again.
     """
     devices = list(devices or jax.local_devices())
 
@@ -109,6 +109,15 @@ def over_models(
             out_specs=P("models"),
             check_vma=False,
         )
-    return jax.jit(
-        lambda shared, *many: on_one_device(shared, many), donate_argnums=donate
-    )
+
+    def on_all_devices(shared: Any, *many: Any) -> Any:
+        num_models = jax.tree.leaves(many)[0].shape[0]
+        if num_models % len(devices) == 0:
+            return on_one_device(shared, many)
+        filled = np.resize(
+            np.arange(num_models), -(-num_models // len(devices)) * len(devices)
+        )
+        result = on_one_device(shared, jax.tree.map(lambda a: a[filled], many))
+        return jax.tree.map(lambda a: a[:num_models], result)
+
+    return jax.jit(on_all_devices, donate_argnums=donate)

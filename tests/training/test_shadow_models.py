@@ -19,6 +19,7 @@ from sam_jax.training import (
     trainer,
     vmap_models,
 )
+from sam_jax.training.chunk_training import Callbacks
 from sam_jax.types import Examples, Model, TrainConfig
 
 KEY = jax.random.key(0)
@@ -50,14 +51,16 @@ def make_sam(hyperparams):
 
 def train(config=CONFIG, make_optimizer=make_sam, hyperparams=HYPERPARAMS, **options):
     options = {"model": MODEL, "keep": KEEP, "pool": POOL} | options
+    task = trainer.TrainingTask(options.pop("model"), make_optimizer, config)
+    seen = [k for k in options if k.startswith("on_")]
+    callbacks = Callbacks(**{k: options.pop(k) for k in seen})
     return shadow_models.train_shadow_models(
         KEY,
-        options.pop("model"),
-        make_optimizer,
+        task,
         hyperparams,
         options.pop("keep"),
         options.pop("pool"),
-        config,
+        callbacks=callbacks,
         **options,
     )
 
@@ -273,15 +276,15 @@ def test_a_chunk_that_does_not_fit_is_made_smaller_before_it_runs(monkeypatch):
 
 def test_running_out_of_memory_halves_the_chunk_and_loses_nothing(monkeypatch):
     whole, _ = train()
-    real, sizes = shadow_models._train_chunk, []
+    real, sizes = shadow_models.train_chunk, []
 
     def scarce(start, *rest):
-        sizes.append(len(start.models))
-        if len(start.models) > 2 and len(sizes) == 2:
+        sizes.append(len(start.filled))
+        if len(start.filled) > 2 and len(sizes) == 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
         return real(start, *rest)
 
-    monkeypatch.setattr(shadow_models, "_train_chunk", scarce)
+    monkeypatch.setattr(shadow_models, "train_chunk", scarce)
     config = dataclasses.replace(CONFIG, models_per_chunk=4)
     with pytest.warns(UserWarning, match="Out of memory: trying 2 models"):
         split, _ = train(config)

@@ -1,0 +1,84 @@
+"""Files that are there whole or not at all, whenever a run is killed."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import IO
+
+DRAFT_SUFFIX = ".draft"
+"""Ends the name of a file that is being written; one that is left over is worthless."""
+
+
+class StorageError(OSError):
+    """A file that could not be written: a full disk, a read-only or removed folder.
+
+    What is in the folder stays as it was. The command line shows it in one line.
+    """
+
+
+@contextlib.contextmanager
+def open_atomically(path: pathlib.Path) -> Iterator[IO[bytes]]:
+    """Opens a new file that takes its name once all of it is on the disk.
+
+    A reader, or a run after a kill or a power failure, sees the old file or the new
+    one, never a piece.
+
+    Args:
+        path: The name that the file is to have; a file of that name is replaced.
+
+    Raises:
+        StorageError: If it cannot be written; names the file and the reason.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "a.txt"
+        ...     with open_atomically(path) as file:
+        ...         _ = file.write(b"whole")
+        ...     path.read_bytes(), len(list(path.parent.iterdir()))
+        (b'whole', 1)
+    """
+    # Two processes that write the same file must not share a draft.
+    draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT_SUFFIX}")
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        reason = error.strerror or str(error)
+        raise StorageError(
+            error.errno,
+            f"{path} could not be written: {reason}. Files that were there before are "
+            "kept",
+        ) from error
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+
+
+def remove_drafts(folder: pathlib.Path) -> None:
+    """Removes what killed runs left; the caller holds the folder's lock."""
+    for draft in folder.glob(f".*{DRAFT_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            draft.unlink()
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+    """Brings the new name to the disk, where the system lets a folder be opened."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # Some network file systems have no such call.
+    finally:
+        os.close(handle)

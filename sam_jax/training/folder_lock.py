@@ -1,0 +1,89 @@
+"""One run at a time in a folder, and several shards of one run."""
+
+import json
+import os
+import pathlib
+import socket
+from typing import IO
+
+from sam_jax._checks import ArgumentError
+from sam_jax.data.atomic_files import StorageError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks; there it is for the user to see to it.
+    fcntl = None
+
+
+class FolderLock:
+    """A lock of the operating system, which goes with the process that holds it.
+
+    So there is no stale lock: after a kill the folder is free. A whole run excludes
+    every other; shards of a run exclude whole runs and shards of their own number.
+
+    Attributes:
+        folder: What is locked.
+        shard: Number of the shard and of all shards, or None for a whole run.
+    """
+
+    def __init__(self, folder: pathlib.Path, shard: tuple[int, int] | None = None):
+        self.folder, self.shard = folder, shard
+        self.files: list[IO[str]] = []
+
+    def acquire(self, argument: str) -> None:
+        """Takes the lock.
+
+        Args:
+            argument: What to call the folder in an error.
+
+        Raises:
+            ArgumentError: If another process holds it; says which.
+            StorageError: If no file can be made in the folder.
+        """
+        self._take("run.lock", self.shard is not None, argument)
+        if self.shard is not None:
+            number, count = self.shard
+            self._take(f"shard-{number}-of-{count}.lock", False, argument)
+
+    def release(self) -> None:
+        """Lets others in."""
+        while self.files:
+            self.files.pop().close()
+
+    def _take(self, name: str, shared: bool, argument: str) -> None:
+        path = self.folder / name
+        try:
+            file = path.open("a+")
+        except OSError as error:
+            self.release()
+            raise StorageError(
+                error.errno, f"{path} could not be written: {error.strerror}"
+            ) from error
+        if fcntl is not None:
+            mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            try:
+                fcntl.flock(file, mode | fcntl.LOCK_NB)
+            except OSError:
+                holder = _holder(path)
+                file.close()
+                self.release()
+                raise ArgumentError(
+                    argument,
+                    "must name a folder that no other run is using; in "
+                    f"{self.folder} {holder} is at work. Wait for it, stop it, or "
+                    "choose another folder.",
+                ) from None
+        self.files.append(file)
+        if not shared:
+            file.truncate(0)
+            json.dump({"process": os.getpid(), "host": socket.gethostname()}, file)
+            file.flush()
+
+
+def _holder(path: pathlib.Path) -> str:
+    """The process that wrote the lock, as far as the file says."""
+    try:
+        holder = json.loads(path.read_text())
+        return f"process {holder['process']} on {holder['host']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return "another process"
