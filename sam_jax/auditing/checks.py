@@ -1,6 +1,7 @@
 """Checks of an audit's arguments: all that cannot work, before anything is trained."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,12 @@ import jax.numpy as jnp
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.auditing.config import AttackConfig
-from sam_jax.training.trainer import check_train_config, num_steps_per_epoch
+from sam_jax.training.optimizer_check import check_optimizer
+from sam_jax.training.trainer import (
+    TrainingTask,
+    check_train_config,
+    num_steps_per_epoch,
+)
 from sam_jax.types import AugmentFn, Dataset, Model, TrainConfig
 
 
@@ -40,7 +46,7 @@ def check_audit(
         ArgumentError: For an argument that makes no sense.
     """
     model = model if isinstance(model, Model) else Model(*model)
-    _check_optimizers(optimizers)
+    _check_names("optimizers", optimizers)
     attack_config = check_attack_config(attack_config, optimizers)
     _checks.at_least(4, num_models=attack_config.num_models)
     if attack_config.num_models % 2:
@@ -64,6 +70,11 @@ def check_audit(
     _check_model(model, dataset)
     per_epoch = train_config.examples_per_epoch or pool_size // 2
     train_config = dataclasses.replace(train_config, examples_per_epoch=per_epoch)
+    for name, optimizer in optimizers.items():
+        task = TrainingTask(
+            model, functools.partial(_same, optimizer), train_config, augment=augment
+        )
+        check_optimizer(task, dataset.train, argument=f"optimizers[{name!r}]")
     return model, train_config, attack_config
 
 
@@ -110,14 +121,9 @@ def _check_names(argument: str, things: Mapping[Any, Any]) -> None:
             )
 
 
-def _check_optimizers(optimizers: Mapping[Any, Any]) -> None:
-    _check_names("optimizers", optimizers)
-    for name, optimizer in optimizers.items():
-        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-            raise ArgumentError(
-                f"optimizers[{name!r}]",
-                f"must be an optax transformation (init, update), got {optimizer!r}.",
-            )
+def _same(optimizer: Any, _: Any) -> Any:
+    """The optimizer, whatever the hyper-parameters."""
+    return optimizer
 
 
 def _check_model(model: Model, dataset: Dataset) -> None:
