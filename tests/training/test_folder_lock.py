@@ -15,7 +15,8 @@ def test_a_second_run_is_told_who_is_at_work(tmp_path):
     script = f"""
         import pathlib, sys
         from sam_jax.training.folder_lock import FolderLock
-        FolderLock(pathlib.Path({str(tmp_path)!r})).acquire("cache_dir")
+        lock = FolderLock(pathlib.Path({str(tmp_path)!r}))
+        lock.acquire("cache_dir")
         print("locked", flush=True)
         sys.stdin.read()
     """
