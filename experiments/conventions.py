@@ -18,7 +18,7 @@ import tyro
 
 from sam_jax import _checks, metrics
 from sam_jax.attacks import ATTACKS, lira, rmia, score_targets, threshold
-from sam_jax.cli import run_folder
+from sam_jax.cli.errors import usage_errors
 from sam_jax.metrics import attack_metrics, num_models
 from sam_jax.signals import audit_files
 from sam_jax.training import membership
@@ -277,5 +277,5 @@ def noise(num_models: int, num_examples: int) -> Signals:
 
 
 if __name__ == "__main__":
-    with run_folder.usage_errors():
+    with usage_errors():
         main(tyro.cli(Config, description=__doc__))

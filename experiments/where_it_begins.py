@@ -26,6 +26,7 @@ from experiments.common.presets import SCALES, Scale
 from experiments.common.study_data import FILES
 from experiments.common.sweep_results import write_results
 from sam_jax.cli import run_folder
+from sam_jax.cli.errors import usage_errors
 from sam_jax.signals import load_signals
 
 
@@ -159,5 +160,5 @@ class Progress:
 
 if __name__ == "__main__":
     sam_jax.use_all_cores()
-    with run_folder.usage_errors():
+    with usage_errors():
         main(tyro.cli(Config, description=__doc__))

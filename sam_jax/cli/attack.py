@@ -96,7 +96,8 @@ def main(config: Config) -> sam_jax.AuditResult:
     result = dataclasses.replace(result, seconds=seconds)
     about = run_folder.read_config(folder)
     sam_jax.save_audit(result, folder, about, with_signals=False)
-    run_folder.finish_run(folder, metrics_json(result) | {"skipped": skipped})
+    numbers = metrics_json(result) | {"skipped": skipped}
+    folder = run_folder.finish_run(folder, numbers)
     print(tables.text_table(*attack_table(result)))
     print("Balanced accuracy: at thresholds of the shadow models.")
     print(f"\n{sam_jax.verdict(result)}")

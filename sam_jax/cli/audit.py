@@ -22,6 +22,7 @@ from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS
 from sam_jax.cli import run_folder
+from sam_jax.cli.errors import as_option
 from sam_jax.data import DATASETS
 from sam_jax.data.augment import AUGMENTATIONS, chain
 from sam_jax.data.noise import corrupt_labels
@@ -133,15 +134,15 @@ def main(config: Config) -> sam_jax.AuditResult:
     chunks = folder / "chunks"
     result = sam_jax.audit(*arguments, augment=augment, cache_dir=chunks)
     sam_jax.save_audit(result, folder, run_folder.read_config(folder))
-    run_folder.finish_run(folder, audit_files.metrics_json(result))
     shutil.rmtree(chunks)
+    folder = run_folder.finish_run(folder, audit_files.metrics_json(result))
     print_result(result, folder)
     return result
 
 
 def make_dataset(config: Config) -> sam_jax.Dataset:
     """Loads the data set, cut to the pool's size and with label noise."""
-    with run_folder.renamed("name", "dataset"):
+    with as_option("name", "dataset"):
         dataset = sam_jax.load(
             config.dataset, config.data_dir, config.manual_dir, config.image_size
         )

@@ -148,7 +148,7 @@ def main(config: Config) -> list[explain_claims.Claim]:
     _write(folder, source, comparison, checked, drawings)
     reproduced = explain_source.reproduced(sweep, rho, comparison)
     numbers = [found, typical, success, spreads]
-    run_folder.finish_run(
+    folder = run_folder.finish_run(
         folder, _metrics(checked, numbers, attacked, sweep, reproduced)
     )
     rows = [[*claim.row[:-1], claim.agrees] for claim in checked]

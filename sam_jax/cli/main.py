@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     module = importlib.import_module(f"sam_jax.cli.{name}")
     # Imported after the subcommand, which may set what JAX reads at its start.
-    from sam_jax.cli.run_folder import usage_errors
+    from sam_jax.cli.errors import usage_errors
 
-    with usage_errors():
+    with usage_errors(module.Config):
         return module.command(options)
 
 

@@ -1,6 +1,5 @@
-"""The run folder of an experiment, and the edge between its CLI and its errors."""
+"""The folder of a run: opened, resumed, finished, replaced."""
 
-import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -12,73 +11,76 @@ import platform
 import shutil
 import subprocess
 import sys
-import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import tyro
 
-import sam_jax
+from sam_jax._checks import ArgumentError
 
 T = TypeVar("T")
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
-_OWN_CODE = [pathlib.Path(sam_jax.__file__).parent]
 _CONFIG, _METRICS = "config.json", "metrics.json"
+_REPLACEMENT = ".replacement"
 
 
-def open_run(experiment: str, config: Any, *, root: str = "runs") -> pathlib.Path:
+def open_run(
+    experiment: str,
+    config: Any,
+    *,
+    root: str = "runs",
+    facts: Mapping[str, Any] | None = None,
+) -> pathlib.Path:
     """Makes ``root/experiment/config.name``, or resumes the run that began there.
+
+    With ``overwrite`` a finished run stays until the new one is finished: the new one
+    is made beside it, in a hidden folder that ``finish_run`` puts in its place.
 
     Args:
         experiment: Name of the experiment.
         config: Frozen dataclass with ``name`` and ``overwrite``.
         root: Folder of all runs.
+        facts: What else ``config.json`` says, such as the hash of the data; a run that
+            began with other facts is not resumed.
 
     Returns:
-        The folder, with ``config.json`` (settings, commit, versions, device) in it.
+        The folder to write to, with ``config.json`` (settings, facts, commit, versions,
+        device) in it.
 
     Raises:
-        ValueError: If a finished run is there, or one begun with other settings, and
+        ArgumentError: If a finished run is there, or one begun with other settings, and
             ``overwrite`` is not set; or the folder holds something else.
     """
-    if config.name in ("", "..") or pathlib.Path(config.name).name != config.name:
-        raise ValueError(
-            f"name must be that of one folder, without slashes, got {config.name!r}."
+    name = config.name
+    if name != pathlib.Path(name).name or name in ("", "..") or name.startswith("."):
+        raise ArgumentError(
+            "name",
+            "must be that of one folder, without slashes or a dot in front, got "
+            f"{name!r}.",
         )
-    folder = pathlib.Path(root) / experiment / config.name
     settings = _plain(dataclasses.asdict(config))
     settings.pop("overwrite")
-    described = folder / _CONFIG
-    if folder.exists() and any(folder.iterdir()):
-        if not described.exists():
-            raise ValueError(
-                f"name must not lead to a folder that is no run: {folder} holds other "
-                "files. Pass another --name."
+    begun = {"settings": settings} | _plain(dict(facts or {}))
+    folder = pathlib.Path(root) / experiment / name
+    _refuse_other_files(folder)
+    if (folder / _METRICS).exists():
+        if not config.overwrite:
+            raise ArgumentError(
+                "name",
+                f"must be that of a new run: {folder} holds a finished one. Pass "
+                "--overwrite to replace it, or another --name.",
             )
-        if config.overwrite:
-            shutil.rmtree(folder)
-        elif (folder / _METRICS).exists():
-            raise ValueError(
-                f"name must be that of a new run: {folder} holds a finished one. Pass "
-                "--overwrite to replace it, or another --name."
-            )
-        elif (begun := json.loads(described.read_text())["settings"]) != settings:
-            changed = sorted(
-                k for k in settings | begun if settings.get(k) != begun.get(k)
-            )
-            raise ValueError(
-                f"name must be that of a new run: {folder} was begun with another "
-                f"{', '.join(changed)}. Pass --overwrite to start again, or another "
-                "--name."
-            )
-        else:
-            print(f"Going on with the unfinished run in {folder}.")
-            return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(described, {"settings": settings} | environment())
+        folder = folder.with_name(f".{name}{_REPLACEMENT}")
+    if _resumes(folder, begun, config.overwrite):
+        print(f"Going on with the unfinished run in {folder}.")
+        return folder
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    write_json(folder / _CONFIG, begun | environment())
     return folder
 
 
@@ -87,9 +89,65 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     return json.loads((folder / _CONFIG).read_text())
 
 
-def finish_run(folder: pathlib.Path, metrics: Any) -> None:
-    """Writes ``metrics.json``, which marks the run as finished."""
+def finish_run(folder: pathlib.Path, metrics: Any) -> pathlib.Path:
+    """Writes ``metrics.json``, which marks the run as finished.
+
+    Args:
+        folder: From ``open_run``.
+        metrics: All numbers of the run.
+
+    Returns:
+        The run's folder; that of the run which it replaces, where it replaces one.
+    """
     write_json(folder / _METRICS, metrics)
+    if not folder.name.endswith(_REPLACEMENT):
+        return folder
+    final = folder.with_name(folder.name.removesuffix(_REPLACEMENT).removeprefix("."))
+    old = final.with_name(f".{final.name}.old")
+    if old.exists():
+        shutil.rmtree(old)
+    final.rename(old)
+    folder.rename(final)
+    shutil.rmtree(old)
+    return final
+
+
+def _refuse_other_files(folder: pathlib.Path) -> None:
+    """Refuses a folder whose files are not those of a run."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (
+        any(folder.iterdir()) and not (folder / _CONFIG).exists()
+    ):
+        raise ArgumentError(
+            "name",
+            f"must not lead to a folder that is no run: {folder} holds other files. "
+            "Pass another --name.",
+        )
+
+
+def _resumes(folder: pathlib.Path, begun: Mapping[str, Any], overwrite: bool) -> bool:
+    """Whether the folder holds an unfinished run of the same settings and facts."""
+    if not (folder / _CONFIG).exists():
+        return False
+    before = read_config(folder)
+    changed = []
+    for field in begun["settings"] | before["settings"]:
+        if before["settings"].get(field) != begun["settings"].get(field):
+            changed.append(field)
+    for fact in begun:
+        if fact != "settings" and before.get(fact) != begun[fact]:
+            changed.append(fact)
+    if not changed:
+        return True
+    if overwrite:
+        return False
+    raise ArgumentError(
+        "name",
+        f"must be that of a new run: {folder} was begun with another "
+        f"{', '.join(sorted(changed))}. Pass --overwrite to start again, or another "
+        "--name.",
+    )
 
 
 def environment() -> dict[str, Any]:
@@ -124,37 +182,6 @@ def list_choices(**registries: Iterable[str]) -> str:
     """Returns the end of a ``--help`` text: what each named option may be."""
     lines = (f"--{o}: {', '.join(sorted(c))}." for o, c in registries.items())
     return "\n" + "\n\n".join(lines)
-
-
-@contextlib.contextmanager
-def renamed(argument: str, option: str) -> Iterator[None]:
-    """Makes a ``ValueError`` about a library's argument name the option instead."""
-    try:
-        yield
-    except ValueError as error:
-        rule = str(error)
-        if not rule.startswith(f"{argument} must "):
-            raise
-        raise ValueError(option + rule.removeprefix(argument)) from error
-
-
-@contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
-    """Turns the project's own ``ValueError`` into a usage error: message, exit 2.
-
-    One raised elsewhere is a bug and keeps its traceback. A run that diverged exits 1.
-    """
-    try:
-        yield
-    except ValueError as error:
-        raised_in = pathlib.Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-        if not any(raised_in.is_relative_to(folder) for folder in _OWN_CODE):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
 
 
 def _commit() -> str:

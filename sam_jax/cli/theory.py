@@ -274,7 +274,7 @@ def main(config: Config) -> int:
         "linear": result.linear,
         "networks": result.networks,
     }
-    run_folder.finish_run(folder, metrics)
+    folder = run_folder.finish_run(folder, metrics)
     short = [row[:1] + row[3:] for row in claim_rows(result)]
     print(tables.text_table(COLUMNS[:1] + COLUMNS[3:], short))
     print("\nSAM minus SGD on networks that interpolate, with 95 % intervals")

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from sam_jax._checks import at_least
+from sam_jax._checks import ArgumentError, at_least
 from sam_jax.data import tfds
 from sam_jax.data.arrays import dataset_from_arrays, load_npz, split_rows
 from sam_jax.data.preparation import download_and_prepare
@@ -115,8 +115,8 @@ def load(
         at_least(1, image_size=image_size)
     if name.endswith(".npz"):
         if image_size is not None:
-            raise ValueError(
-                f"image_size must be None for an .npz file, got {image_size}."
+            raise ArgumentError(
+                "image_size", f"must be None for an .npz file, got {image_size}."
             )
         return load_npz(name)
     row = DATASETS.get(name, TfdsSet(name))
@@ -144,8 +144,9 @@ def _require_tfds_name(name: str) -> None:
 
     known = tensorflow_datasets.list_builders(with_community_datasets=False)
     if name.partition(":")[0].partition("/")[0] not in known:
-        raise ValueError(
-            f"name must be one of {', '.join(sorted(DATASETS))}, the name of a TFDS "
+        raise ArgumentError(
+            "name",
+            f"must be one of {', '.join(sorted(DATASETS))}, the name of a TFDS "
             "classification set (https://www.tensorflow.org/datasets/catalog), or the "
-            f"path of an .npz file; got {name!r}."
+            f"path of an .npz file; got {name!r}.",
         )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from sam_jax._checks import ArgumentError
 from sam_jax.types import Dataset, Examples
 
 TEST_FRACTION = 0.2
@@ -57,22 +58,24 @@ def dataset_from_arrays(
     labels = _labels("y", y, "x", len(inputs))
     test_labels = _labels("y_test", y_test, "x_test", len(test_inputs))
     if inputs.shape[1:] != test_inputs.shape[1:]:
-        raise ValueError(
-            "x_test must have the feature shape of x, "
-            f"got {test_inputs.shape[1:]} and {inputs.shape[1:]}."
+        raise ArgumentError(
+            "x_test",
+            "must have the feature shape of x, "
+            f"got {test_inputs.shape[1:]} and {inputs.shape[1:]}.",
         )
     if np.asarray(x).dtype != np.asarray(x_test).dtype:
-        raise ValueError(
-            "x_test must have the dtype of x, so that both are scaled alike, "
-            f"got {np.asarray(x_test).dtype} and {np.asarray(x).dtype}."
+        raise ArgumentError(
+            "x_test",
+            "must have the dtype of x, so that both are scaled alike, "
+            f"got {np.asarray(x_test).dtype} and {np.asarray(x).dtype}.",
         )
     if num_classes is None:
         num_classes = int(max(labels.max(), test_labels.max())) + 1
     _check_classes(num_classes, {"y": labels, "y_test": test_labels})
     if len(class_names) not in (0, num_classes):
-        raise ValueError(
-            f"class_names must have one name a class ({num_classes}), "
-            f"got {len(class_names)}."
+        raise ArgumentError(
+            "class_names",
+            f"must have one name a class ({num_classes}), got {len(class_names)}.",
         )
     return Dataset(
         name=name,
@@ -110,9 +113,10 @@ def load_npz(path: str | os.PathLike[str]) -> Dataset:
         train, test = split_rows(len(x))
         parts = [x[train], y[train], x[test], y[test]]
     else:
-        raise ValueError(
-            f"{path} must hold x_train, y_train, x_test and y_test, or x and y; "
-            f"it holds {', '.join(sorted(arrays)) or 'nothing'}."
+        raise ArgumentError(
+            str(path),
+            f"must hold x_train, y_train, x_test and y_test, or x and y; "
+            f"it holds {', '.join(sorted(arrays)) or 'nothing'}.",
         )
     x_train, y_train, x_test, y_test = parts
     return dataset_from_arrays(
@@ -144,7 +148,9 @@ def split_rows(
         (8, 2)
     """
     if num_rows < 2:
-        raise ValueError(f"x must have at least 2 rows to be split, got {num_rows}.")
+        raise ArgumentError(
+            "x", f"must have at least 2 rows to be split, got {num_rows}."
+        )
     num_test = min(max(round(test_fraction * num_rows), 1), num_rows - 1)
     digest = lambda row: hashlib.sha256(str(row).encode()).digest()
     ranked = np.array(sorted(range(num_rows), key=digest))
@@ -154,15 +160,17 @@ def split_rows(
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     """All arrays of an ``.npz`` file."""
     if not path.is_file():
-        raise ValueError(f"path must be an .npz file that exists, got {str(path)!r}.")
+        raise ArgumentError(
+            "path", f"must be an .npz file that exists, got {str(path)!r}."
+        )
     try:
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
             return {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} must be an .npz file of plain arrays (no pickle): {error}."
+        raise ArgumentError(
+            str(path), f"must be an .npz file of plain arrays (no pickle): {error}."
         ) from error
 
 
@@ -171,9 +179,10 @@ def _inputs_and_labels_of_one_length(
 ) -> tuple[np.ndarray, np.ndarray]:
     """``x`` and ``y``, checked before they are indexed with the same rows."""
     if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
-        raise ValueError(
-            "x must be [N, *features] and y [N] with the same N, "
-            f"got {x.shape} and {y.shape}."
+        raise ArgumentError(
+            "x",
+            "must be [N, *features] and y [N] with the same N, "
+            f"got {x.shape} and {y.shape}.",
         )
     return x, y
 
@@ -183,10 +192,10 @@ def _inputs(name: str, x: np.ndarray) -> Float[np.ndarray, "n *features"]:
     x = np.asarray(x)
     is_real = np.issubdtype(x.dtype, np.floating) or x.dtype.kind in "iub"
     if not is_real and x.dtype.name != "bfloat16":
-        raise ValueError(f"{name} must hold real numbers, got dtype {x.dtype}.")
+        raise ArgumentError(name, f"must hold real numbers, got dtype {x.dtype}.")
     if x.ndim < 2 or x.size == 0:
-        raise ValueError(
-            f"{name} must be [N, *features] and not empty, got shape {x.shape}."
+        raise ArgumentError(
+            name, f"must be [N, *features] and not empty, got shape {x.shape}."
         )
     if x.dtype == np.uint8 and x.ndim >= 3:
         return x.astype(np.float32) / np.float32(255)
@@ -195,8 +204,8 @@ def _inputs(name: str, x: np.ndarray) -> Float[np.ndarray, "n *features"]:
     finite = np.isfinite(values)
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(
-            f"{name} must be finite in float32, got {x[where]} at index {where}."
+        raise ArgumentError(
+            name, f"must be finite in float32, got {x[where]} at index {where}."
         )
     return values
 
@@ -207,15 +216,16 @@ def _labels(
     """``y`` as int32; refuses what is no vector of whole numbers."""
     y = np.asarray(y)
     if y.shape != (num_rows,):
-        raise ValueError(
-            f"{name} must have one label for each row of {x_name}, shape "
-            f"({num_rows},), got shape {y.shape}."
+        raise ArgumentError(
+            name,
+            f"must have one label for each row of {x_name}, shape "
+            f"({num_rows},), got shape {y.shape}.",
         )
     if y.dtype.kind not in "iuf":
-        raise ValueError(f"{name} must hold whole numbers, got dtype {y.dtype}.")
+        raise ArgumentError(name, f"must hold whole numbers, got dtype {y.dtype}.")
     whole = np.isfinite(y) & (np.abs(y) < 2**31) & (np.trunc(y) == y)
     if not whole.all():
-        raise ValueError(f"{name} must hold whole numbers, got {y[~whole][0]}.")
+        raise ArgumentError(name, f"must hold whole numbers, got {y[~whole][0]}.")
     return y.astype(np.int32)
 
 
@@ -224,9 +234,10 @@ def _check_classes(num_classes: int, labels: dict[str, np.ndarray]) -> None:
     for name, values in labels.items():
         out = values[(values < 0) | (values >= num_classes)]
         if out.size:
-            raise ValueError(
-                f"{name} must lie in [0, {num_classes}) (num_classes = {num_classes}), "
-                f"got {out[0]}."
+            raise ArgumentError(
+                name,
+                f"must lie in [0, {num_classes}) (num_classes = {num_classes}), "
+                f"got {out[0]}.",
             )
     if num_classes < 2:
-        raise ValueError(f"num_classes must be >= 2, got {num_classes}.")
+        raise ArgumentError("num_classes", f"must be >= 2, got {num_classes}.")

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
 from sam_jax.data.noise import corrupt_labels
 from sam_jax.types import Dataset, Examples, Key
 
@@ -27,8 +28,9 @@ def plant(
     pool, size = dataset.train, len(dataset.train.y)
     _checks.at_least(1, num_canaries=num_canaries)
     if num_canaries > size:
-        raise ValueError(
-            f"num_canaries must be at most the pool's size {size}, got {num_canaries}."
+        raise ArgumentError(
+            "num_canaries",
+            f"must be at most the pool's size {size}, got {num_canaries}.",
         )
     row_key, label_key = jax.random.split(key)
     rows = np.sort(np.asarray(jax.random.permutation(row_key, size))[:num_canaries])

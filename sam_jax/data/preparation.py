@@ -9,6 +9,7 @@ import importlib.util
 import os
 import pathlib
 
+from sam_jax._checks import ArgumentError
 from sam_jax.data import tfds
 
 BUILDERS = {
@@ -45,7 +46,9 @@ def download_and_prepare(
     target = tfds.data_dir_or_default(data_dir)
     is_ours = name in BUILDERS
     if not is_ours and importlib.util.find_spec("tensorflow") is None:
-        raise ValueError(_how_to_prepare(name, target, is_ours, "no TensorFlow here"))
+        raise ArgumentError(
+            "name", _how_to_prepare(name, target, is_ours, "no TensorFlow here")
+        )
     import tensorflow_datasets
 
     if manual_dir is not None:
@@ -70,7 +73,9 @@ def download_and_prepare(
         tensorflow_datasets.download.DownloadError,
     ) as error:
         cause = f"{type(error).__name__}: {error}"
-        raise ValueError(_how_to_prepare(name, target, is_ours, cause)) from error
+        raise ArgumentError(
+            "name", _how_to_prepare(name, target, is_ours, cause)
+        ) from error
     return pathlib.Path(builder.data_path)
 
 
@@ -91,7 +96,7 @@ def _how_to_prepare(
     """What to run, and where the data is looked for."""
     install = "" if is_ours else 'pip install -e ".[prepare]" && '
     return (
-        f"name must be a data set that is prepared or can be prepared here; {name!r} "
+        f"must be a data set that is prepared or can be prepared here; {name!r} "
         f"is neither ({cause}). It was looked for in {data_dir / name}. On a machine "
         f"with network run: {install}sam-jax prepare {name} "
         f"--data-dir={data_dir} (with --manual-dir=DIR if you have its source files); "

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sam_jax._checks import ArgumentError
 from sam_jax.data.arrays import dataset_from_arrays, split_rows
 from sam_jax.types import Dataset
 
@@ -46,7 +47,9 @@ def find_prepared(tfds_name: str, data_dir: pathlib.Path) -> pathlib.Path | None
         configs = [c for c in sorted(folder.iterdir()) if _versions(c, version)]
         if len(configs) > 1:
             listed = ", ".join(f"{name}/{config.name}" for config in configs)
-            raise ValueError(f"name must choose one of {listed}; got {tfds_name!r}.")
+            raise ArgumentError(
+                "name", f"must choose one of {listed}; got {tfds_name!r}."
+            )
         found = _versions(configs[0], version) if configs else []
     return found[-1] if found else None
 
@@ -93,9 +96,10 @@ def load_prepared(
     x_key, y_key = features or _supervised_keys(name, info)
     label = info.features[y_key]
     if not isinstance(label, tfds.features.ClassLabel):
-        raise ValueError(
-            f"name must be a classification set; the label {y_key!r} of {name!r} is "
-            f"{label!r}."
+        raise ArgumentError(
+            "name",
+            f"must be a classification set; the label {y_key!r} of {name!r} is "
+            f"{label!r}.",
         )
     splits = list(info.splits)
     train_split = train_split or "train"
@@ -129,9 +133,10 @@ def _supervised_keys(name: str, info: Any) -> tuple[str, str]:
     if keys is None and {"image", "label"} <= set(info.features):
         keys = ("image", "label")
     if keys is None or len(keys) != 2 or not all(isinstance(k, str) for k in keys):
-        raise ValueError(
-            f"name must be a classification set with one input and one label; {name!r} "
-            f"has the features {', '.join(sorted(info.features))}."
+        raise ArgumentError(
+            "name",
+            f"must be a classification set with one input and one label; {name!r} "
+            f"has the features {', '.join(sorted(info.features))}.",
         )
     return keys
 
@@ -145,9 +150,10 @@ def _read_split(
     try:
         instructions = info.splits[split].file_instructions
     except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"split must be one of {', '.join(info.splits)}, or a sum of them; "
-            f"got {split!r}."
+        raise ArgumentError(
+            "split",
+            f"must be one of {', '.join(info.splits)}, or a sum of them; "
+            f"got {split!r}.",
         ) from error
     x, y = [], []
     for record in _records(instructions):
@@ -179,9 +185,10 @@ def _decode(feature: Any, values: list[Any], image_size: int | None) -> np.ndarr
         return _decode_images([v[0] for v in values], shape[-1], image_size)
     is_tensor = isinstance(feature, tfds.features.Tensor) and None not in shape
     if not is_tensor or np.dtype(dtype).kind not in "biuf":
-        raise ValueError(
-            "name must be a set of uint8 images or of tensors of one shape, "
-            f"got {feature!r}."
+        raise ArgumentError(
+            "name",
+            "must be a set of uint8 images or of tensors of one shape, "
+            f"got {feature!r}.",
         )
     encoding = feature.to_json_content().encoding
     if encoding in ("", "none"):
@@ -210,9 +217,10 @@ def _decode_images(
         images.append(np.asarray(image).reshape(image.height, image.width, -1))
     sizes = {image.shape for image in images}
     if len(sizes) > 1:
-        raise ValueError(
-            f"image_size must be given for images of {len(sizes)} different sizes, "
-            f"such as {min(sizes)} and {max(sizes)}."
+        raise ArgumentError(
+            "image_size",
+            f"must be given for images of {len(sizes)} different sizes, "
+            f"such as {min(sizes)} and {max(sizes)}.",
         )
     return np.stack(images)
 
@@ -222,9 +230,10 @@ def _resize(x: np.ndarray, image_size: int) -> np.ndarray:
     from PIL import Image
 
     if x.ndim != 4 or x.dtype != np.uint8:
-        raise ValueError(
-            f"image_size must be None for data that are not uint8 images, "
-            f"got {image_size} for {x.dtype} {x.shape[1:]}."
+        raise ArgumentError(
+            "image_size",
+            f"must be None for data that are not uint8 images, "
+            f"got {image_size} for {x.dtype} {x.shape[1:]}.",
         )
     size = (image_size, image_size)
     resize = lambda a: Image.fromarray(a).resize(size, Image.Resampling.BILINEAR)
@@ -242,9 +251,9 @@ def _records(instructions: Sequence[Any]) -> Iterator[bytes]:
         elif ".array_record" in path:
             yield from _array_records(path)[take]
         else:
-            raise ValueError(
-                "data must be prepared in the array_record or tfrecord format, "
-                f"got {path}."
+            raise ArgumentError(
+                "data",
+                f"must be prepared in the array_record or tfrecord format, got {path}.",
             )
 
 

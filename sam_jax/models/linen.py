@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sam_jax._checks import ArgumentError
 from sam_jax.types import Model
 
 
@@ -48,9 +49,10 @@ def from_linen(module: nn.Module) -> Model:
         variables = module.init(rngs, x, **keywords(False))
         unknown = sorted(set(variables) - {"params", "batch_stats"})
         if unknown:
-            raise ValueError(
-                "module must make no variables but params and batch_stats, "
-                f"got {', '.join(unknown)}."
+            raise ArgumentError(
+                "module",
+                "must make no variables but params and batch_stats, "
+                f"got {', '.join(unknown)}.",
             )
         return variables.get("params", {}), variables.get("batch_stats", {})
 

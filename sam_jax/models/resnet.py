@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
 from sam_jax.models.layers import NORMS, check_network, conv1x1, conv3x3
 from sam_jax.models.linen import from_linen
 from sam_jax.types import Model
@@ -159,5 +160,7 @@ def wide_resnet(
     check_network(num_classes, norm, widen_factor=widen_factor)
     _checks.at_least(10, depth=depth)
     if (depth - 4) % 6:
-        raise ValueError(f"depth must be 4 more than a multiple of 6, got {depth}.")
+        raise ArgumentError(
+            "depth", f"must be 4 more than a multiple of 6, got {depth}."
+        )
     return from_linen(WideResNet(num_classes, depth, widen_factor, norm, dtype))

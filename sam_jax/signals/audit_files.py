@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from sam_jax._checks import ArgumentError
 from sam_jax.signals.files import load_metadata, read_arrays, signals_from_arrays
 from sam_jax.types import Signals
 
@@ -58,9 +59,9 @@ def load_recipes(
             to fix.
     """
     if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
+        raise ArgumentError("kind", f"must be one of {', '.join(KINDS)}; got {kind!r}.")
     if not paths:
-        raise ValueError("signals must name at least one file, got none.")
+        raise ArgumentError("signals", "must name at least one file, got none.")
     shared = {
         name: read_array(path, name)
         for name, path in (("keep", keep), ("labels", labels))
@@ -73,9 +74,10 @@ def load_recipes(
         known = load_metadata(path) if path.suffix == ".npz" else {}
         for name, arrays in _recipes(path, kind).items():
             if name in found:
-                raise ValueError(
-                    f"signals must have different names, got {name!r} twice: rename "
-                    "one of the files."
+                raise ArgumentError(
+                    "signals",
+                    f"must have different names, got {name!r} twice: rename "
+                    "one of the files.",
                 )
             source = f"{path} ({name})" if name != path.stem else str(path)
             if path.suffix == ".npy" and "keep" not in shared:
@@ -121,13 +123,17 @@ def read_array(path: str | pathlib.Path, name: str) -> np.ndarray:
     if path.suffix != ".npy":
         arrays = read_arrays(path)
         if name not in arrays:
-            raise ValueError(f"{path} must hold {name}; it holds {sorted(arrays)}.")
+            raise ArgumentError(
+                str(path), f"must hold {name}; it holds {sorted(arrays)}."
+            )
         return arrays[name]
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise ValueError(f"{name} must be in a file that exists: no {path}.") from None
+        raise ArgumentError(
+            name, f"must be in a file that exists: no {path}."
+        ) from None
     except (ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path} must be an .npy file of a plain array (no pickles): {error}"
+        raise ArgumentError(
+            str(path), f"must be an .npy file of a plain array (no pickles): {error}"
         ) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sam_jax._checks import ArgumentError
 from sam_jax.signals.checks import check_keep, check_signals
 from sam_jax.signals.compute import signals_from_logits
 from sam_jax.types import Signals
@@ -21,7 +22,7 @@ def save_signals(path: str | pathlib.Path, signals: Signals, **metadata: Any) ->
     """
     path = pathlib.Path(path)
     if path.suffix != ".npz":
-        raise ValueError(f"path must end in .npz, got {str(path)!r}.")
+        raise ArgumentError("path", f"must end in .npz, got {str(path)!r}.")
     arrays = {name: np.asarray(array) for name, array in signals._asdict().items()}
     arrays["metadata"] = np.asarray(json.dumps(metadata))
     with path.open("wb") as file:
@@ -70,9 +71,10 @@ def signals_from_arrays(arrays: Mapping[str, Any], source: str) -> Signals:
         ValueError: As in ``load_signals``.
     """
     if "keep" not in arrays or not {"phi", "logits"} & arrays.keys():
-        raise ValueError(
-            f"{source} must hold keep [models, examples] and phi or logits; it holds "
-            f"{sorted(arrays)}."
+        raise ArgumentError(
+            source,
+            f"must hold keep [models, examples] and phi or logits; it holds "
+            f"{sorted(arrays)}.",
         )
     if "phi" not in arrays:
         if "labels" not in arrays:
@@ -87,9 +89,10 @@ def signals_from_arrays(arrays: Mapping[str, Any], source: str) -> Signals:
     phi = arrays["phi"]
     phi = phi[..., None] if phi.ndim == 2 else phi
     if phi.ndim != 3:
-        raise ValueError(
-            "phi must be [models, examples] or [models, examples, queries], got shape "
-            f"{phi.shape}."
+        raise ArgumentError(
+            "phi",
+            "must be [models, examples] or [models, examples, queries], got shape "
+            f"{phi.shape}.",
         )
     unknown = np.full(phi.shape[:2], np.nan, np.float32)
     return check_signals(
@@ -117,9 +120,12 @@ def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
-        raise ValueError(f"path must be an .npz file or a folder: no {path}.") from None
+        raise ArgumentError(
+            "path", f"must be an .npz file or a folder: no {path}."
+        ) from None
     except (ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(
-            f"{path} must be an .npz archive, or a folder of .npy files, of plain "
-            f"arrays (no pickles): {error}"
+        raise ArgumentError(
+            str(path),
+            f"must be an .npz archive, or a folder of .npy files, of plain "
+            f"arrays (no pickles): {error}",
         ) from error

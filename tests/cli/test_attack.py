@@ -8,7 +8,7 @@ import tyro
 from sam_jax import metrics
 from sam_jax.attacks import ATTACKS
 from sam_jax.cli import attack as experiment
-from sam_jax.cli import run_folder
+from sam_jax.cli.errors import usage_errors
 from tests.attacks.examples import planted_signals
 
 SIGNALS = planted_signals(2.0, 1.0, num_models=8, num_examples=60, num_population=20)
@@ -16,7 +16,7 @@ CHEAP = ("--attacks", "calibrated_loss", "confidence")
 
 
 def run(*arguments):
-    with run_folder.usage_errors():
+    with usage_errors(experiment.Config):
         return experiment.main(tyro.cli(experiment.Config, args=list(arguments)))
 
 
@@ -92,15 +92,15 @@ def test_all_are_those_that_the_file_has_the_means_for():
     [
         (("--signals", "none.npz"), "no none.npz"),
         (("--signals", "mine.npz", "--attacks", "entropy"), "needs all of the target"),
-        (("--signals", "mine.npz", "--attacks", "guess"), "attacks must be one of"),
+        (("--signals", "mine.npz", "--attacks", "guess"), "--attacks must be one of"),
         (
             ("--signals", "mine.npz", "--baseline", "sgd"),
-            "baseline must be one of mine",
+            "--baseline must be one of mine",
         ),
         (("--signals", "copies.npz"), "models 0 and 1 answer identically"),
         (("--signals", "mine.npz", "mask.npz", *CHEAP), "different keep masks"),
-        (("--signals", "mine.npz", "--images", "few.npy"), "images must hold one x"),
-        (("--signals", "mine.npz", "--fprs", "2", *CHEAP), "fprs must lie in"),
+        (("--signals", "mine.npz", "--images", "few.npy"), "--images must hold one x"),
+        (("--signals", "mine.npz", "--fprs", "2", *CHEAP), "--fprs must lie in"),
     ],
 )
 def test_bad_input_is_a_usage_error_that_says_what_to_fix(

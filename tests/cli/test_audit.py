@@ -11,6 +11,7 @@ import tyro
 from sam_jax.attacks import ATTACKS
 from sam_jax.cli import audit as experiment
 from sam_jax.cli import run_folder
+from sam_jax.cli.errors import usage_errors
 from sam_jax.data import DATASETS
 from sam_jax.models import MODELS
 from sam_jax.optimizers.registry import OPTIMIZERS
@@ -20,7 +21,7 @@ SMALL += ["--batch-size", "16", "--attacks", "lira_online", "loss"]
 
 
 def run(*arguments):
-    with run_folder.usage_errors():
+    with usage_errors(experiment.Config):
         return experiment.main(tyro.cli(experiment.Config, args=[*SMALL, *arguments]))
 
 
@@ -102,30 +103,30 @@ def test_a_name_cannot_lead_out_of_the_folder_of_runs(name, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--num-models", "5"], "num_models must be even, got 5"),
-        (["--num-models", "2"], "num_models must be a whole number >= 4"),
-        (["--rho", "-0.1"], "rho must be finite and >= 0, got -0.1"),
-        (["--model", "gpt"], "model must be one of"),
-        (["--optimizers", "adamw"], "optimizers must be one of"),
+        (["--num-models", "5"], "--num-models must be even, got 5"),
+        (["--num-models", "2"], "--num-models must be a whole number >= 4"),
+        (["--rho", "-0.1"], "--rho must be finite and >= 0, got -0.1"),
+        (["--model", "gpt"], "--model must be one of"),
+        (["--optimizers", "adamw"], "--optimizers must be one of"),
         (["--optimizers"], "optimizers"),
-        (["--optimizers", "sgd", "sgd"], "optimizers must differ"),
-        (["--attacks", "guess"], "attacks must be one of"),
+        (["--optimizers", "sgd", "sgd"], "--optimizers must differ"),
+        (["--attacks", "guess"], "--attacks must be one of"),
         (["--attacks"], "attacks"),
-        (["--dataset", "mnust"], "dataset must be one of .* got 'mnust'"),
-        (["--augment", "mixup"], "augment must be one of crop, cutout, flip"),
-        (["--num-queries", "2"], "num_queries must be 1 without augment"),
-        (["--num-queries", "0"], "num_queries must be a whole number >= 1"),
-        (["--precision", "half"], "precision must be one of auto"),
-        (["--schedule", "linear"], "schedule must be one of constant, cosine"),
-        (["--batch-size", "61"], "batch_size must be at most"),
-        (["--learning-rate", "0"], "learning_rate must be finite and > 0"),
-        (["--label-noise", "1.5"], r"label_noise must lie in \[0, 1\], got 1.5"),
-        (["--num-epochs", "0"], "num_epochs must be a whole number >= 1"),
-        (["--stop-accuracy", "2"], "stop_accuracy must lie in"),
-        (["--pool-size", "-1"], "pool_size must be a whole number >= 0"),
-        (["--batch-size", "0"], "batch_size must be a whole number >= 1"),
-        (["--seed", "-1"], "seed must be a whole number >= 0"),
-        (["--rho", "0.1", "0.1"], "rho must be different radii"),
+        (["--dataset", "mnust"], "--dataset must be one of .* got 'mnust'"),
+        (["--augment", "mixup"], "--augment must be one of crop, cutout, flip"),
+        (["--num-queries", "2"], "--num-queries must be 1 without augment"),
+        (["--num-queries", "0"], "--num-queries must be a whole number >= 1"),
+        (["--precision", "half"], "--precision must be one of auto"),
+        (["--schedule", "linear"], "--schedule must be one of constant, cosine"),
+        (["--batch-size", "61"], "--batch-size must be at most"),
+        (["--learning-rate", "0"], "--learning-rate must be finite and > 0"),
+        (["--label-noise", "1.5"], r"--label-noise must lie in \[0, 1\], got 1.5"),
+        (["--num-epochs", "0"], "--num-epochs must be a whole number >= 1"),
+        (["--stop-accuracy", "2"], "--stop-accuracy must lie in"),
+        (["--pool-size", "-1"], "--pool-size must be a whole number >= 0"),
+        (["--batch-size", "0"], "--batch-size must be a whole number >= 1"),
+        (["--seed", "-1"], "--seed must be a whole number >= 0"),
+        (["--rho", "0.1", "0.1"], "--rho must be different radii"),
         (["--model", "cnn", "--dataset", "hospital100"], "x must be images"),
         (["--no-such-option"], "no-such-option"),
     ],
@@ -164,8 +165,8 @@ def test_a_diverged_run_exits_1_and_names_the_model(tmp_path, monkeypatch, capsy
     assert "model 0 diverged" in capsys.readouterr().err
 
 
-def test_the_projects_own_errors_alone_are_usage_errors():
-    with pytest.raises(ValueError, match="bug"), run_folder.usage_errors():
+def test_errors_of_arguments_alone_are_usage_errors():
+    with pytest.raises(ValueError, match="bug"), usage_errors(experiment.Config):
         raise ValueError("a bug elsewhere")
 
 
@@ -180,3 +181,25 @@ def test_help_names_every_option_and_every_choice():
         assert f"--{field.name.replace('_', '-')}" in text
     for registry in (DATASETS, MODELS, OPTIMIZERS, ATTACKS):
         assert set(registry) <= set(re.findall(r"\w+", text))
+
+
+def test_a_finished_run_is_replaced_only_by_a_finished_one(tmp_path):
+    config = experiment.Config(name="mine", overwrite=True)
+    folder = run_folder.open_run("audit", config, root=str(tmp_path))
+    assert run_folder.finish_run(folder, {"run": 1}) == folder
+    again = run_folder.open_run("audit", config, root=str(tmp_path))
+    assert again != folder
+    assert json.loads((folder / "metrics.json").read_text()) == {"run": 1}
+    # An interrupted replacement is gone on with.
+    assert run_folder.open_run("audit", config, root=str(tmp_path)) == again
+    assert run_folder.finish_run(again, {"run": 2}) == folder
+    assert json.loads((folder / "metrics.json").read_text()) == {"run": 2}
+    assert [path.name for path in folder.parent.iterdir()] == ["mine"]
+
+
+def test_a_run_begun_with_other_data_is_not_resumed(tmp_path):
+    config = experiment.Config(name="mine")
+    root = str(tmp_path)
+    run_folder.open_run("audit", config, root=root, facts={"data_sha256": "a"})
+    with pytest.raises(ValueError, match="begun with another data_sha256"):
+        run_folder.open_run("audit", config, root=root, facts={"data_sha256": "b"})

@@ -7,7 +7,7 @@ import tyro
 
 from sam_jax.analysis import rho_sweep, sharpness
 from sam_jax.cli import explain as experiment
-from sam_jax.cli import explain_source, run_folder
+from sam_jax.cli import explain_source
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.reporting import audit_report, explain_claims, html
 
@@ -17,7 +17,7 @@ OPTIONS += ["--rho", "0", "0.05", "--sharpness-examples", "32", "--num-images", 
 
 
 def run(*arguments):
-    with run_folder.usage_errors():
+    with usage_errors(experiment.Config):
         return experiment.main(tyro.cli(experiment.Config, args=[*OPTIONS, *arguments]))
 
 

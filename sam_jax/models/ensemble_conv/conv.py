@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
+from sam_jax._checks import ArgumentError
 from sam_jax.models.ensemble_conv.geometry import make_geometry, pair, windows
 from sam_jax.models.ensemble_conv.primitives import conv_p
 
@@ -77,8 +78,8 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns the convolution of images x [B, H, W, C]."""
         if x.ndim != 4:
-            raise ValueError(
-                f"x must be images [B, H, W, C], got {x.ndim} axes: shape {x.shape}."
+            raise ArgumentError(
+                "x", f"must be images [B, H, W, C], got {x.ndim} axes: shape {x.shape}."
             )
         shape = (*pair(self.kernel_size), x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
