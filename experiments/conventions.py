@@ -20,7 +20,7 @@ from sam_jax import _checks, metrics
 from sam_jax.attacks import ATTACKS, lira, rmia, score_targets, threshold
 from sam_jax.cli.errors import usage_errors
 from sam_jax.metrics import attack_metrics, num_models
-from sam_jax.signals import audit_files
+from sam_jax.signals import load_signals
 from sam_jax.training import membership
 from sam_jax.types import AttackFn, Signals
 
@@ -44,7 +44,7 @@ FPRS = (0.01, 0.001)
 
 def main(config: Config) -> list[list[str]]:
     """Prints both tables; returns the rows of the first."""
-    recipes = audit_files.load_recipes([config.signals]).signals
+    recipes = load_signals([config.signals]).signals
     recipe = config.recipe or next(iter(recipes))
     answers = _checks.one_of(recipes, recipe=recipe)
     signals = answers._replace(phi=np.asarray(answers.phi)[..., :1])

@@ -128,6 +128,31 @@ def mask(**arguments: Any) -> Bool[np.ndarray, "..."]:
     return array.astype(np.bool_)
 
 
+def display_name(**arguments: Any) -> None:
+    """Raises ``ArgumentError`` unless names are fit for tables, plots and files.
+
+    ``$`` starts a formula in plots; control characters and halves of surrogate pairs
+    can be neither printed nor written.
+
+    Example:
+        >>> display_name(optimizer="sam rho=$0.1$")
+        Traceback (most recent call last):
+        ...
+        sam_jax._checks.ArgumentError: optimizer must be a name of 1 to 100 printable \
+characters without '$', got 'sam rho=$0.1$'.
+    """
+    for name, value in arguments.items():
+        is_name = isinstance(value, str) and 0 < len(value.strip()) <= len(value) <= 100
+        if not (is_name and value.isprintable() and "$" not in value):
+            shown = ascii(value)
+            shown = shown if len(shown) <= 120 else f"{shown[:100]}...'"
+            raise ArgumentError(
+                name,
+                "must be a name of 1 to 100 printable characters without '$', got "
+                f"{shown}.",
+            )
+
+
 def one_of(choices: Mapping[str, T], **arguments: str) -> T:
     """Returns ``choices[value]`` of the one argument; lists the choices otherwise.
 

@@ -186,10 +186,8 @@ def train_cell(
     if not path.exists():
         trained = _train(cell, perturbation, make_data(cell, data_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"draft-{path.name}")
-        save_signals(draft, trained)
-        draft.replace(path)
-    return load_signals(path)
+        save_signals(path, {perturbation.name: trained})
+    return load_signals([path], signals_are="phi").signals[perturbation.name]
 
 
 @functools.lru_cache(maxsize=4)

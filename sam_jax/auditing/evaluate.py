@@ -128,7 +128,7 @@ def check_all(
     """Returns the checks of each optimizer's models, and those of their comparison."""
     checks = {name: validity.check_models(s) for name, s in signals.items()}
     several = len(signals) > 1
-    return checks, validity.check_recipes(signals, settings) if several else []
+    return checks, validity.check_comparison(signals, settings) if several else []
 
 
 def evaluate_optimizer(

@@ -27,7 +27,8 @@ from sam_jax.cli import run_folder
 from sam_jax.metrics import validity
 from sam_jax.reporting import audit_tables, tables
 from sam_jax.reporting.audit_files import metrics_json
-from sam_jax.signals import audit_files
+from sam_jax.signals import files
+from sam_jax.signals.conversions import SignalsAre
 from sam_jax.types import AttackFn
 
 ALL, MAIN = "all", "lira_online"
@@ -45,8 +46,9 @@ class Config:
     """Mask [models, examples] for files without one: .npy, or .npz that holds keep."""
     labels: str | None = None
     """Classes [examples] likewise; without, one threshold serves all classes."""
-    kind: str = "phi"
-    """What .npy files hold: phi or logits."""
+    signals_are: SignalsAre | None = None
+    """What the outputs are, whatever their array is called: phi (the default of .npy
+    files), logits, probabilities, log_probabilities or losses."""
     name: str = "default"
     """Folder of the results: runs/attack/NAME."""
     attacks: tuple[str, ...] = ("lira_online", "lira_offline", "rmia_online", "loss")
@@ -65,8 +67,8 @@ class Config:
 
 def main(config: Config) -> sam_jax.AuditResult:
     """Runs the attacks and writes their folder; returns the result."""
-    signals, settings, planted = audit_files.load_recipes(
-        config.signals, config.keep, config.labels, config.kind
+    signals, settings, planted, ids = files.load_signals(
+        config.signals, config.keep, config.labels, config.signals_are
     )
     first = next(iter(signals))
     baseline = config.baseline or first
@@ -76,7 +78,7 @@ def main(config: Config) -> sam_jax.AuditResult:
         sam_jax.AttackConfig(attacks=attacks, fprs=config.fprs, baseline=baseline),
         signals,
     )
-    dataset = make_dataset(signals[baseline], config.images)
+    dataset = make_dataset(signals[baseline], config.images, ids)
     check(*check_all(signals, settings), config.allow_invalid)
     folder = run_folder.open_run("attack", config)
     num_models, num_examples = signals[baseline].keep.shape
@@ -179,12 +181,17 @@ def attack_table(result: sam_jax.AuditResult) -> audit_tables.Table:
     return ["", *labels, "balanced accuracy"], rows
 
 
-def make_dataset(signals: sam_jax.Signals, images: str | None) -> sam_jax.Dataset:
-    """Returns the columns as a data set, with inputs where a file has them."""
+def make_dataset(
+    signals: sam_jax.Signals, images: str | None, class_ids: np.ndarray
+) -> sam_jax.Dataset:
+    """Returns the columns as a data set, with inputs where a file has them.
+
+    Classes are called by their ids, where labels were encoded.
+    """
     labels = np.asarray(signals.labels)
     x = np.zeros((len(labels), 0), np.float32)
     if images is not None:
-        x = audit_files.read_array(images, "x")
+        x = files.read_array(images, "x")
         if len(x) < np.flatnonzero(np.asarray(signals.keep).any(axis=0)).max() + 1:
             raise ArgumentError(
                 "images",
@@ -194,7 +201,8 @@ def make_dataset(signals: sam_jax.Signals, images: str | None) -> sam_jax.Datase
     examples = sam_jax.Examples(x, labels)
     nothing = sam_jax.Examples(x[:0], labels[:0])
     num_classes = max(int(labels.max()) + 1, 2)
-    return sam_jax.Dataset("given signals", num_classes, examples, nothing)
+    names = tuple(map(str, class_ids)) if len(class_ids) == num_classes else ()
+    return sam_jax.Dataset("given signals", num_classes, examples, nothing, names)
 
 
 def command(arguments: Sequence[str]) -> int:

@@ -33,7 +33,7 @@ from sam_jax.reporting import (
     variance_figures,
 )
 from sam_jax.reporting.drawings import NUMBERS, Drawing, numbers, save_drawing
-from sam_jax.signals import audit_files
+from sam_jax.signals import load_audit_signals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _open_audit(
 ) -> tuple[audit_experiment.Config, analysis.Comparison]:
     """Settings of a finished audit, and the two optimizers that are compared."""
     settings = explain_source.audit_settings(source)
-    signals = audit_files.load_recipes([source / "signals.npz"]).signals
+    signals = load_audit_signals(source)
     baseline, *others = signals
     if not others:
         raise ValueError(f"run must compare two optimizers, {source} has {baseline}.")

@@ -1,7 +1,6 @@
 """The files of an audit: report, figures, numbers, signals."""
 
 import csv
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from sam_jax.auditing.result import AttackResult, AuditResult, OptimizerResult
 from sam_jax.metrics import thresholds
 from sam_jax.reporting import audit_report
 from sam_jax.reporting.verdict import verdict
+from sam_jax.signals import save_signals
 
 NUM_MOST_EXPOSED = 20
 """Examples whose risk is among the numbers; all are in ``risk.csv``."""
@@ -40,7 +40,13 @@ def save_audit(
     _write_roc(result, folder / "roc.csv")
     _write_risk(result, folder / "risk.csv")
     if with_signals:
-        _write_signals(result, folder / "signals.npz", about)
+        settings = {k: v for k, v in about.get("settings", {}).items() if k != "name"}
+        save_signals(
+            folder / "signals.npz",
+            {name: optimizer.signals for name, optimizer in result.optimizers.items()},
+            canaries=result.canaries,
+            settings=settings,
+        )
 
 
 def _write_roc(result: AuditResult, path: pathlib.Path) -> None:
@@ -65,22 +71,6 @@ def _write_risk(result: AuditResult, path: pathlib.Path) -> None:
             for row, column in enumerate(result.columns):
                 values = [getattr(optimizer.risk, field)[row] for field in fields]
                 writer.writerow([name, column, labels[column], *map(_short, values)])
-
-
-def _write_signals(
-    result: AuditResult, path: pathlib.Path, about: Mapping[str, Any]
-) -> None:
-    baseline = result[result.baseline].signals
-    arrays = {"keep": result.keep, "labels": np.asarray(baseline.labels)}
-    if result.canaries.size:
-        arrays["canaries"] = result.canaries
-    for name, optimizer in result.optimizers.items():
-        for field, array in optimizer.signals._asdict().items():
-            if field not in ("keep", "labels"):
-                arrays[f"{name}/{field}"] = np.asarray(array)
-    settings = {k: v for k, v in about.get("settings", {}).items() if k != "name"}
-    arrays["metadata"] = np.asarray(json.dumps(settings, default=str))
-    np.savez_compressed(path, **arrays)
 
 
 def metrics_json(result: AuditResult) -> dict[str, Any]:

@@ -1,17 +1,25 @@
-"""Checks of signals."""
+"""Checks of the shape, type and values of signals."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 
+from sam_jax import _checks
+from sam_jax._checks import ArgumentError
 from sam_jax.types import Signals
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Signals are float32: a larger value would turn infinite."""
 
 
 def check_signals(signals: Signals) -> Signals:
     """Returns the signals as NumPy arrays, or raises an error that says what to fix.
 
+    Byte order, memory order, precision and library of the arrays make no difference.
+
     Args:
-        signals: As in ``Signals``; ``keep`` may be 0/1 integers. Unknown entropies
+        signals: As in ``Signals``; masks may be 0/1 integers. Unknown entropies
             are NaN throughout, and the attacks that need them give NaN.
 
     Returns:
@@ -19,90 +27,220 @@ def check_signals(signals: Signals) -> Signals:
         bool, ``labels`` int32.
 
     Raises:
-        ValueError: If shapes disagree, ``phi`` holds NaN, ``keep`` is not a mask, a
-            model trained on everything or nothing, or an example is in every model.
+        ArgumentError: If shapes disagree, ``phi`` holds NaN or is beyond float32,
+            ``keep`` is not a mask, a model trained on everything or nothing, or an
+            example is in every model.
+
+    Warns:
+        UserWarning: If ``phi`` holds infinite values.
     """
-    phi, keep = np.asarray(signals.phi), np.asarray(signals.keep)
-    if phi.ndim != 3:
-        raise ValueError(f"phi must be [models, examples, queries], got {phi.shape}.")
-    check_values(phi=phi)
-    check_keep(keep, phi.shape[:2])
-    check_labels(np.asarray(signals.labels), phi.shape[1])
-    for name in ("correct", "entropy", "modified_entropy"):
-        shape = np.shape(getattr(signals, name))
-        if shape != phi.shape[:2]:
-            raise ValueError(
-                f"{name} must be [models, examples] = {phi.shape[:2]}, got {shape}."
-            )
-    return Signals(
-        phi=phi.astype(np.float32),
-        correct=np.asarray(signals.correct).astype(bool),
-        entropy=np.asarray(signals.entropy).astype(np.float32),
-        modified_entropy=np.asarray(signals.modified_entropy).astype(np.float32),
-        keep=keep.astype(bool),
-        labels=np.asarray(signals.labels).astype(np.int32),
+    phi = plain_array(phi=signals.phi)
+    if phi.ndim != 3 or not phi.size:
+        raise ArgumentError(
+            "phi",
+            "must be [models, examples, queries], at least one of each, got shape "
+            f"{phi.shape}.",
+        )
+    phi = check_values(phi=phi)
+    shape = phi.shape[:2]
+    checked = Signals(
+        phi=phi,
+        correct=_checks.mask(correct=plain_array(correct=signals.correct)),
+        entropy=_check_entropy(entropy=signals.entropy),
+        modified_entropy=_check_entropy(modified_entropy=signals.modified_entropy),
+        keep=check_keep(signals.keep, shape),
+        labels=check_labels(signals.labels, shape[1]),
     )
+    for name in ("correct", "entropy", "modified_entropy"):
+        if getattr(checked, name).shape != shape:
+            raise ArgumentError(
+                name,
+                f"must be [models, examples] = {shape}, got "
+                f"{getattr(checked, name).shape}.",
+            )
+    warn_of_infinite(phi)
+    return checked
 
 
-def check_values(**arrays):
-    for name, array in arrays.items():
-        if not np.issubdtype(array.dtype, np.floating):
-            raise ValueError(f"{name} must be a float array, got {array.dtype}.")
-        num_nan = int(np.isnan(array).sum())
-        if num_nan:
-            first = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
-            raise ValueError(
-                f"{name} must not hold NaN: {num_nan} values do, the first at index "
-                f"{first}. Drop those models, or find why their training diverged."
-            )
-        if not np.isinf(array).any():
-            continue
-        if array.dtype == np.float16:
-            raise ValueError(
-                f"{name} overflows float16 (values above 65504 became infinite): save "
-                "it as float32."
-            )
+def plain_array(**arguments: Any) -> np.ndarray:
+    """Returns the one argument as a NumPy array in the machine's byte order."""
+    ((name, value),) = arguments.items()
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ArgumentError(name, "must be a plain array, got one with masked entries.")
+    array = np.asarray(value)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def is_float(array: np.ndarray) -> bool:
+    """Returns whether entries are floats; bfloat16 is, though of NumPy's kind "V"."""
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+
+
+def check_values(**arguments: Any) -> np.ndarray:
+    """Returns the one argument as float32, or raises ``ArgumentError``.
+
+    Infinite values pass, but not those that half precision or float32 made so.
+    """
+    ((name, value),) = arguments.items()
+    array = plain_array(**arguments)
+    if not is_float(array):
+        raise ArgumentError(name, f"must be a float array, got {array.dtype}.")
+    is_nan = np.isnan(array)
+    if is_nan.any():
+        raise ArgumentError(
+            name,
+            f"must not hold NaN: {int(is_nan.sum()):,} values do, the first at index "
+            f"{_first(is_nan)}. Drop those models, or find why their training "
+            "diverged.",
+        )
+    if array.dtype == np.float16 and np.isinf(array).any():
+        raise ArgumentError(
+            name,
+            "overflows float16 (values above 65504 became infinite): save it as "
+            "float32.",
+        )
+    too_large = np.isfinite(array) & (np.abs(array) > LARGEST)
+    if too_large.any():
+        first = _first(too_large)
+        raise ArgumentError(
+            name,
+            f"must fit into float32, up to {LARGEST:.2g}, got {array[first]:.3g} at "
+            f"index {first}.",
+        )
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _first(where: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(where)[0])
+
+
+def _check_entropy(**arguments: Any) -> np.ndarray:
+    """The one argument as float32: finite and >= 0 but for rounding, or all NaN."""
+    ((name, value),) = arguments.items()
+    array = plain_array(**arguments)
+    if array.dtype.kind != "f":
+        raise ArgumentError(name, f"must be a float array, got {array.dtype}.")
+    array = array.astype(np.float32)
+    if np.isnan(array).all():
+        return array
+    wrong = ~np.isfinite(array) | (array < -1e-3)
+    if wrong.any():
+        first = _first(wrong)
+        raise ArgumentError(
+            name,
+            "must be finite and >= 0, or NaN throughout where it is unknown, got "
+            f"{array[first]} at index {first}.",
+        )
+    return array
+
+
+def warn_of_infinite(phi: np.ndarray) -> None:
+    """Warns of infinite phi, with their number."""
+    num_infinite = int(np.isinf(phi).sum())
+    if num_infinite:
         warnings.warn(
-            f"{name} holds infinite values, as it does when computed from rounded "
-            "probabilities; they tie at the top of every score. Compute phi from "
-            "logits.",
+            f"phi holds {num_infinite:,} infinite values among {phi.size:,}, as it "
+            "does when computed from rounded probabilities; those of one sign tie. "
+            "Compute phi from logits.",
             stacklevel=4,
         )
 
 
-def check_keep(keep, shape):
+def check_keep(keep: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the mask as bool [models, examples], or raises ``ArgumentError``."""
+    keep = _checks.mask(keep=plain_array(keep=keep))
     if keep.shape != shape:
-        hint = " It looks transposed." if keep.shape == shape[::-1] else ""
-        raise ValueError(
-            f"keep must be [models, examples] = {shape}, got {keep.shape}.{hint}"
+        hint = " It looks transposed: save keep.T." if keep.shape == shape[::-1] else ""
+        raise ArgumentError(
+            "keep", f"must be [models, examples] = {shape}, got {keep.shape}.{hint}"
         )
-    if not np.isin(keep, (0, 1)).all():
-        raise ValueError("keep must be a mask of True and False (or 1 and 0).")
     if shape[0] < 2:
-        raise ValueError(f"keep must have at least 2 models, got {shape[0]}.")
-    sizes = keep.astype(bool).sum(axis=1)
+        raise ArgumentError("keep", f"must have at least 2 models, got {shape[0]}.")
+    sizes = keep.sum(axis=1)
     for fact, rows in (("nothing", sizes == 0), ("everything", sizes == shape[1])):
         if rows.any():
-            raise ValueError(
-                f"keep says that model {np.flatnonzero(rows)[0]} trained on {fact}: "
-                "each model needs members and non-members. Drop the model or mend keep."
+            raise ArgumentError(
+                "keep",
+                "must give each model members and non-members, but says that model "
+                f"{np.flatnonzero(rows)[0]} trained on {fact}. Drop the model or "
+                "correct keep.",
             )
-    always = np.flatnonzero(keep.astype(bool).all(axis=0))
+    always = np.flatnonzero(keep.all(axis=0))
     if always.size:
-        raise ValueError(
-            f"keep has {always.size} examples that every model trained on (the first "
-            f"is column {always[0]}): no attack can be fitted there. Drop these "
-            "columns, or add models trained without them."
+        raise ArgumentError(
+            "keep",
+            f"must leave each example out of a model, but has {always.size} examples "
+            f"that every model trained on (the first is column {always[0]}): no attack "
+            "can be fitted there. Drop these columns, or add models trained without "
+            "them.",
         )
+    return keep
 
 
-def check_labels(labels, num_examples, num_classes=None):
+def check_logits(logits: np.ndarray, name: str = "logits") -> np.ndarray:
+    """Returns logits [M, N, (Q,) C] of at least two classes, or raises."""
+    if logits.ndim == 2 or (logits.ndim in (3, 4) and logits.shape[-1] == 1):
+        raise ArgumentError(
+            name,
+            "must have an axis of classes, [models, examples, classes], got shape "
+            f"{logits.shape}. A single logit z of a binary classifier is the logits "
+            "np.stack([np.zeros_like(z), z], axis=-1), with z [models, examples].",
+        )
+    if logits.ndim not in (3, 4) or not logits.size:
+        raise ArgumentError(
+            name,
+            "must be [models, examples, classes] or [models, examples, queries, "
+            f"classes], at least one of each, got shape {logits.shape}.",
+        )
+    return logits
+
+
+def check_logit_values(name: str, logits: np.ndarray) -> np.ndarray:
+    """Returns one model's logits as float32, or raises where phi would be NaN.
+
+    -inf is a class that is ruled out.
+    """
+    values = check_values(**{name: logits})
+    if (values == np.inf).any() or np.isneginf(values).all(axis=-1).any():
+        raise ArgumentError(
+            name,
+            "must be finite, or -inf for some of the classes of an example; got inf, "
+            "or -inf for all of them.",
+        )
+    return values
+
+
+def check_labels(
+    labels: Any, num_examples: int, num_classes: int | None = None
+) -> np.ndarray:
+    """Returns labels as int32 [examples], or raises ``ArgumentError``.
+
+    Args:
+        labels: Classes, of any integer dtype.
+        num_examples: How many there must be.
+        num_classes: Labels must lie below it; any int32 will do without.
+    """
+    labels = plain_array(labels=labels)
+    if labels.ndim == 2 and len(labels) == num_examples and _is_one_hot(labels):
+        raise ArgumentError(
+            "labels",
+            f"must be [{num_examples}], one class each, but are one-hot "
+            f"{labels.shape}: save labels.argmax(axis=1).",
+        )
     if labels.shape != (num_examples,):
-        raise ValueError(f"labels must be [{num_examples}], got {labels.shape}.")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be integers, got {labels.dtype}.")
+        raise ArgumentError("labels", f"must be [{num_examples}], got {labels.shape}.")
+    if labels.dtype.kind not in "iu":
+        raise ArgumentError("labels", f"must be integers, got {labels.dtype}.")
     top = np.iinfo(np.int32).max if num_classes is None else num_classes - 1
     if labels.size and not (0 <= labels.min() and labels.max() <= top):
-        raise ValueError(
-            f"labels must lie in [0, {top}], got {labels.min()} to {labels.max()}."
+        raise ArgumentError(
+            "labels",
+            f"must lie in [0, {top}], got {labels.min()} to {labels.max()}.",
         )
+    return labels.astype(np.int32)
+
+
+def _is_one_hot(labels: np.ndarray) -> bool:
+    if labels.dtype.kind not in "biuf":
+        return False
+    return bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())

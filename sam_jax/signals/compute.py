@@ -1,17 +1,25 @@
-"""What trained models say about every example: the signals of a chunk of models."""
+"""Signals of trained models: of one, of a chunk of them, and from logits."""
 
 import functools
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Inexact, Int, Integer
 
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
 from sam_jax.signals import statistics
-from sam_jax.signals.checks import check_labels, check_signals, check_values
+from sam_jax.signals.checks import (
+    check_labels,
+    check_logit_values,
+    check_logits,
+    check_signals,
+    plain_array,
+)
 from sam_jax.signals.statistics import (
     entropy,
     logit_scaled_confidence,
@@ -22,7 +30,7 @@ from sam_jax.types import AugmentFn, Examples, Key, Model, Signals, TrainState
 
 
 class ModelSignals(NamedTuple):
-    """The signals of models less the mask and the labels; see ``Signals``."""
+    """The signals of models without the mask and the labels; see ``Signals``."""
 
     phi: Float[Array | np.ndarray, "*m n q"]
     correct: Bool[Array | np.ndarray, "*m n"]
@@ -41,7 +49,7 @@ def model_signals(
     augment: AugmentFn | None = None,
     key: Key | None = None,
 ) -> ModelSignals:
-    """Returns one model's answers on N examples, a batch of logits at a time.
+    """Returns one model's signals on N examples, a batch of logits at a time.
 
     Args:
         model: The network, applied with ``train=False``.
@@ -49,28 +57,29 @@ def model_signals(
         state: Its batch statistics.
         examples: Inputs and labels.
         batch_size: Examples whose logits exist at the same time.
-        num_queries: Q, the views of each example; the first is the example itself.
-        augment: Makes the other views; the same views for every model.
-        key: Random key of the views; needed where ``num_queries`` is above 1.
+        num_queries: Q, the augmented queries of each example; the first is the example
+            itself.
+        augment: Makes the other queries, the same for every model.
+        key: Random key of the queries; needed where ``num_queries`` is above 1.
 
     Raises:
-        ValueError: If there are more views than one and nothing to make them with.
+        ArgumentError: If there are several queries and nothing to make them with.
     """
     _checks.at_least(1, batch_size=batch_size, num_queries=num_queries)
     if num_queries > 1 and (augment is None or key is None):
-        raise ValueError(
-            f"num_queries above 1 needs augment and key, got {num_queries=}."
+        raise ArgumentError(
+            "num_queries", f"must be 1 without augment and key, got {num_queries}."
         )
-    view = augment or (lambda _, x: x)
 
-    def make_view(key: Key, rows: Array, x: Array) -> Array:
-        """A view of each example that does not depend on those beside it."""
+    def augmented(key: Key, rows: Array, x: Array) -> Array:
+        """Each example augmented by itself, whichever examples are beside it."""
+        assert augment is not None
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-        return jax.vmap(lambda key, one: view(key, one[None])[0])(keys, x)
+        return jax.vmap(lambda key, one: augment(key, one[None])[0])(keys, x)
 
-    no_key = view_root = jax.random.key(0)
+    no_key = query_root = jax.random.key(0)
     if key is not None:
-        view_root = key
+        query_root = key
     num_examples = len(examples.y)
     size = min(batch_size, num_examples)
     num_batches = -(-num_examples // size)
@@ -84,9 +93,9 @@ def model_signals(
         logits, _ = model.apply(params, state, x, False, no_key)
         phi = [statistics.logit_scaled_confidence(logits, y)]
         for query in range(1, num_queries):
-            seen = make_view(jax.random.fold_in(view_root, query), rows, x)
-            logits_seen, _ = model.apply(params, state, seen, False, no_key)
-            phi.append(statistics.logit_scaled_confidence(logits_seen, y))
+            query_x = augmented(jax.random.fold_in(query_root, query), rows, x)
+            query_logits, _ = model.apply(params, state, query_x, False, no_key)
+            phi.append(statistics.logit_scaled_confidence(query_logits, y))
         return ModelSignals(
             jnp.stack(phi, axis=-1),
             jnp.argmax(logits, axis=-1) == y,
@@ -99,8 +108,10 @@ def model_signals(
 
 
 @functools.lru_cache(maxsize=16)
-def _lifted(model: Model, models_per_vmap: int | None, **options: Any) -> Any:
-    """``answer`` for many models; cached, so a second call compiles nothing."""
+def _of_many_models(
+    model: Model, models_per_vmap: int | None, **options: Any
+) -> Callable[..., ModelSignals]:
+    """``model_signals`` of many; cached, so that a second call compiles nothing."""
 
     def fn(shared: Any, params: Any, state: Any) -> ModelSignals:
         examples, key = shared
@@ -120,7 +131,7 @@ def chunk_signals(
     augment: AugmentFn | None = None,
     key: Key | None = None,
 ) -> ModelSignals:
-    """Returns the answers of a chunk of models, on the host.
+    """Returns the signals of a chunk of models, on the host.
 
     Args:
         model: The network.
@@ -129,9 +140,10 @@ def chunk_signals(
         models_per_vmap: Models under one ``vmap``; see ``vmap_models.over_models``.
         batch_size: Examples whose logits exist at the same time, for each model; halved
             as long as the device runs out of memory.
-        num_queries: Q, views of each example; the first is the example itself.
-        augment: Makes the other views.
-        key: Random key of the views.
+        num_queries: Q, augmented queries of each example; the first is the example
+            itself.
+        augment: Makes the other queries.
+        key: Random key of the queries.
 
     Returns:
         ModelSignals with a leading axis K, in NumPy.
@@ -145,7 +157,7 @@ def chunk_signals(
     )
     while True:
         try:
-            lifted = _lifted(
+            of_many = _of_many_models(
                 model,
                 models_per_vmap,
                 batch_size=batch_size,
@@ -153,59 +165,56 @@ def chunk_signals(
                 augment=augment,
             )
             return jax.tree.map(
-                np.asarray, lifted(shared, trained.params, trained.state)
+                np.asarray, of_many(shared, trained.params, trained.state)
             )
         except jax.errors.JaxRuntimeError as error:
             if not chunk_size.is_out_of_memory(error) or batch_size == 1:
                 raise
             batch_size //= 2
             warnings.warn(
-                f"Out of memory: asking about {batch_size} examples at once.",
+                f"Out of memory: going on with batches of {batch_size} examples.",
                 stacklevel=2,
             )
 
 
 def signals_from_logits(
-    logits: Float[Array | np.ndarray, "m n *queries c"],
-    labels: Int[Array | np.ndarray, "n"],
-    keep: Bool[Array | np.ndarray, "m n"],
+    logits: Inexact[Array | np.ndarray, "m n *queries c"],
+    labels: Integer[Array | np.ndarray, "n"],
+    keep: Any,
 ) -> Signals:
     """Returns the signals of M models on N examples, one model at a time.
 
     Args:
-        logits: [M, N, C], or [M, N, Q, C] with Q augmented views, the first of which
+        logits: [M, N, C], or [M, N, Q, C] with Q augmented queries, the first of which
             is the example itself.
         labels: Class of each example, in ``[0, C)``.
-        keep: True where the model trained on the example.
+        keep: Mask [M, N], true where the model trained on the example.
 
     Returns:
         Signals whose arrays are in host memory (NumPy), ``phi`` as float32 [M, N, Q].
 
     Raises:
-        ValueError: If shapes or values cannot be those of an audit (see
+        ArgumentError: If shapes or values cannot be those of an audit (see
             ``check_signals``), or a label is out of range.
     """
-    labels, logits = np.asarray(labels), np.asarray(logits)
-    if logits.ndim not in (3, 4):
-        raise ValueError(
-            "logits must be [models, examples, classes] or [models, examples, "
-            f"queries, classes], got shape {logits.shape}."
-        )
-    check_labels(labels, logits.shape[1], num_classes=logits.shape[-1])
-    check_values(logits=logits)
-    of_one_model = jax.jit(_answers)
-    answers = [of_one_model(jnp.asarray(z, jnp.float32), labels) for z in logits]
-    stacked = [np.stack(field) for field in zip(*answers, strict=True)]
+    logits = check_logits(plain_array(logits=logits))
+    labels = check_labels(labels, logits.shape[1], num_classes=logits.shape[-1])
+    checked = [check_logit_values(f"logits[{m}]", z) for m, z in enumerate(logits)]
+    of_one_model = jax.jit(_statistics)
+    outputs = [of_one_model(z, labels) for z in checked]
+    stacked = [np.stack(field) for field in zip(*outputs, strict=True)]
     return check_signals(Signals(*stacked, keep=keep, labels=labels))
 
 
-def _answers(logits, labels):
-    """One model's phi, correct, entropy, modified entropy from [N, (Q,) C] logits."""
-    views = logits if logits.ndim == 3 else logits[:, None]
-    first = views[:, 0]
-    view_labels = jnp.broadcast_to(labels[:, None], views.shape[:2])
+def _statistics(
+    logits: Float[Array, "n *queries c"], labels: Int[Array, "n"]
+) -> tuple[Array, ...]:
+    """One model's phi, correct, entropy, modified entropy."""
+    queries = logits if logits.ndim == 3 else logits[:, None]
+    first = queries[:, 0]
+    query_labels = jnp.broadcast_to(labels[:, None], queries.shape[:2])
     return (
-        logit_scaled_confidence(views, view_labels),
+        logit_scaled_confidence(queries, query_labels),
         jnp.argmax(first, axis=-1) == labels,
         entropy(first),
         modified_entropy(first, labels),

@@ -1,131 +1,255 @@
-"""From logits to the signals that attacks see, and to and from files."""
+"""The reader and writer of files of signals: an audit's, or anybody's.
+
+| file | content |
+| --- | --- |
+| ``.npz`` of an audit | ``keep``, ``labels``, and ``NAME/phi`` (...) for each \
+training algorithm |
+| any other ``.npz``, or a folder of ``.npy`` | ``keep``, ``labels``, and model \
+outputs under one of the names of ``conversions.OUTPUTS`` |
+| ``.npy`` | model outputs; ``keep`` (and ``labels``) come from files of their own |
+"""
 
 import json
 import pathlib
-import zipfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int, Integer
 
+from sam_jax import _checks
 from sam_jax._checks import ArgumentError
-from sam_jax.signals.checks import check_keep, check_signals
-from sam_jax.signals.compute import signals_from_logits
+from sam_jax.data import class_ids, safe_npz
+from sam_jax.signals.arrays import listed, signals_from_arrays
+from sam_jax.signals.conversions import SignalsAre
 from sam_jax.types import Signals
 
+SHARED = ("keep", "labels")
+"""Fields of ``Signals`` that all algorithms of a file share."""
 
-def save_signals(path: str | pathlib.Path, signals: Signals, **metadata: Any) -> None:
-    """Writes signals, and metadata that JSON can hold, to an ``.npz`` file.
+
+class LoadedSignals(NamedTuple):
+    """What files hold.
+
+    Attributes:
+        signals: Checked signals by training algorithm.
+        settings: Hyper-parameters by training algorithm, where a file says them.
+        canaries: Columns that an audit planted (``sam_jax.data.canaries``), or empty.
+        class_ids: The user's id of each class, where labels were encoded; or empty.
+    """
+
+    signals: dict[str, Signals]
+    settings: dict[str, dict[str, Any]]
+    canaries: Int[np.ndarray, " c"]
+    class_ids: Integer[np.ndarray, " k"]
+
+
+def load_signals(
+    paths: Sequence[str | pathlib.Path],
+    keep: str | pathlib.Path | None = None,
+    labels: str | pathlib.Path | None = None,
+    signals_are: str | None = None,
+) -> LoadedSignals:
+    """Returns checked signals by training algorithm, and what else is known of them.
+
+    An algorithm is called as in its audit, or else by its file's name.
+
+    Args:
+        paths: One or more files or folders.
+        keep: A mask [M, N] for files that hold none: ``.npy``, or ``.npz`` with
+            ``keep`` in it.
+        labels: Classes [N] likewise.
+        signals_are: What the model outputs are, whatever their array is called; by
+            default what its name says, and phi in an ``.npy`` file.
 
     Raises:
-        ValueError: If ``path`` does not end in ``.npz``.
+        ArgumentError: If a file cannot be read, arrays are missing, their values cannot
+            be those of an audit or mean something else than their names, or two
+            algorithms have one name; the message says what to fix.
+    """
+    if signals_are is not None:
+        _checks.literal(SignalsAre, signals_are=signals_are)
+    if not paths:
+        raise ArgumentError("signals", "must name at least one file, got none.")
+    given = {
+        name: read_array(path, name)
+        for name, path in (("keep", keep), ("labels", labels))
+        if path is not None
+    }
+    loaded = LoadedSignals({}, {}, np.zeros(0, np.int64), np.zeros(0, np.int64))
+    for path in map(pathlib.Path, paths):
+        for name, arrays in _algorithms(path, signals_are).items():
+            _checks.display_name(signals=name)
+            if name in loaded.signals:
+                raise ArgumentError(
+                    "signals",
+                    f"must have different names, got {name!r} twice: rename one of the "
+                    "files.",
+                )
+            if path.suffix == ".npy" and "keep" not in given:
+                raise ArgumentError(
+                    "signals",
+                    f"must come with a mask, but {str(path)!r} holds one array: pass "
+                    "--keep.",
+                )
+            arrays = arrays | given
+            source = f"{path} ({name})" if name != path.stem else str(path)
+            settings = _settings(arrays, source)
+            if settings:
+                loaded.settings[name] = settings
+            loaded.signals[name] = signals_from_arrays(arrays, source, signals_are)
+            loaded = loaded._replace(
+                canaries=_canaries(arrays, source, loaded.canaries),
+                class_ids=_class_ids(arrays, loaded.signals[name], loaded.class_ids),
+            )
+    return loaded
+
+
+def load_audit_signals(folder: str | pathlib.Path) -> dict[str, Signals]:
+    """Returns the signals of a finished audit, by optimizer, the baseline first.
+
+    Raises:
+        ArgumentError: If the folder holds no ``signals.npz`` of an audit.
+    """
+    path = pathlib.Path(folder) / "signals.npz"
+    if not path.is_file():
+        raise ArgumentError(
+            "folder", f"must be that of a finished audit: there is no {str(path)!r}."
+        )
+    # Computed by the audit itself: doubts about them are warnings.
+    return load_signals([path], signals_are="phi").signals
+
+
+def save_signals(
+    path: str | pathlib.Path,
+    signals: Mapping[str, Signals],
+    *,
+    canaries: Int[np.ndarray, " c"] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes signals of one audit to an ``.npz`` file, for ``load_signals``.
+
+    Args:
+        path: The file; replaced if it is there.
+        signals: By training algorithm, on one keep mask and one set of labels.
+        canaries: Columns of the canaries, if there are any.
+        settings: Hyper-parameters, as JSON can hold them (others by their ``str``).
+
+    Raises:
+        ArgumentError: If ``path`` does not end in ``.npz``.
     """
     path = pathlib.Path(path)
     if path.suffix != ".npz":
         raise ArgumentError("path", f"must end in .npz, got {str(path)!r}.")
-    arrays = {name: np.asarray(array) for name, array in signals._asdict().items()}
-    arrays["metadata"] = np.asarray(json.dumps(metadata))
-    with path.open("wb") as file:
+    first = next(iter(signals.values()))
+    arrays = {name: np.asarray(getattr(first, name)) for name in SHARED}
+    if canaries is not None and len(canaries):
+        arrays["canaries"] = np.asarray(canaries)
+    for name, own in signals.items():
+        for field, array in own._asdict().items():
+            if field not in SHARED:
+                arrays[f"{name}/{field}"] = np.asarray(array)
+    arrays["metadata"] = np.asarray(json.dumps(dict(settings or {}), default=str))
+    draft = path.with_suffix(".tmp")
+    with draft.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+    draft.replace(path)
 
 
-def load_metadata(path: str | pathlib.Path) -> dict[str, Any]:
-    """Returns what ``save_signals`` was told besides the signals; {} if nothing."""
-    return json.loads(str(read_arrays(path).get("metadata", "{}")))
+def _algorithms(
+    path: pathlib.Path, signals_are: str | None
+) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays of a file by training algorithm and name."""
+    if path.suffix == ".npy":
+        return {path.stem: {signals_are or "phi": read_array(path, "signals")}}
+    arrays = _read_arrays(path, "signals")
+    names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays if "/" in k))
+    if not names:
+        return {path.stem: arrays}
+    algorithms = {
+        name: {key: array for key, array in arrays.items() if "/" not in key}
+        for name in names
+    }
+    for key, array in arrays.items():
+        name, slash, field = key.rpartition("/")
+        if slash:
+            algorithms[name][field] = array
+    return algorithms
 
 
-def load_signals(path: str | pathlib.Path) -> Signals:
-    """Reads signals from an ``.npz`` file or a folder of ``.npy`` files; no pickles.
-
-    Three kinds of content are understood, by the names of the arrays:
-
-    | Arrays | Note |
-    | --- | --- |
-    | all fields of ``Signals`` | what ``save_signals`` writes |
-    | ``logits`` [M, N, C] or [M, N, Q, C], ``labels``, ``keep`` | everything follows |
-    | ``phi`` [M, N] or [M, N, Q], ``keep``, maybe ``labels`` | entropies are NaN; \
-``correct`` is ``p_y > 1/2`` unless given, which misses right answers of less \
-confidence; labels are 0 unless given |
-
-    Args:
-        path: The file or folder.
-
-    Returns:
-        Checked signals in host memory.
-
-    Raises:
-        ValueError: If there is no such file, arrays are missing or pickled, or their
-            values cannot be those of an audit; the message says what to fix.
-    """
-    return signals_from_arrays(read_arrays(path), str(path))
-
-
-def signals_from_arrays(arrays: Mapping[str, Any], source: str) -> Signals:
-    """Returns checked signals from arrays with the names of ``load_signals``.
-
-    Args:
-        arrays: By name.
-        source: What to call them in an error.
+def read_array(path: str | pathlib.Path, name: str) -> np.ndarray:
+    """Returns the array of an ``.npy`` file, or of this name in an ``.npz`` file.
 
     Raises:
-        ValueError: As in ``load_signals``.
-    """
-    if "keep" not in arrays or not {"phi", "logits"} & arrays.keys():
-        raise ArgumentError(
-            source,
-            f"must hold keep [models, examples] and phi or logits; it holds "
-            f"{sorted(arrays)}.",
-        )
-    if "phi" not in arrays:
-        if "labels" not in arrays:
-            raise ValueError(
-                f"{source} holds logits, so it must hold labels [examples]."
-            )
-        keep = arrays["keep"]
-        check_keep(keep, arrays["logits"].shape[:2])
-        return signals_from_logits(
-            arrays["logits"], arrays["labels"], keep.astype(bool)
-        )
-    phi = arrays["phi"]
-    phi = phi[..., None] if phi.ndim == 2 else phi
-    if phi.ndim != 3:
-        raise ArgumentError(
-            "phi",
-            "must be [models, examples] or [models, examples, queries], got shape "
-            f"{phi.shape}.",
-        )
-    unknown = np.full(phi.shape[:2], np.nan, np.float32)
-    return check_signals(
-        Signals(
-            phi=phi,
-            correct=arrays.get("correct", phi[..., 0] > 0),
-            entropy=arrays.get("entropy", unknown),
-            modified_entropy=arrays.get("modified_entropy", unknown),
-            keep=arrays["keep"],
-            labels=arrays.get("labels", np.zeros(phi.shape[1], np.int32)),
-        )
-    )
-
-
-def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of an ``.npz`` file or a folder of ``.npy`` files, by name.
-
-    Raises:
-        ValueError: If there is no such file, or it holds anything but plain arrays.
+        ArgumentError: If there is no such file or array, or it is pickled.
     """
     path = pathlib.Path(path)
+    if path.suffix == ".npy":
+        return safe_npz.read_npy(path, argument=name)
+    arrays = _read_arrays(path, name)
+    if name not in arrays:
+        raise ArgumentError(
+            name, f"must be an array in {str(path)!r}, which holds {listed(arrays)}."
+        )
+    return arrays[name]
+
+
+def _read_arrays(path: pathlib.Path, argument: str) -> dict[str, np.ndarray]:
+    """Arrays of an ``.npz`` file or a folder of ``.npy`` files, by name."""
+    if path.is_dir():
+        return {
+            file.stem: safe_npz.read_npy(file, argument=argument)
+            for file in sorted(path.glob("*.npy"))
+        }
+    return safe_npz.read_npz(path, argument=argument)
+
+
+def _settings(arrays: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
+    """Hyper-parameters, a JSON object in a text array; {} without."""
+    stored = arrays.get("metadata", np.asarray("{}"))
     try:
-        if path.is_dir():
-            return {f.stem: np.load(f, allow_pickle=False) for f in path.glob("*.npy")}
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
+        settings = json.loads(str(stored)) if stored.dtype.kind == "U" else None
+    except (ValueError, RecursionError):
+        settings = None
+    if stored.shape != () or not isinstance(settings, dict):
         raise ArgumentError(
-            "path", f"must be an .npz file or a folder: no {path}."
-        ) from None
-    except (ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+            "metadata",
+            f"must be the text of a JSON object, got {str(stored)[:40]!r}... of dtype "
+            f"{stored.dtype} and shape {stored.shape}. (File: {source})",
+        )
+    return settings
+
+
+def _canaries(
+    arrays: Mapping[str, np.ndarray], source: str, before: np.ndarray
+) -> np.ndarray:
+    """Columns of the canaries; those of the files before where there are none."""
+    if "canaries" not in arrays:
+        return before
+    columns, num_examples = arrays["canaries"], np.shape(arrays["keep"])[1]
+    is_valid = (
+        columns.ndim == 1
+        and (columns.dtype.kind in "iu" or not columns.size)
+        and len(np.unique(columns)) == len(columns)
+        and bool(((columns >= 0) & (columns < num_examples)).all())
+    )
+    if not is_valid:
         raise ArgumentError(
-            str(path),
-            f"must be an .npz archive, or a folder of .npy files, of plain "
-            f"arrays (no pickles): {error}",
-        ) from error
+            "canaries",
+            f"must be different columns, whole numbers in [0, {num_examples}), got "
+            f"{str(columns.tolist())[:60]} of dtype {columns.dtype}. (File: {source})",
+        )
+    if before.size and not np.array_equal(before, columns):
+        raise ArgumentError(
+            "canaries", f"must be the same in all files, but differ. (File: {source})"
+        )
+    return columns.astype(np.int64)
+
+
+def _class_ids(
+    arrays: Mapping[str, np.ndarray], signals: Signals, before: np.ndarray
+) -> np.ndarray:
+    """Ids of encoded labels; those of the files before where none were."""
+    if "labels" not in arrays or np.array_equal(arrays["labels"], signals.labels):
+        return before
+    return class_ids.encode(arrays["labels"])[0]

@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
+
+from sam_jax._checks import ArgumentError
 
 
 def logit_scaled_confidence(
@@ -22,7 +24,7 @@ def logit_scaled_confidence(
         phi, in nats and in the dtype of ``logits``. Higher means more confident.
 
     Raises:
-        ValueError: If there are fewer than two classes.
+        ArgumentError: If there are fewer than two classes.
 
     Example:
         >>> logits = jnp.log(jnp.array([0.8, 0.1, 0.1]))
@@ -68,7 +70,7 @@ def modified_entropy(
         The modified entropy, >= 0, in the dtype of ``logits``.
 
     Raises:
-        ValueError: If there are fewer than two classes.
+        ArgumentError: If there are fewer than two classes.
 
     References:
         Song and Mittal, "Systematic Evaluation of Privacy Risks of Machine Learning
@@ -89,14 +91,21 @@ def modified_entropy(
     return -jnp.sum(terms, axis=-1)
 
 
-def _is_label(logits, labels):
-    """One-hot mask of the labels; phi and its kin need two classes."""
+def _is_label(
+    logits: Float[Array | np.ndarray, "*batch classes"],
+    labels: Int[Array | np.ndarray, "*batch"],
+) -> Bool[Array, "*batch classes"]:
+    """One-hot mask of the labels, of at least two classes."""
     num_classes = logits.shape[-1]
     if num_classes < 2:
-        raise ValueError(f"phi needs at least 2 classes, got {logits.shape=}.")
+        raise ArgumentError(
+            "logits", f"must have at least 2 classes, got shape {logits.shape}."
+        )
     return jax.nn.one_hot(labels, num_classes, dtype=jnp.bool_)
 
 
-def _times_log(weight, log_value):
+def _times_log(
+    weight: Float[Array, "*batch"], log_value: Float[Array, "*batch"]
+) -> Float[Array, "*batch"]:
     """``weight * log_value`` with 0 * -inf = 0."""
     return jnp.where(weight > 0, weight * jnp.where(weight > 0, log_value, 0.0), 0.0)

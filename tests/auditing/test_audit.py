@@ -14,7 +14,7 @@ from sam_jax.data import dataset_from_arrays
 from sam_jax.data.noise import corrupt_labels
 from sam_jax.metrics.estimate import mean_over_models
 from sam_jax.reporting import audit_tables, tables
-from sam_jax.signals import audit_files
+from sam_jax.signals import load_signals
 from sam_jax.training.progress import ProgressBar
 
 NUM_CLASSES = 4
@@ -172,7 +172,7 @@ def test_a_saved_audit_holds_its_numbers(tmp_path, result):
             arrays["learns/phi"], result["learns"].signals.phi
         )
         np.testing.assert_array_equal(arrays["keep"], result["learns"].signals.keep)
-    recipes = audit_files.load_recipes([tmp_path / "signals.npz"])
+    recipes = load_signals([tmp_path / "signals.npz"])
     assert recipes.settings == {name: {"batch_size": 8} for name in ("stays", "learns")}
 
 
@@ -194,7 +194,7 @@ def test_canaries_have_coins_bounds_and_no_part_in_the_metrics(tmp_path):
     assert (bounds[0].num_canaries > 20).all()
     sam_jax.save_audit(audited, tmp_path, {})
     assert "mislabelled canaries" in (tmp_path / "report.html").read_text()
-    loaded = audit_files.load_recipes([tmp_path / "signals.npz"])
+    loaded = load_signals([tmp_path / "signals.npz"])
     np.testing.assert_array_equal(loaded.canaries, changed)
     with pytest.raises(ValueError, match="num_canaries must be a whole number"):
         audit({"sgd": LEARNS}, num_canaries=-1)

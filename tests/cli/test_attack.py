@@ -90,7 +90,7 @@ def test_all_are_those_that_the_file_has_the_means_for():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--signals", "none.npz"), "no none.npz"),
+        (("--signals", "none.npz"), "there is no 'none.npz'"),
         (("--signals", "mine.npz", "--attacks", "entropy"), "needs all of the target"),
         (("--signals", "mine.npz", "--attacks", "guess"), "--attacks must be one of"),
         (

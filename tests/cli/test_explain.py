@@ -9,7 +9,8 @@ from sam_jax.analysis import rho_sweep, sharpness
 from sam_jax.cli import explain as experiment
 from sam_jax.cli import explain_source
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.reporting import audit_report, explain_claims, html
+from sam_jax.reporting import explain_claims, html
+from sam_jax.signals import load_audit_signals
 
 OPTIONS = ["--audit.pool-size", "120", "--audit.num-models", "8"]
 OPTIONS += ["--audit.num-epochs", "4", "--audit.batch-size", "16"]
@@ -63,7 +64,7 @@ def test_the_models_trained_again_are_those_of_the_audit(folder):
 
 def test_the_numbers_are_those_of_the_audits_answers(folder):
     source = folder.parents[1] / "audit" / "explain"
-    signals = audit_report.load_audit_signals(source)
+    signals = load_audit_signals(source)
     rows = read(folder / "memorization_scatter.csv")
     assert list(signals) == ["sgd", "sam"] and len(rows) == 120
     for name, own in signals.items():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sam_jax.metrics import validity
+from sam_jax.metrics import model_checks, validity
 from tests.attacks.examples import balanced_keep, make_signals
 
 NUM_MODELS, NUM_EXAMPLES = 12, 200
@@ -31,12 +31,11 @@ def test_sound_models_raise_no_word():
     checks = found(sound())
     assert {check.severity for check in checks.values()} == {"ok"}
     assert "12 models" in checks["models"].text
-    assert validity.worst({"sgd": list(checks.values())}) == "ok"
 
 
 def test_facts_are_those_of_a_loop_over_models():
     signals = sound()
-    facts = validity.model_facts(signals)
+    facts = model_checks.model_facts(signals)
     pool = signals.keep.any(axis=0)
     for m in range(NUM_MODELS):
         phi, kept = signals.phi[m, pool, 0].astype(float), signals.keep[m, pool]
@@ -98,14 +97,14 @@ def test_training_sets_of_other_sizes_few_models_and_infinite_phi_are_warnings()
     assert found(infinite)["phi"].severity == "warning"
 
 
-def test_recipes_on_different_masks_cannot_be_paired_and_settings_are_compared():
+def test_algorithms_on_different_masks_cannot_be_paired_and_settings_are_compared():
     ours = sound()
     keep = ours.keep.copy()
     keep[0, 0] = ~keep[0, 0]
-    (check,) = validity.check_recipes({"a": ours, "b": ours._replace(keep=keep)})
+    (check,) = validity.check_comparison({"a": ours, "b": ours._replace(keep=keep)})
     assert check.severity == "invalid" and "b and a" in check.text
     settings = {"a": {"epochs": 3, "rho": 0.0}, "b": {"epochs": 3, "rho": 0.1}}
-    (check,) = validity.check_recipes({"a": ours, "b": ours}, settings)
+    (check,) = validity.check_comparison({"a": ours, "b": ours}, settings)
     assert check.severity == "warning" and "rho differs: a 0.0, b 0.1" in check.text
-    (check,) = validity.check_recipes({"a": ours, "b": ours})
+    (check,) = validity.check_comparison({"a": ours, "b": ours})
     assert check.severity == "ok"

@@ -5,10 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sam_jax._checks import ArgumentError
 from sam_jax.signals import compute, files, statistics
-from sam_jax.types import Signals
 
 NUM_MODELS, NUM_EXAMPLES, NUM_QUERIES, NUM_CLASSES = 4, 6, 2, 3
+
+
+def load(path):
+    """The signals of a file that holds those of one algorithm."""
+    (signals,) = files.load_signals([path]).signals.values()
+    return signals
 
 
 def make_keep():
@@ -101,30 +107,32 @@ def test_signals_of_logits_have_the_first_view_in_the_single_fields(logits, labe
         np.testing.assert_allclose(s.phi[..., q], one.phi[..., 0], rtol=1e-6)
 
 
-def test_saved_signals_are_loaded_bit_for_bit_with_their_metadata(
+def test_saved_signals_are_loaded_bit_for_bit_with_their_settings(
     tmp_path, logits, labels
 ):
     s = compute.signals_from_logits(logits, labels, make_keep())
     path = tmp_path / "signals.npz"
-    files.save_signals(path, s, name="sgd", rho=0.05)
-    for saved, loaded in zip(s, files.load_signals(path), strict=True):
-        np.testing.assert_array_equal(saved, loaded)
-        assert saved.dtype == loaded.dtype
-    assert files.load_metadata(path) == {"name": "sgd", "rho": 0.05}
+    files.save_signals(path, {"sgd": s}, settings={"rho": 0.05}, canaries=np.array([2]))
+    loaded = files.load_signals([path])
+    for saved, again in zip(s, loaded.signals["sgd"], strict=True):
+        np.testing.assert_array_equal(saved, again)
+        assert saved.dtype == again.dtype
+    assert loaded.settings == {"sgd": {"rho": 0.05}}
+    np.testing.assert_array_equal(loaded.canaries, [2])
 
 
 def test_logits_in_a_folder_of_arrays_give_the_same_signals(tmp_path, logits, labels):
     for name, array in dict(logits=logits, labels=labels, keep=make_keep()).items():
         np.save(tmp_path / f"{name}.npy", array)
     expected = compute.signals_from_logits(logits, labels, make_keep())
-    for a, b in zip(files.load_signals(tmp_path), expected, strict=True):
+    for a, b in zip(load(tmp_path), expected, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_phi_and_a_zero_one_mask_are_enough(tmp_path):
     phi = np.linspace(-3, 3, NUM_MODELS * NUM_EXAMPLES).reshape(NUM_MODELS, -1)
     np.savez(tmp_path / "s.npz", phi=phi, keep=make_keep().astype(np.uint8))
-    s = files.load_signals(tmp_path / "s.npz")
+    s = load(tmp_path / "s.npz")
     assert s.phi.shape == (NUM_MODELS, NUM_EXAMPLES, 1) and s.keep.dtype == bool
     np.testing.assert_array_equal(s.correct, phi > 0)
     assert np.isnan(s.entropy).all() and (s.labels == 0).all()
@@ -153,6 +161,31 @@ EMPTY[3] = False
     [
         (dict(phi=NAN), r"phi must not hold NaN: 1 values do.*\(1, 2, 0\)"),
         (dict(phi=NAN[0]), "phi must be"),
+        (dict(phi=np.zeros((NUM_MODELS, NUM_EXAMPLES, 0))), "at least one of each"),
+        (dict(phi=np.full(NAN.shape, 1e300)), "fit into float32.*1e.300 at index"),
+        (dict(phi=NAN.astype(str)), "phi must be a float array, got <U"),
+        (dict(phi=NAN.astype(complex)), "phi must be a float array, got complex128"),
+        (dict(correct=NAN.astype(str)), "correct must be a mask"),
+        (dict(correct=np.full(NAN.shape, 0.5)), "correct must be a mask"),
+        (dict(entropy=np.full(NAN.shape, -1.0)), "entropy must be finite and >= 0"),
+        (dict(modified_entropy=NAN), "NaN throughout"),
+        (dict(keep=np.bool_(True)), r"keep must be \[models, examples\]"),
+        (dict(keep=make_keep()[0]), r"keep must be \[models, examples\]"),
+        (dict(keep=make_keep().astype(str)), "keep must be a mask"),
+        (dict(keep=np.where(make_keep(), np.nan, 0)), "keep must be a mask"),
+        (dict(labels=np.eye(NUM_EXAMPLES)), r"one-hot.*labels.argmax\(axis=1\)"),
+        (dict(labels=np.zeros(NUM_EXAMPLES, str)), "labels must be integers"),
+        (dict(labels=np.int64(3)), "labels must be"),
+        (dict(metadata=np.array("[1]")), "metadata must be the text of a JSON object"),
+        (dict(metadata=np.array("[" * 10_000)), "metadata must be the text"),
+        (dict(metadata=np.arange(3)), "metadata must be the text"),
+        (dict(metadata=np.array(["{}", "{}"])), "metadata must be the text"),
+        (dict(canaries=np.array([-1])), r"canaries must be .* in \[0, 6\), got \[-1\]"),
+        (dict(canaries=np.array([6])), "canaries must be different columns"),
+        (dict(canaries=np.array([1, 1])), "canaries must be different columns"),
+        (dict(canaries=np.array([1.0])), "of dtype float64"),
+        (dict(canaries=np.array(["1"])), "of dtype <U1"),
+        (dict(canaries=np.array(1)), "canaries must be different columns"),
         (dict(phi=np.zeros((NUM_MODELS, NUM_EXAMPLES), int)), "float array"),
         (dict(phi=np.full(NAN.shape, np.inf, np.float16)), "overflows float16"),
         (dict(keep=None), "must hold keep"),
@@ -163,9 +196,27 @@ EMPTY[3] = False
         (dict(keep=EMPTY), "model 3 trained on nothing"),
         (dict(labels=np.zeros(3, int)), "labels must be"),
         (dict(labels=np.zeros(NUM_EXAMPLES)), "labels must be integers"),
-        (dict(labels=np.full(NUM_EXAMPLES, -1)), "labels must lie in"),
+        (
+            dict(phi=None, logits=np.zeros((4, 6, 3)), labels=np.full(6, -1)),
+            "labels must lie in",
+        ),
+        (
+            dict(phi=None, logits=np.zeros((4, 6)), labels=np.zeros(6, int)),
+            "single logit z of a",
+        ),
+        (
+            dict(phi=None, logits=np.zeros((4, 6, 1)), labels=np.zeros(6, int)),
+            "single logit z of a binary classifier",
+        ),
+        (
+            dict(phi=None, logits=np.full((4, 6, 3), np.inf), labels=np.zeros(6, int)),
+            r"logits\[0\] must be finite, or -inf",
+        ),
         (dict(entropy=np.zeros(3)), "entropy must be"),
-        (dict(phi=None, logits=np.zeros((4, 6, 3)), labels=None), "must hold labels"),
+        (
+            dict(phi=None, logits=np.zeros((4, 6, 3)), labels=None),
+            "labels must be there",
+        ),
         (
             dict(phi=None, logits=np.zeros((4, 6, 3)), labels=np.full(6, 3)),
             r"labels must lie in \[0, 2\]",
@@ -174,8 +225,9 @@ EMPTY[3] = False
 )
 def test_a_broken_file_says_what_to_fix(tmp_path, changes, message):
     np.savez(tmp_path / "s.npz", **broken(**changes))
-    with pytest.raises(ValueError, match=message):
-        files.load_signals(tmp_path / "s.npz")
+    with pytest.raises(ArgumentError, match=message) as caught:
+        load(tmp_path / "s.npz")
+    assert "s.npz" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_pickles_other_files_and_missing_files_are_refused(tmp_path):
@@ -183,17 +235,16 @@ def test_pickles_other_files_and_missing_files_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("phi")
     for name in ("s.npz", "text.npz"):
         with pytest.raises(ValueError, match="no pickles"):
-            files.load_signals(tmp_path / name)
+            load(tmp_path / name)
     with pytest.raises(ValueError, match="no .*none.npz"):
-        files.load_signals(tmp_path / "none.npz")
+        load(tmp_path / "none.npz")
     with pytest.raises(ValueError, match="must end in .npz"):
-        empty = Signals(*(np.zeros(0) for _ in range(6)))
-        files.save_signals(tmp_path / "s.txt", empty)
+        files.save_signals(tmp_path / "s.txt", {})
 
 
 def test_infinite_phi_is_kept_with_a_warning(tmp_path):
     phi = np.zeros((NUM_MODELS, NUM_EXAMPLES), np.float32)
     phi[0, 0] = np.inf
     np.savez(tmp_path / "s.npz", **broken(phi=phi))
-    with pytest.warns(UserWarning, match="infinite"):
-        assert files.load_signals(tmp_path / "s.npz").phi[0, 0, 0] == np.inf
+    with pytest.warns(UserWarning, match="1 infinite values among 24"):
+        assert load(tmp_path / "s.npz").phi[0, 0, 0] == np.inf

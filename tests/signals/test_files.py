@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sam_jax.signals import audit_files, compute, files
+from sam_jax.signals import compute, files
 
 RNG = np.random.default_rng(0)
 KEEP = RNG.permuted(np.tile(np.arange(6)[:, None] < 3, 20), axis=0)
@@ -18,16 +18,18 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_an_audits_file_holds_its_recipes_with_their_shared_mask(tmp_path):
+def test_an_audits_file_holds_its_algorithms_with_their_shared_mask(tmp_path):
     unknown = np.zeros(PHI.shape, np.float32)
-    fields = {"correct": PHI > 0, "entropy": unknown, "modified_entropy": unknown}
+    fields = {"entropy": unknown, "modified_entropy": unknown}
     arrays = {
         f"{name}/{field}": array
         for name, phi in (("sgd", PHI), ("sam rho=0.1", PHI + 1))
-        for field, array in (fields | {"phi": phi[..., None]}).items()
+        for field, array in (
+            fields | {"phi": phi[..., None], "correct": phi > 0}
+        ).items()
     }
     np.savez(tmp_path / "s.npz", keep=KEEP, labels=LABELS, canaries=[3], **arrays)
-    found = audit_files.load_recipes([tmp_path / "s.npz"])
+    found = files.load_signals([tmp_path / "s.npz"])
     assert list(found.signals) == ["sgd", "sam rho=0.1"]
     np.testing.assert_array_equal(found.signals["sam rho=0.1"].phi[..., 0], PHI + 1)
     np.testing.assert_array_equal(found.signals["sgd"].labels, LABELS)
@@ -36,7 +38,7 @@ def test_an_audits_file_holds_its_recipes_with_their_shared_mask(tmp_path):
 
 @pytest.mark.parametrize("mask", ["keep.npy", "mask.npz"])
 def test_a_bare_array_takes_mask_and_labels_from_other_files(folder, mask):
-    found = audit_files.load_recipes(
+    found = files.load_signals(
         [folder / "phi.npy"], folder / mask, folder / "labels.npy"
     )
     own = found.signals["phi"]
@@ -49,7 +51,7 @@ def test_a_bare_array_takes_mask_and_labels_from_other_files(folder, mask):
 def test_bare_logits_are_told_apart_by_name(folder):
     logits = RNG.normal(size=(6, 20, 3))
     np.save(folder / "z.npy", logits)
-    (own,) = audit_files.load_recipes(
+    (own,) = files.load_signals(
         [folder / "z.npy"], folder / "keep.npy", folder / "labels.npy", "logits"
     ).signals.values()
     expected = compute.signals_from_logits(logits, LABELS, KEEP)
@@ -57,10 +59,12 @@ def test_bare_logits_are_told_apart_by_name(folder):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_further_files_are_further_recipes_with_their_settings(folder):
-    loaded = audit_files.load_recipes([folder / "phi.npy"], folder / "keep.npy")
-    files.save_signals(folder / "other.npz", loaded.signals["phi"], rho=0.1)
-    found = audit_files.load_recipes(
+def test_further_files_are_further_algorithms_with_their_settings(folder):
+    loaded = files.load_signals([folder / "phi.npy"], folder / "keep.npy")
+    files.save_signals(
+        folder / "other.npz", {"other": loaded.signals["phi"]}, settings={"rho": 0.1}
+    )
+    found = files.load_signals(
         [folder / "phi.npy", folder / "other.npz"], folder / "keep.npy"
     )
     assert list(found.signals) == ["phi", "other"]
@@ -82,13 +86,16 @@ def test_each_failure_says_what_to_fix(folder):
         (([folder / "none.npy"], keep), "no .*none.npy"),
         (([folder / "text.npy"], keep), "no pickles"),
         (([folder / "object.npy"], keep), "no pickles"),
-        (([phi], folder / "empty.npz"), r"must hold keep; it holds \['x'\]"),
+        (
+            ([phi], folder / "empty.npz"),
+            r"keep must be an array in .*empty.npz', which holds 'x'",
+        ),
         (([folder / "empty.npz"],), "must hold keep"),
         (([folder / "half.npy"], keep), "overflows float16"),
         (([phi], folder / "wide.npy"), "looks transposed"),
         (([], keep), "at least one file"),
-        (([phi], keep, None, "softmax"), "kind must be one of phi, logits"),
+        (([phi], keep, None, "softmax"), "signals_are must be one of phi, logits"),
     ]
     for arguments, message in cases:
         with pytest.raises(ValueError, match=message):
-            audit_files.load_recipes(*arguments)
+            files.load_signals(*arguments)

@@ -1,0 +1,275 @@
+"""Recognition of values that stand under the name phi and are something else.
+
+Losses, probabilities, a binary classifier's single logit and turned signs pass every
+check of shape and range, and give figures that look like results. Two facts tell them
+apart without knowledge of the models: a quantity that is bounded by 0 piles up there
+and has nothing beyond, while phi crosses 0 smoothly; and models are more confident of
+what they trained on than of what others trained on.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+from sam_jax.metrics.roc import varying_columns
+
+MIN_VALUES = 64
+"""Fewer finite values than these have no recognizable range."""
+
+EDGE_VALUES, EDGE_WIDTH = 20, 0.05
+"""A hard edge at 0: so many values within this many standard deviations of it on one
+side and none on the other. A smooth density puts half of them on each side, so chance
+makes an edge in one of 2**20 sets of values."""
+
+MAX_EXAMPLES = 4096
+"""Examples that are ranked, evenly spaced, where there are more."""
+
+STANDARD_ERRORS = 4.0
+"""Of a mean AUC over models, before it counts as above or below 1/2."""
+
+
+class Meaning(NamedTuple):
+    """What values under the name phi seem to be.
+
+    Attributes:
+        name: ``"probabilities"``, ``"losses"``, ``"log_probabilities"``,
+            ``"single_logit"``, ``"turned"``, ``"transposed_mask"`` or
+            ``"inverted_mask"``.
+        is_certain: Whether sound phi practically never look like this.
+        text: What was seen, the likely cause, and the line that corrects it.
+    """
+
+    name: str
+    is_certain: bool
+    text: str
+
+
+class MeanAuc(NamedTuple):
+    """How well values tell members from others, over models.
+
+    Attributes:
+        value: Mean of the models' AUCs; NaN if no model has both sides.
+        error: Its standard error, at least that of values without any signal.
+    """
+
+    value: float
+    error: float
+
+    @property
+    def is_above(self) -> bool:
+        """Whether members have clearly larger values."""
+        return self.value - STANDARD_ERRORS * self.error > 0.5
+
+    @property
+    def is_below(self) -> bool:
+        """Whether members have clearly smaller values."""
+        return self.value + STANDARD_ERRORS * self.error < 0.5
+
+
+def member_aucs(
+    values: Float[np.ndarray, "m n"], keep: Bool[np.ndarray, "m n"]
+) -> Float[np.ndarray, " m"]:
+    """Returns P(member's value > other's) of each model, ties counting one half."""
+    num_in, num_out = keep.sum(axis=1), (~keep).sum(axis=1)
+    ranks = np.stack([stats.rankdata(row) for row in values])
+    above = np.sum(ranks, axis=1, where=keep) - num_in * (num_in + 1) / 2
+    with np.errstate(invalid="ignore"):
+        return above / (num_in * num_out)
+
+
+def mean_member_auc(
+    values: Float[np.ndarray, "m n"], keep: Bool[np.ndarray, "m n"]
+) -> MeanAuc:
+    """Returns the mean of ``member_aucs`` over the models that have both sides."""
+    num_in, num_out = keep.sum(axis=1), (~keep).sum(axis=1)
+    has_both = (num_in > 0) & (num_out > 0)
+    if not has_both.any():
+        return MeanAuc(float("nan"), float("nan"))
+    aucs = member_aucs(values[has_both], keep[has_both])
+    pairs = num_in[has_both] * num_out[has_both]
+    without_signal = (num_in + num_out)[has_both] / (12 * pairs)
+    variance = max(
+        float(np.var(aucs, ddof=1)) if len(aucs) > 1 else 0.0,
+        float(without_signal.mean()),
+    )
+    return MeanAuc(float(aucs.mean()), float(np.sqrt(variance / len(aucs))))
+
+
+def likely_meaning(
+    phi: Float[np.ndarray, "m n"],
+    keep: Bool[np.ndarray, "m n"],
+    correct: Bool[np.ndarray, "m n"] | None = None,
+    labels: np.ndarray | None = None,
+) -> Meaning | None:
+    """Returns what phi seem to be instead of phi, or None where nothing speaks for it.
+
+    | seen | taken for |
+    | --- | --- |
+    | all in [0, 1] | probabilities, or losses where members have smaller values |
+    | all >= 0, with a hard edge at 0, or with wrong predictions, or with smaller \
+values of members | losses |
+    | all <= 0, with a hard edge at 0 | log-probabilities of the label |
+    | of two classes, members of the first have smaller values, of the second larger | \
+the single logit of a binary classifier |
+    | positive where the prediction is wrong, or strongly negative for members | \
+turned signs, or other labels |
+    | as many models as examples; members stand out by the transposed mask alone | a \
+transposed mask |
+    | members have smaller values, and positive ones are right | an inverted mask |
+
+    Args:
+        phi: Values of one query.
+        keep: True where the model trained on the example.
+        correct: Whether predictions are right, where that is known by other means.
+        labels: Class of each example, where known.
+    """
+    columns = np.flatnonzero(varying_columns(keep))
+    columns = columns[:: -(-len(columns) // MAX_EXAMPLES) or 1]
+    ranked, kept = phi[:, columns], keep[:, columns]
+    auc = mean_member_auc(ranked, kept)
+    by_range = _by_range(phi, auc, correct)
+    if by_range is not None:
+        return by_range
+    by_class = None if labels is None else _by_class(ranked, kept, labels[columns])
+    if by_class is not None:
+        return by_class
+    if correct is not None and (by_sign := _by_correctness(phi, correct)) is not None:
+        return by_sign
+    if keep.shape[0] == keep.shape[1] and (transposed := _transposed(phi, keep, auc)):
+        return transposed
+    return _by_members(ranked, kept, auc) if auc.is_below else None
+
+
+def _by_range(
+    phi: np.ndarray, auc: MeanAuc, correct: np.ndarray | None
+) -> Meaning | None:
+    """Values that are bounded by 0, or by 0 and 1."""
+    finite = phi[np.isfinite(phi)]
+    if finite.size < MIN_VALUES or np.ptp(finite) == 0:
+        return None
+    low, high = float(finite.min()), float(finite.max())
+    shown = f"all {finite.size:,} finite values lie in [{low:.3g}, {high:.3g}]"
+    if low >= 0:
+        is_loss = auc.is_below or (
+            high <= 1 and _has_edge(finite) and not _has_edge(1 - finite)
+        )
+        if high <= 1 and not is_loss:
+            text = (
+                f"{shown}, as probabilities of the label do: save "
+                "phi = log(p) - log1p(-p), better from logits, or read them as "
+                "probabilities"
+            )
+            return Meaning("probabilities", True, text)
+        is_wrong = correct is not None and (~correct).mean() > 0.02
+        if is_loss or is_wrong or _has_edge(finite):
+            text = (
+                f"{shown} and {_why_losses(auc, is_wrong)}, as losses do: save "
+                "phi = -log(expm1(loss)), or read them as losses"
+            )
+            if not _has_edge(finite) and auc.is_below:
+                text += (
+                    ". If they are phi of models that are always right, keep is "
+                    "inverted: save ~keep"
+                )
+            return Meaning("losses", True, text)
+    if high <= 0 and _has_edge(-finite):
+        text = (
+            f"{shown} and they pile up at 0, as log-probabilities of the label do: "
+            "save phi = log_p - log(-expm1(log_p)), or read them as log_probabilities"
+        )
+        return Meaning("log_probabilities", True, text)
+    return None
+
+
+def _why_losses(auc: MeanAuc, is_wrong: bool) -> str:
+    if auc.is_below:
+        return f"are smaller for members (AUC {auc.value:.3f})"
+    return "belong to wrong predictions too" if is_wrong else "pile up at 0"
+
+
+def _has_edge(values: np.ndarray) -> bool:
+    """Whether values >= 0 pile up at 0."""
+    near = values < EDGE_WIDTH * values.std()
+    return int(near.sum()) >= EDGE_VALUES
+
+
+def _by_class(phi: np.ndarray, keep: np.ndarray, labels: np.ndarray) -> Meaning | None:
+    """A logit of class 1: turned, as phi, for the examples of class 0."""
+    if not np.array_equal(np.unique(labels), [0, 1]):
+        return None
+    first, second = (
+        mean_member_auc(phi[:, labels == c], keep[:, labels == c]) for c in (0, 1)
+    )
+    accuracy = [float((phi[:, labels == c] > 0).mean()) for c in (0, 1)]
+    cause = (
+        "as the single logit of a binary classifier does: save "
+        "phi = np.where(labels == 1, z, -z)"
+    )
+    if first.is_below and second.is_above:
+        text = (
+            f"members of class 0 have smaller values than others (AUC "
+            f"{first.value:.3f}) and members of class 1 larger ones "
+            f"({second.value:.3f}), {cause}"
+        )
+        return Meaning("single_logit", True, text)
+    is_even = 0.35 < float(labels.mean()) < 0.65
+    if is_even and accuracy[0] < 0.25 and accuracy[1] > 0.75 and not first.is_above:
+        text = (
+            f"{100 * accuracy[0]:.0f} % of the values of class 0 and "
+            f"{100 * accuracy[1]:.0f} % of those of class 1 are positive, {cause}"
+        )
+        return Meaning("single_logit", False, text)
+    return None
+
+
+def _by_correctness(phi: np.ndarray, correct: np.ndarray) -> Meaning | None:
+    """Where phi > 0, p > 1/2, so that the prediction must be right."""
+    sure = phi > 1e-2  # beyond what rounding to half precision turns
+    wrong = int((sure & ~correct).sum())
+    if wrong <= 0.05 * sure.sum() or wrong < 3:
+        return None
+    text = (
+        f"{wrong:,} of {int(sure.sum()):,} positive values are those of wrong "
+        "predictions, but phi > 0 means that the label has a probability above 1/2: "
+        "the signs are turned (save -phi), or phi and correct were computed with "
+        "different labels"
+    )
+    return Meaning("turned", True, text)
+
+
+def _transposed(phi: np.ndarray, keep: np.ndarray, auc: MeanAuc) -> Meaning | None:
+    """As many models as examples: the content alone tells rows from columns."""
+    other = mean_member_auc(phi, keep.T)
+    if auc.is_above or not other.is_above or other.value < auc.value + 0.05:
+        return None
+    text = (
+        f"members have larger values by the transposed mask (AUC {other.value:.3f}) "
+        f"and not by keep ({auc.value:.3f}): save keep.T"
+    )
+    return Meaning("transposed_mask", True, text)
+
+
+def _by_members(phi: np.ndarray, keep: np.ndarray, auc: MeanAuc) -> Meaning:
+    """Members are less confident: the mask, the signs or the labels are wrong.
+
+    Models are surest of their members. If those are the examples that ``keep`` calls
+    'out', they have the largest values, above 0; if signs are turned or labels are
+    wrong, it is the examples called 'in' that have the smallest, below 0.
+    """
+    middle = float(np.median(phi[keep])) + float(np.median(phi[~keep]))
+    seen = f"members are less confident than non-members (AUC {auc.value:.3f})"
+    is_clear = auc.value < 0.45
+    if middle > 0:
+        text = (
+            f"{seen}. keep looks inverted; True must mean that the model trained on "
+            "the example: save ~keep"
+        )
+        return Meaning("inverted_mask", is_clear, text)
+    text = (
+        f"{seen} and most values are negative: the signs are turned (save -phi), or "
+        "phi was computed with labels of other classes, such as labels shifted by one "
+        "or columns in another order"
+    )
+    return Meaning("turned", is_clear, text)
