@@ -19,7 +19,7 @@ from typing import Any
 import tyro
 
 import sam_jax
-from experiments.common.cells import Cell, Perturbation, train_cell
+from experiments.common.cells import Cell, Perturbation, read_signals, train_cell
 from experiments.common.cost import Design, cost_of, operations
 from experiments.common.measure import Row, measure_cell
 from experiments.common.presets import SCALES, Scale
@@ -27,7 +27,6 @@ from experiments.common.study_data import FILES
 from experiments.common.sweep_results import write_results
 from sam_jax.cli import run_folder
 from sam_jax.cli.errors import usage_errors
-from sam_jax.signals import load_signals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +114,7 @@ def measured_rows(cell: Cell, place: pathlib.Path, names: list[str]) -> list[Row
             return [row_from_json(row) for row in saved["rows"]]
     if "sgd" not in names:
         return []
-    signals = {n: load_signals(place / f"{n}.npz") for n in names}
+    signals = {n: read_signals(place / f"{n}.npz") for n in names}
     rows = measure_cell(cell.name, signals)
     plain = [dataclasses.astuple(row) for row in rows]
     run_folder.write_json(path, {"optimizers": names, "rows": plain})

@@ -187,7 +187,13 @@ def train_cell(
         trained = _train(cell, perturbation, make_data(cell, data_dir))
         folder.mkdir(parents=True, exist_ok=True)
         save_signals(path, {perturbation.name: trained})
-    return load_signals([path], signals_are="phi").signals[perturbation.name]
+    return read_signals(path)
+
+
+def read_signals(path: pathlib.Path) -> Signals:
+    """Returns the signals of a file that ``train_cell`` wrote."""
+    (signals,) = load_signals([path], signals_are="phi").signals.values()
+    return signals
 
 
 @functools.lru_cache(maxsize=4)

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 
-from experiments.common.cells import Cell
+from experiments.common.cells import Cell, read_signals
 from experiments.common.effects import Effect, main_effects
 from experiments.common.map_figure import map_figure
 from experiments.common.matching import match_losses, measure_match
 from experiments.common.measure import MODELS, Row
 from experiments.common.mechanism import mechanism_of
 from experiments.common.tables import write_rows, write_settings, write_table
-from sam_jax.signals import load_signals
 
 RESPONSES = (
     ("loss", "auc"),
@@ -80,7 +79,7 @@ def write_equal_loss(
     lines = []
     for match in match_losses(cells, losses):
         sam, sgd = (
-            load_signals(folder / cell / f"{name}.npz")
+            read_signals(folder / cell / f"{name}.npz")
             for cell, name in (
                 (match.cell, match.optimizer),
                 (match.sgd_cell, "sgd"),
@@ -161,11 +160,11 @@ def write_mechanism(
             names.append(row.optimizer)
     lines = []
     for cell, names in by_cell.items():
-        sgd = load_signals(folder / cell / "sgd.npz")
+        sgd = read_signals(folder / cell / "sgd.npz")
         for name in names:
             if name == "sgd":
                 continue
-            sam = load_signals(folder / cell / f"{name}.npz")
+            sam = read_signals(folder / cell / f"{name}.npz")
             lines += [[cell, name, *line] for line in mechanism_of(sgd, sam)]
     columns = ["cell", "optimizer", "score", "factor", "change", "low", "high"]
     write_table(results / "mechanism.csv", columns, lines)
