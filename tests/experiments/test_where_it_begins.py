@@ -8,10 +8,9 @@ import pytest
 
 from experiments import where_it_begins
 from experiments.common import cells, cost, presets, study_data
-from experiments.common.cells import Cell, Perturbation
+from experiments.common.cells import Cell, Perturbation, read_signals
 from experiments.common.presets import Preset, sam
 from experiments.common.study_data import undo_differences
-from sam_jax.signals import load_signals
 from sam_jax.types import Dataset, Examples
 
 TINY = Cell("tiny", 40, width=4, num_epochs=3, batch_size=10, num_models=4)
@@ -122,7 +121,7 @@ def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(presets.SCALES, "laptop", Preset(designs[:1], "laptop"))
     first = where_it_begins.main(config)
     results = tmp_path / "runs" / "where_it_begins" / "test" / "results"
-    kept = load_signals(results.parent / designs[0][0].name / "sam-0.05.npz").phi
+    kept = read_signals(results.parent / designs[0][0].name / "sam-0.05.npz").phi
     monkeypatch.setitem(presets.SCALES, "laptop", Preset(designs, "laptop"))
     capsys.readouterr()
     rows = where_it_begins.main(config)
@@ -131,7 +130,7 @@ def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch, capsys):
         list(map(dataclasses.astuple, rows[: len(first)])),
         list(map(dataclasses.astuple, first)),
     )
-    again = load_signals(results.parent / designs[0][0].name / "sam-0.05.npz").phi
+    again = read_signals(results.parent / designs[0][0].name / "sam-0.05.npz").phi
     np.testing.assert_array_equal(kept, again)
     lines = list(csv.DictReader((results / "cells.csv").open()))
     assert {line["cell"] for line in lines} == {cell.name for cell, _ in designs}
