@@ -162,7 +162,7 @@ def _by_range(
                 "probabilities"
             )
             return Meaning("probabilities", True, text)
-        is_wrong = correct is not None and (~correct).mean() > 0.02
+        is_wrong = correct is not None and bool((~correct).mean() > 0.02)
         if is_loss or is_wrong or _has_edge(finite):
             text = (
                 f"{shown} and {_why_losses(auc, is_wrong)}, as losses do: save "

@@ -1,0 +1,228 @@
+"""Outputs that stand under the name of others: refused with the cause, or converted."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from sam_jax._checks import ArgumentError
+from sam_jax.metrics import validity
+from sam_jax.signals import signals_from_arrays
+from tests.signals.made_outputs import (
+    TRAINED,
+    UNTRAINED,
+    balanced_keep,
+    log_softmax,
+    make_outputs,
+    phi_of,
+)
+
+LOGITS, LABELS, KEEP = make_outputs("trained", 0)
+PHI = phi_of(LOGITS, LABELS)
+LOG_P = log_softmax(LOGITS)
+LABEL_LOG_P = LOG_P[:, np.arange(len(LABELS)), LABELS]
+
+
+def read(signals_are=None, labels=LABELS, keep=KEEP, **outputs):
+    arrays = {"labels": labels, "keep": keep} | outputs
+    return signals_from_arrays(arrays, "mine.npz", signals_are)
+
+
+def softmax(logits):
+    return np.exp(log_softmax(logits))
+
+
+def permuted(labels):
+    return np.random.default_rng(1).permutation(10)[labels]
+
+
+MISNAMED = {
+    "probabilities_as_logits": (
+        dict(logits=softmax(LOGITS).astype("f4")),
+        "logits must be .*each row sums to 1.*np.log.p.*signals_are='probabilities'",
+    ),
+    "percentages_as_logits": (
+        dict(logits=100 * softmax(LOGITS)),
+        "each row sums to 100.*percentages",
+    ),
+    "half_precision_probabilities": (
+        dict(logits=softmax(LOGITS).astype("f2")),
+        "each row sums to 1",
+    ),
+    "rounded_probabilities": (
+        dict(logits=softmax(LOGITS).round(3)),
+        "each row sums to 1",
+    ),
+    "decisions_as_logits": (
+        dict(logits=np.eye(10)[LOGITS.argmax(axis=-1)]),
+        "one-hot, a decision without its confidence",
+    ),
+    "losses_as_logits": (dict(logits=-LOG_P), "losses of each class do"),
+    "probabilities_as_phi": (
+        dict(phi=np.exp(LABEL_LOG_P).astype("f4")),
+        r"phi must be .*in \[.*, 1\], as probabilities of the label",
+    ),
+    "losses_as_phi": (
+        dict(phi=-LABEL_LOG_P),
+        "smaller for members.*as losses do.*-log.expm1.loss",
+    ),
+    "log_probabilities_as_phi": (
+        dict(phi=LABEL_LOG_P),
+        "pile up at 0, as log-probabilities of the label",
+    ),
+    "turned_phi": (dict(phi=-PHI), "the signs are turned .save -phi"),
+    "phi_of_other_labels": (
+        dict(phi=phi_of(LOGITS, (LABELS + 1) % 10)),
+        "labels shifted by one",
+    ),
+    "phi_against_correct": (
+        dict(phi=-PHI, correct=LOGITS.argmax(axis=-1) == LABELS),
+        "positive values are those of wrong predictions",
+    ),
+    "losses_against_correct": (
+        dict(phi=-LABEL_LOG_P + 0.7, correct=LOGITS.argmax(axis=-1) == LABELS),
+        "as losses do",
+    ),
+    "turned_logits": (dict(logits=-LOGITS), "signs are turned .save -logits"),
+    "shifted_labels": (
+        dict(logits=LOGITS, labels=(LABELS + 1) % 10),
+        r"labels must be .* of the label -1 .*labels = \(labels -1\) % 10",
+    ),
+    "reversed_columns": (
+        dict(logits=LOGITS[..., ::-1]),
+        r"columns are reversed \(save logits\[..., ::-1\]\)",
+    ),
+    "columns_in_another_order": (
+        dict(logits=LOGITS, labels=permuted(LABELS)),
+        "the columns are in another order",
+    ),
+    "one_hot_labels": (
+        dict(logits=LOGITS, labels=np.eye(10, dtype=int)[LABELS]),
+        "labels.argmax",
+    ),
+    "transposed_mask": (dict(phi=PHI, keep=KEEP.T), "looks transposed: save keep.T"),
+}
+
+
+@pytest.mark.parametrize("name", MISNAMED)
+def test_misnamed_outputs_are_refused_with_the_cause(name):
+    arrays, message = MISNAMED[name]
+    with pytest.raises(ArgumentError, match=message) as caught:
+        read(**arrays)
+    assert "mine.npz" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("signals_are", "outputs"),
+    [
+        (None, dict(logits=LOG_P)),
+        (None, dict(logits=LOGITS + 7)),
+        (None, dict(probabilities=np.exp(LOG_P))),
+        (None, dict(log_probabilities=LOG_P)),
+        (None, dict(losses=-LABEL_LOG_P)),
+        ("probabilities", dict(logits=np.exp(LOG_P))),
+        ("probabilities", dict(phi=np.exp(LABEL_LOG_P))),
+        ("probabilities", dict(phi=np.exp(LABEL_LOG_P)[..., None])),
+        ("log_probabilities", dict(logits=LOG_P)),
+        ("log_probabilities", dict(phi=LABEL_LOG_P)),
+        ("losses", dict(phi=-LABEL_LOG_P)),
+        ("logits", dict(phi=LOGITS)),
+        ("phi", dict(losses=PHI)),
+    ],
+)
+def test_outputs_called_what_they_are_give_the_phi_of_logits(signals_are, outputs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        signals = read(signals_are, **outputs)
+    np.testing.assert_allclose(signals.phi[..., 0], PHI, rtol=1e-4, atol=1e-5)
+
+
+def test_probabilities_in_float32_lose_no_more_than_their_rounding():
+    """phi of log(p_y) against that of the sum of the others, where p_y rounds to 1."""
+    logits, labels, keep = make_outputs("saturated", 0)
+    p = softmax(logits).astype(np.float32)
+    assert (p[:, np.arange(len(labels)), labels] == 1).mean() > 0.99
+    signals = read(probabilities=p, labels=labels, keep=keep)
+    np.testing.assert_allclose(
+        signals.phi[..., 0], phi_of(logits, labels), rtol=1e-5, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("signals_are", "outputs", "message"),
+    [
+        ("probabilities", dict(phi=PHI), r"must be probabilities, in \[0, 1\], got"),
+        ("losses", dict(phi=PHI), r"must be losses, in \[0, inf\], got -"),
+        ("log_probabilities", dict(phi=PHI), "must be log_probabilities"),
+        (
+            "probabilities",
+            dict(logits=np.exp(LOG_P) / 2),
+            "which sum to 1 .*sum to 0.5",
+        ),
+        ("logits", dict(phi=PHI), "must have an axis of classes"),
+        ("losses", dict(phi=np.exp(LABEL_LOG_P)), "members"),
+    ],
+)
+def test_outputs_that_cannot_be_what_they_are_called_are_refused(
+    signals_are, outputs, message
+):
+    with pytest.raises(ArgumentError, match=message):
+        read(signals_are, **outputs)
+
+
+def test_who_insists_on_phi_is_only_warned():
+    with pytest.warns(UserWarning, match="as losses do"):
+        signals = read("phi", phi=-LABEL_LOG_P)
+    (check,) = [c for c in validity.check_models(signals) if c.name == "mask"]
+    assert check.severity == "invalid" and "losses" in check.text
+
+
+def test_a_single_logit_of_two_classes_is_recognised_by_its_members():
+    logits, labels, keep = make_outputs("trained", 1, num_classes=2)
+    single = logits[..., 1] - logits[..., 0]
+    for outputs in (single, 1 / (1 + np.exp(-single))):
+        told = None if outputs is single else "probabilities"
+        with pytest.raises(ArgumentError, match=r"np.where\(labels == 1, z, -z\)"):
+            read(told, labels=labels, keep=keep, phi=outputs)
+    with pytest.raises(ArgumentError, match="single logit z of a binary classifier"):
+        read(labels=labels, keep=keep, logits=single[..., None])
+    right = read(labels=labels, keep=keep, phi=np.where(labels == 1, single, -single))
+    np.testing.assert_allclose(right.phi[..., 0], phi_of(logits, labels), rtol=1e-5)
+
+
+def test_two_swapped_classes_are_called_swapped_or_turned():
+    logits, labels, keep = make_outputs("trained", 1, num_classes=2)
+    with pytest.raises(ArgumentError, match="labels = 1 - labels"):
+        read(logits=logits, labels=1 - labels, keep=keep)
+
+
+def test_labels_counted_from_one_are_read_as_the_columns():
+    signals = read(logits=LOGITS, labels=LABELS + 1)
+    np.testing.assert_array_equal(signals.labels, LABELS)
+    np.testing.assert_allclose(signals.phi[..., 0], PHI, rtol=1e-4, atol=1e-5)
+
+
+def test_a_square_mask_is_told_from_its_transpose_by_content():
+    rng = np.random.default_rng(2)
+    keep = balanced_keep(rng, 48, 48)
+    phi = rng.normal(1, 1, 48) + 2 * keep + rng.normal(size=(48, 48))
+    read(phi=phi, keep=keep, labels=np.zeros(48, int))
+    with pytest.raises(ArgumentError, match="keep must be .*transposed mask.*keep.T"):
+        read(phi=phi, keep=keep.T, labels=np.zeros(48, int))
+
+
+@pytest.mark.parametrize("family", [*TRAINED, *UNTRAINED])
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+def test_sound_outputs_of_any_models_pass(family, num_classes):
+    """The rules were also run on 6,000 such sets at random: none was refused."""
+    for seed in range(3):
+        logits, labels, keep = make_outputs(
+            family, seed, num_models=8, num_examples=100, num_classes=num_classes
+        )
+        phi = phi_of(logits, labels)
+        correct = logits.argmax(axis=-1) == labels
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # doubts about untrained models
+            read(logits=logits, labels=labels, keep=keep)
+            read(phi=phi, labels=labels, keep=keep)
+            read(phi=phi, labels=labels, keep=keep, correct=correct)
