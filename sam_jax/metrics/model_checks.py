@@ -24,6 +24,10 @@ BROKEN_ACCURACY = 0.25
 MOST_CHANCE = 0.9
 """Share of the most frequent class up to which accuracy shows what was learned."""
 
+CHANCE_LOSS, LITTLE_LOSS = 0.97, 0.85
+"""Training loss, in entropies of the labels, of models that learned nothing, and
+little."""
+
 LEARNED = 0.1
 """Share of the way from chance to 1 that training accuracy must have gone."""
 
@@ -149,8 +153,8 @@ def check_learning(signals: Signals, facts: ModelFacts) -> Check:
     text += f", {chance:.3f} by naming the most frequent class"
     num_members = float(facts.num_members.sum())
     noise = 3 * np.sqrt(chance * (1 - chance) / max(num_members, 1))
-    is_lossy = float(np.nanmean(facts.loss)) > 0.97 * entropy
-    if train <= chance + noise and is_lossy:
+    loss = float(np.nanmean(facts.loss)) / entropy
+    if train <= chance + noise and loss > CHANCE_LOSS:
         text += (
             ": the models are at chance level and learned nothing, so there is nothing "
             "to leak and no figure says anything about their training. Check inputs "
@@ -159,7 +163,7 @@ def check_learning(signals: Signals, facts: ModelFacts) -> Check:
         # Where nearly all examples are of one class, accuracy says too little.
         severity = "invalid" if chance < MOST_CHANCE else "warning"
         return Check("learning", severity, text)
-    is_little = train < chance + LEARNED * (1 - chance) and is_lossy
+    is_little = train < chance + LEARNED * (1 - chance) and loss > LITTLE_LOSS
     if is_little and train <= unseen + noise:
         text += (
             ": the models barely learned. Figures of models that fit their training "

@@ -1,5 +1,8 @@
 import csv
 import json
+import pathlib
+import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -23,6 +26,27 @@ def run(*arguments):
 def save(path, **changes):
     arrays = {"phi": SIGNALS.phi[..., 0], "keep": SIGNALS.keep} | changes
     np.savez(path, **arrays)
+
+
+def write_broken_files():
+    """Files in the working folder that no run may take."""
+    save("one.npz")
+    pathlib.Path("one.npz").rename("one.npy")
+    np.save("array.npy", np.zeros((4, 6)))
+    header = np.lib.format.header_data_from_array_1_0(np.zeros(0, np.float32))
+    with zipfile.ZipFile("claim.npz", "w") as archive:
+        with archive.open("phi.npy", "w") as member:
+            shape = {"shape": (2_000_000, 4_000_000)}
+            np.lib.format.write_array_header_1_0(member, header | shape)
+        with archive.open("keep.npy", "w") as member:
+            np.lib.format.write_array(member, SIGNALS.keep)
+    pathlib.Path("array.npy").rename("array.npz")
+    save("pickle.npz", phi=np.array([{}], dtype=object))
+    save("$x$.npz")
+    save(f"{'x' * 200}.npz")
+    save("p.npz", phi=1 / (1 + np.exp(-SIGNALS.phi[..., 0])))
+    save("canaries.npz", canaries=np.array([-1]))
+    save("text.npz", metadata=np.array("[" * 10_000))
 
 
 @pytest.fixture
@@ -100,6 +124,16 @@ def test_all_are_those_that_the_file_has_the_means_for():
         (("--signals", "copies.npz"), "models 0 and 1 answer identically"),
         (("--signals", "mine.npz", "mask.npz", *CHEAP), "different keep masks"),
         (("--signals", "mine.npz", "--images", "few.npy"), "--images must hold one x"),
+        (("--signals", "one.npy", "--keep", "mine.npz"), "an .npz archive"),
+        (("--signals", "array.npz"), "is an .npy file of one array"),
+        (("--signals", "claim.npz"), "claims 8,000,000,000,000 entries"),
+        (("--signals", "pickle.npz"), "Python objects (a pickle)"),
+        (("--signals", "$x$.npz"), "printable characters without '$', got '$x$'"),
+        (("--signals", f"{'x' * 200}.npz"), "a name of 1 to 100 printable characters"),
+        (("--signals", "p.npz"), "or --signals-are probabilities"),
+        (("--signals", "mine.npz", "--signals-are", "losses"), "must be losses"),
+        (("--signals", "canaries.npz"), "canaries must be different columns"),
+        (("--signals", "text.npz"), "metadata must be the text of a JSON object"),
         (("--signals", "mine.npz", "--fprs", "2", *CHEAP), "--fprs must lie in"),
     ],
 )
@@ -111,9 +145,11 @@ def test_bad_input_is_a_usage_error_that_says_what_to_fix(
     save("copies.npz", phi=phi)
     save("mask.npz", keep=SIGNALS.keep[::-1])
     np.save("few.npy", np.zeros((5, 2)))
+    write_broken_files()
+    start = time.perf_counter()
     with pytest.raises(SystemExit) as stopped:
         run(*arguments)
-    assert stopped.value.code == 2
+    assert stopped.value.code == 2 and time.perf_counter() - start < 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (here / "runs").exists()
 

@@ -108,3 +108,82 @@ def test_algorithms_on_different_masks_cannot_be_paired_and_settings_are_compare
     assert check.severity == "warning" and "rho differs: a 0.0, b 0.1" in check.text
     (check,) = validity.check_comparison({"a": ours, "b": ours})
     assert check.severity == "ok"
+
+
+def at_chance(noise=0.05, learned=0.0):
+    """Models of three classes that say little more than the shares of classes."""
+    rng = np.random.default_rng(1)
+    signals = sound(num_population=0)
+    labels = rng.integers(0, 3, NUM_EXAMPLES)
+    log_odds = np.log(0.5) + learned + noise * rng.normal(size=signals.phi.shape)
+    correct = rng.random(signals.keep.shape) < 1 / 3 + 0.25 * learned
+    return make_signals(log_odds, signals.keep, labels)._replace(correct=correct)
+
+
+def test_models_at_chance_level_have_no_figures():
+    check = found(at_chance())["learning"]
+    assert check.severity == "invalid" and "learned nothing" in check.text
+    assert found(at_chance(learned=0.1))["learning"].severity != "ok"
+
+
+def test_right_predictions_of_little_confidence_are_learning():
+    """``correct`` derived from phi misses them; the loss does not."""
+    signals = at_chance(learned=0.6)
+    derived = signals._replace(correct=signals.phi[..., 0] > 0)
+    assert derived.correct.mean() < 0.4
+    assert found(derived)["learning"].severity == "ok"
+
+
+def test_one_class_or_nearly_one_says_nothing_about_chance():
+    signals = sound()
+    assert "not known" in found(signals)["learning"].text
+    labels = np.zeros(signals.phi.shape[1], np.int32)
+    labels[:4] = 1
+    phi = np.where(labels == 0, 4.0, -4.0)[None, :, None]
+    constant = make_signals(phi + 0.01 * signals.phi, signals.keep, labels)
+    assert found(constant)["learning"].severity == "warning"
+
+
+def test_rows_of_the_mask_in_another_order_are_invalid():
+    signals = sound()
+    order = np.roll(np.arange(NUM_MODELS), 1)
+    check = found(signals._replace(keep=signals.keep[order]))["mask"]
+    assert check.severity == "invalid" and "different orders" in check.text
+    assert f"model 0 that of row {np.argmax(order == 0)}" in check.text
+
+
+def test_noise_fits_no_row_of_the_mask():
+    rng = np.random.default_rng(0)
+    for num_models in (2, 4, 16):
+        keep = balanced_keep(num_models, 100, rng)
+        phi = rng.normal(size=(*keep.shape, 1))
+        assert found(make_signals(phi, keep))["mask"].severity == "ok"
+
+
+def test_the_same_example_twice_is_a_warning():
+    signals = with_phi(
+        sound(), lambda phi: phi.__setitem__((slice(None), 9), phi[:, 4])
+    )
+    check = found(signals)["examples"]
+    assert check.severity == "warning" and "columns 4 and 9" in check.text
+
+
+def test_losses_are_named_as_such_and_not_as_an_inverted_mask():
+    signals = sound(num_population=0)
+    losses = np.logaddexp(0, -signals.phi)
+    for keep in (signals.keep, ~signals.keep):
+        check = found(make_signals(losses, keep))["mask"]
+        assert check.severity == "invalid" and "losses" in check.text
+        assert "inverted" not in check.text
+
+
+def test_infinite_phi_are_counted_and_large_ones_remarked():
+    signals = sound()
+    infinite = with_phi(signals, lambda phi: phi.__setitem__((0, slice(20)), np.inf))
+    assert "20 of 2,640 phi are infinite" in found(infinite)["phi"].text
+    everywhere = with_phi(signals, lambda phi: phi.fill(np.inf))
+    assert "all phi are infinite" in found(everywhere)["phi"].text
+    large = with_phi(signals, lambda phi: phi.__imul__(1000))
+    assert found(large)["phi"].severity == "warning"
+    facts = model_checks.model_facts(infinite)
+    assert np.isfinite(facts.loss).all()

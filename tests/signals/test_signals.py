@@ -242,6 +242,28 @@ def test_pickles_other_files_and_missing_files_are_refused(tmp_path):
         files.save_signals(tmp_path / "s.txt", {})
 
 
+@pytest.mark.parametrize("dtype", [">i8", ">i4", ">i2", "u1", "u8"])
+def test_labels_of_any_integer_type_and_byte_order_are_the_same(dtype, logits, labels):
+    expected = compute.signals_from_logits(logits, labels, make_keep())
+    swapped = logits.astype(">f4")
+    found = compute.signals_from_logits(swapped, labels.astype(dtype), make_keep())
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_class_ids_far_apart_are_encoded_in_order_and_kept(tmp_path, logits, labels):
+    ids = labels.astype(np.int64) * 300_000_000 + 7
+    outputs = {"phi": logits[:, :, 0, 0], "logits": logits}
+    for name, array in outputs.items():
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, keep=make_keep(), labels=ids, **{name: array})
+        loaded = files.load_signals([path])
+        np.testing.assert_array_equal(loaded.signals[name].labels, labels)
+        np.testing.assert_array_equal(loaded.class_ids, [7, 300000007, 600000007])
+    np.savez(path, keep=make_keep(), labels=labels, logits=logits)
+    assert files.load_signals([path]).class_ids.size == 0
+
+
 def test_infinite_phi_is_kept_with_a_warning(tmp_path):
     phi = np.zeros((NUM_MODELS, NUM_EXAMPLES), np.float32)
     phi[0, 0] = np.inf
