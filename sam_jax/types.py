@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 Params: TypeAlias = Any
 """Pytree of float arrays: the weights of a model."""
@@ -30,6 +30,26 @@ class Examples(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where examples are in the file or set that the user gave.
+
+    Attributes:
+        split: Name of the split or array.
+        rows: Row of each example in it, from 0.
+        ids: Name of each example, where the file has any.
+    """
+
+    split: str
+    rows: Int[np.ndarray, "n"]
+    ids: Shaped[np.ndarray, "n"] | None = None
+
+    def take(self, chosen: Any) -> "Origin":
+        """Returns the origin of some of the examples (indices or a mask)."""
+        ids = None if self.ids is None else self.ids[chosen]
+        return Origin(self.split, self.rows[chosen], ids)
+
+
+@dataclasses.dataclass(frozen=True)
 class Dataset:
     """A classification data set on the host; never traced.
 
@@ -40,6 +60,8 @@ class Dataset:
         test: Examples that no model trains on.
         class_names: C names for tables and figures; empty where unknown.
         source: Where the data comes from and under which licence.
+        train_origin: Rows of the pool's examples in the user's file or set.
+        test_origin: Of the test examples likewise.
     """
 
     name: str
@@ -48,6 +70,32 @@ class Dataset:
     test: Examples
     class_names: tuple[str, ...] = ()
     source: str = ""
+    train_origin: Origin | None = None
+    test_origin: Origin | None = None
+
+    def take(self, *, pool: Any = None, test: Any = None) -> "Dataset":
+        """Returns the data set with some of its examples, and their origins.
+
+        Args:
+            pool: Indices or mask of pool examples; all by default.
+            test: Of test examples likewise.
+
+        Example:
+            >>> x, y = np.eye(3, dtype=np.float32), np.arange(3, dtype=np.int32)
+            >>> origin = Origin("train", np.array([7, 8, 9]))
+            >>> data = Dataset("d", 3, Examples(x, y), Examples(x, y), (), "", origin)
+            >>> data.take(pool=[0, 2]).train_origin.rows
+            array([7, 9])
+        """
+        changes: dict[str, Any] = {}
+        for name, chosen in (("train", pool), ("test", test)):
+            if chosen is None:
+                continue
+            x, y = getattr(self, name)
+            origin = getattr(self, f"{name}_origin")
+            changes[name] = Examples(x[chosen], y[chosen])
+            changes[f"{name}_origin"] = None if origin is None else origin.take(chosen)
+        return dataclasses.replace(self, **changes)
 
 
 @dataclasses.dataclass(frozen=True)

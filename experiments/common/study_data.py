@@ -9,7 +9,7 @@ import numpy as np
 import sam_jax
 from sam_jax.data import dataset_from_arrays, split_rows
 from sam_jax.data.noise import corrupt_labels
-from sam_jax.types import Dataset, Examples
+from sam_jax.types import Dataset
 
 FILES = {
     "cifar10_subset": "cifar10_subset.npz",
@@ -92,11 +92,10 @@ def take_pool(
             f"{dataset.name}, got {pool_size}."
         )
     order = np.random.default_rng(seed).permutation(len(dataset.train.y))
-    rows = np.sort(order[:pool_size])
-    pool = Examples(*(a[rows] for a in dataset.train))
+    dataset = dataset.take(pool=np.sort(order[:pool_size]), test=slice(num_test))
+    pool = dataset.train
     if label_noise:
         pool = corrupt_labels(
             jax.random.key(seed), pool, dataset.num_classes, label_noise
         )
-    test = Examples(*(a[:num_test] for a in dataset.test))
-    return dataclasses.replace(dataset, train=pool, test=test)
+    return dataclasses.replace(dataset, train=pool)

@@ -151,8 +151,8 @@ def make_dataset(config: Config) -> sam_jax.Dataset:
     pool = dataset.train
     if 0 < config.pool_size < len(pool.y):
         order = np.random.default_rng(config.seed).permutation(len(pool.y))
-        rows = np.sort(order[: config.pool_size])
-        pool = sam_jax.Examples(*(a[rows] for a in pool))
+        dataset = dataset.take(pool=np.sort(order[: config.pool_size]))
+        pool = dataset.train
     if config.label_noise:
         key = jax.random.key(config.seed)
         pool = corrupt_labels(key, pool, dataset.num_classes, config.label_noise)

@@ -5,7 +5,8 @@ import os
 
 from sam_jax._checks import ArgumentError, at_least
 from sam_jax.data import tfds
-from sam_jax.data.arrays import dataset_from_arrays, load_npz, split_rows
+from sam_jax.data.arrays import dataset_from_arrays, split_rows
+from sam_jax.data.npz_sets import load_npz
 from sam_jax.data.preparation import download_and_prepare
 from sam_jax.types import Dataset
 

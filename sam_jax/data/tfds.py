@@ -4,6 +4,7 @@
 through ``tfds``, 60,000 of them take ten seconds, in bulk half a second.
 """
 
+import dataclasses
 import io
 import os
 import pathlib
@@ -16,7 +17,7 @@ import numpy as np
 
 from sam_jax._checks import ArgumentError
 from sam_jax.data.arrays import dataset_from_arrays, split_rows
-from sam_jax.types import Dataset
+from sam_jax.types import Dataset, Origin
 
 EMBEDDED_DIR = pathlib.Path(__file__).parent / "embedded"
 """Prepared TFDS sets that come with the package."""
@@ -105,17 +106,19 @@ def load_prepared(
     train_split = train_split or "train"
     if test_split is None:
         test_split = next((s for s in ("test", "validation") if s in splits), None)
-    read = lambda split: _read_split(info, split, x_key, y_key, image_size)
-    x, y = read(train_split)
+    x, y = _read_split(info, train_split, x_key, y_key, image_size)
+    origin = Origin(train_split, np.arange(len(y)))
     if test_split is None:
         train, test = split_rows(len(x))
         x, y, x_test, y_test = x[train], y[train], x[test], y[test]
+        origin, test_origin = origin.take(train), origin.take(test)
     else:
-        x_test, y_test = read(test_split)
+        x_test, y_test = _read_split(info, test_split, x_key, y_key, image_size)
+        test_origin = Origin(test_split, np.arange(len(y_test)))
     names = (
         [] if label.names == [str(i) for i in range(len(label.names))] else label.names
     )
-    return dataset_from_arrays(
+    dataset = dataset_from_arrays(
         name,
         x,
         y,
@@ -125,6 +128,7 @@ def load_prepared(
         class_names=names,
         source=source or info.homepage,
     )
+    return dataclasses.replace(dataset, train_origin=origin, test_origin=test_origin)
 
 
 def _supervised_keys(name: str, info: Any) -> tuple[str, str]:

@@ -154,12 +154,19 @@ def test_uint8_images_are_scaled_and_uint8_tables_are_not(arrays):
         ({"y": np.zeros((6, 1), int)}, r"y must have one label .* got shape \(6, 1\)"),
         ({"y": np.full(6, 0.5)}, "y must hold whole numbers, got 0.5"),
         ({"y": np.full(6, np.nan)}, "y must hold whole numbers, got nan"),
-        ({"y": np.full(6, 2**40)}, "y must hold whole numbers, got 1099511627776"),
+        ({"y": np.full(6, 2.0**60)}, "y must hold whole numbers, got 1.15"),
+        (
+            {"num_classes": 10**9},
+            "num_classes must be at most 100,000, got 1,0",
+        ),
         ({"y": np.array(["a"] * 6)}, "y must hold whole numbers, got dtype"),
         ({"y": np.array([0, 1, 2, 0, 1, -1])}, r"y must lie in \[0, 3\) .* got -1"),
         ({"num_classes": 2}, r"y must lie in \[0, 2\) .* got 2"),
         ({"y_test": np.array([0, 7]), "num_classes": 3}, "y_test must lie .* got 7"),
-        ({"y": np.zeros(6), "y_test": np.zeros(2)}, "num_classes must be >= 2"),
+        (
+            {"y": np.zeros(6), "y_test": np.zeros(2)},
+            "num_classes must be .* >= 2",
+        ),
         ({"class_names": ("a",)}, r"class_names must have one name a class \(3\)"),
     ],
 )
@@ -218,20 +225,20 @@ def test_split_rows_needs_two_rows():
 def test_a_pickle_in_an_npz_file_is_refused(tmp_path):
     path = tmp_path / "bad.npz"
     np.savez(path, x=np.array([{"a": 1}, None]), y=np.zeros(2))
-    with pytest.raises(ValueError, match="plain arrays .no pickle."):
+    with pytest.raises(ValueError, match="plain arrays .no pickles."):
         data.load(str(path))
 
 
 def test_what_is_no_npz_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="path must be an .npz file that exists"):
+    with pytest.raises(ValueError, match="path must name a file that exists"):
         data.load(str(tmp_path / "absent.npz"))
     (tmp_path / "text.npz").write_text("not an archive")
-    with pytest.raises(ValueError, match="must be an .npz file of plain arrays"):
+    with pytest.raises(ValueError, match="must be an .npz or .npy file of plain"):
         data.load(str(tmp_path / "text.npz"))
     np.savez(tmp_path / "whole.npz", x=np.zeros((9, 9)), y=np.zeros(9))
     cut = (tmp_path / "whole.npz").read_bytes()[:200]
     (tmp_path / "cut.npz").write_bytes(cut)
-    with pytest.raises(ValueError, match="must be an .npz file of plain arrays"):
+    with pytest.raises(ValueError, match="must be an .npz or .npy file of plain"):
         data.load(str(tmp_path / "cut.npz"))
 
 
