@@ -48,6 +48,11 @@ class Origin:
         ids = None if self.ids is None else self.ids[chosen]
         return Origin(self.split, self.rows[chosen], ids)
 
+    def describe(self, example: int) -> list[Any]:
+        """Returns split, row and, where there is one, the name of an example."""
+        ids = [] if self.ids is None else [self.ids[example]]
+        return [self.split, int(self.rows[example]), *ids]
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from sam_jax.auditing.plan import make_plan
 from sam_jax.auditing.result import AuditResult
 from sam_jax.auditing.trained_signals import train_optimizer, without_diverged
 from sam_jax.data import dataset_from_arrays
+from sam_jax.data.duplicates import find_duplicates
 from sam_jax.training.checkpoint import ChunkStore
 from sam_jax.training.progress import ProgressBar
 from sam_jax.training.trainer import TrainingTask
@@ -55,7 +57,11 @@ def audit(
 
     Raises:
         ArgumentError: Before anything is trained, for an argument that makes no sense.
-        FloatingPointError: If a model's loss is no longer finite.
+        FloatingPointError: If the loss of more models than may is no longer finite.
+
+    Warns:
+        UserWarning: If examples are in the data twice, or models that diverged are left
+            out.
 
     Example:
         >>> import numpy as np, optax
@@ -80,6 +86,8 @@ def audit(
     model, train_config, attack_config = check_audit(
         model, optimizers, dataset, train_config, attack_config, augment
     )
+    for text in find_duplicates(dataset).texts(dataset):
+        warnings.warn(text, stacklevel=2)
     plan = make_plan(
         dataset,
         attack_config.num_models,

@@ -61,16 +61,21 @@ def _write_roc(result: AuditResult, path: pathlib.Path) -> None:
 
 
 def _write_risk(result: AuditResult, path: pathlib.Path) -> None:
-    """Every example's exposure under each optimizer."""
+    """Every example's exposure under each optimizer, with its row in the data."""
     labels = np.asarray(result[result.baseline].signals.labels)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         fields = result[result.baseline].risk._fields
-        writer.writerow(["optimizer", "column", "label", *fields])
+        origin = result.dataset.train_origin
+        place = ["split", "row"] if origin is not None else []
+        place += ["id"] if origin is not None and origin.ids is not None else []
+        writer.writerow(["optimizer", "column", *place, "label", *fields])
         for name, optimizer in result.optimizers.items():
             for row, column in enumerate(result.columns):
                 values = [getattr(optimizer.risk, field)[row] for field in fields]
-                writer.writerow([name, column, labels[column], *map(_short, values)])
+                where = [] if origin is None else origin.describe(int(column))
+                label = labels[column]
+                writer.writerow([name, column, *where, label, *map(_short, values)])
 
 
 def metrics_json(result: AuditResult) -> dict[str, Any]:
