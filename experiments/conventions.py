@@ -103,7 +103,9 @@ def lira_online(signals: Signals) -> Curves:
         "**LiRA online: spread per example, shrunk; mean**": ATTACKS["lira_online"],
         "median": ATTACKS["lira_online_median"],
         "one spread for all": ATTACKS["lira_online_global"],
-        "distances corrected for the count": ATTACKS["lira_online_corrected"],
+        "all models on either side, means taken as known (plain)": ATTACKS[
+            "lira_online_plain"
+        ],
         "raw spread per example": lira.lira_online(prior_count=1e-6),
     }
     for choice, attack in attacks.items():
@@ -241,7 +243,7 @@ def print_numbers(signals: Signals) -> None:
 
 def print_null(config: Config) -> None:
     """Attacks noise: a member's own side has one model fewer under a balanced mask."""
-    names = ("lira_online", "lira_online_corrected", "lira_offline", "rmia_online")
+    names = ("lira_online", "lira_online_plain", "lira_offline", "rmia_online")
     print(
         "AUC on pure noise with a balanced mask (0.5 is right; standard error in "
         "brackets):\n"

@@ -27,7 +27,7 @@ ATTACK_NAMES = (
     "modified_entropy",
     "lira_online",
     "lira_online_global",
-    "lira_online_corrected",
+    "lira_online_plain",
     "lira_offline",
     "rmia_online",
 )

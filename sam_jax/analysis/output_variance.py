@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from scipy import special
 
 from sam_jax import _checks, theory
-from sam_jax.attacks.base import PHI_LIMIT
+from sam_jax.attacks.finite_phi import with_finite_phi
 from sam_jax.types import Signals
 
 
@@ -93,9 +93,8 @@ def probability(signals: Signals) -> Float[np.ndarray, "m n"]:
 
 
 def phi(signals: Signals) -> Float[np.ndarray, "m n"]:
-    """Returns phi of the first view, in nats, clipped as the attacks clip it."""
-    values = np.asarray(signals.phi, np.float64)[..., 0]
-    return np.clip(values, -PHI_LIMIT, PHI_LIMIT)
+    """Returns phi of the first view, in nats, finite as in the attacks."""
+    return np.asarray(with_finite_phi(signals).phi, np.float64)[..., 0]
 
 
 def calibrated_phi(signals: Signals) -> Float[np.ndarray, "m n"]:

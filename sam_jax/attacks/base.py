@@ -11,21 +11,26 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from sam_jax import _checks
+from sam_jax.attacks.finite_phi import with_finite_phi
 from sam_jax.types import AttackFn, Signals
 
-PHI_LIMIT = 1000.0
-"""Attacks clip phi to +-this many nats, so that infinite values stay in order."""
-
-
 NEEDS = {
-    "in_models": "shadow models trained with each example",
-    "out_models": "shadow models trained without each example",
+    "in_models": "at least 2 models trained with each example, the target included "
+    "(with fewer use offline attacks, such as lira_offline)",
+    "out_models": "at least 2 models trained without each example, the target included "
+    "(with fewer use attacks without shadow models, such as loss or attack_p)",
     "tuning": "the members of at least 4 models, to choose settings on",
     "population": "examples that no model trained on",
-    "queries": "the target's answers on more than one view of each example",
+    "queries": "signals of more than one query of each example",
     "entropy": "all of the target's probabilities, or logits",
 }
-"""What an attack can need besides the target's answers."""
+"""What an attack can need besides the target's signals on the examples."""
+
+OPTIONAL_NEEDS = ("population", "queries")
+"""Needs without which an attack still runs, as a simpler one."""
+
+MIN_SHARE = 0.5
+"""Share of the examples with enough models from which 'in' or 'out' models are met."""
 
 
 def no_fit(signals: Signals, target: Any) -> tuple[()]:
@@ -47,30 +52,56 @@ class Attack:
             itself: a block of columns has the scores it has among all columns.
         fit: ``fit(signals, target) -> fitted``, a small pytree of whatever is pooled
             over examples or chosen on shadow models, without the target.
-        needs: What the attacker must hold besides the target's answers, of ``NEEDS``.
+        needs: What the attacker must hold besides the target's signals, of ``NEEDS``.
+        name: How errors call the attack.
     """
 
     score: Callable[[Any, Signals, Any], Any]
     fit: Callable[[Signals, Any], Any] = no_fit
     needs: tuple[str, ...] = ()
+    name: str = "attack"
 
     def __call__(
         self, signals: Signals, target: Int[Array, ""] | int
     ) -> Float[Array, "n"]:
-        """Returns the score of each example against one target model."""
+        """Returns the score of each example against one target model.
+
+        Raises:
+            ArgumentError: If the signals do not meet the attack's needs; checked
+                unless they are traced.
+        """
+        if not any(isinstance(field, jax.core.Tracer) for field in signals):
+            signals = _concrete(signals)
+            check_needs(self, signals)
+        signals = with_finite_phi(signals)
         return self.score(self.fit(signals, target), signals, target)
+
+
+def attack_name(attack: AttackFn) -> str:
+    """Returns how errors call an attack: its name, or its function's."""
+    name = getattr(attack, "name", None) or getattr(attack, "__name__", None)
+    return str(name or type(attack).__name__)
 
 
 def unmet_needs(attack: AttackFn, signals: Signals) -> list[str]:
     """Returns those of ``NEEDS`` that an attack has and the signals do not meet.
 
-    An attack that needs a population or several views runs without, as its docstring
-    says; without the others its scores are NaN or it is refused.
+    An attack that needs a population or several queries runs without, as its docstring
+    says (``OPTIONAL_NEEDS``). Without the others ``score_targets`` refuses it. Of the
+    examples that some models had and some had not, half or more must have enough 'in'
+    or 'out' models: the target, a member or not, is not one of its own shadow models,
+    and one is left out on the other side (``matching``).
     """
-    keep = np.asarray(signals.keep)
+    keep = _checks.mask(keep=signals.keep)
+    num_in = keep.sum(axis=0)
+    num_in = num_in[(num_in > 0) & (num_in < len(keep))]
+
+    def are_enough(count: np.ndarray) -> bool:
+        return count.size > 0 and bool((count >= 2).mean() >= MIN_SHARE)
+
     met = {
-        "in_models": True,
-        "out_models": True,
+        "in_models": are_enough(num_in),
+        "out_models": are_enough(len(keep) - num_in),
         "tuning": len(keep) >= 4,
         "population": not keep.any(axis=0).all(),
         "queries": signals.phi.shape[-1] > 1,
@@ -78,6 +109,16 @@ def unmet_needs(attack: AttackFn, signals: Signals) -> list[str]:
         and not np.isnan(signals.modified_entropy).any(),
     }
     return [need for need in getattr(attack, "needs", ()) if not met[need]]
+
+
+def check_needs(attack: AttackFn, signals: Signals) -> None:
+    """Raises ``ArgumentError`` if an attack cannot run on the signals."""
+    unmet = [n for n in unmet_needs(attack, signals) if n not in OPTIONAL_NEEDS]
+    if unmet:
+        listed = " and ".join(NEEDS[need] for need in unmet)
+        raise _checks.ArgumentError(
+            "attack", f"{attack_name(attack)!r} needs {listed}."
+        )
 
 
 def default_block_size(signals: Signals) -> int:
@@ -88,7 +129,10 @@ def default_block_size(signals: Signals) -> int:
 
 def take_block(signals: Signals, start: Any, size: int) -> Signals:
     """Returns columns ``start`` to ``start + size``; ``start`` may be traced."""
-    cut = lambda a, axis: jax.lax.dynamic_slice_in_dim(a, start, size, axis)
+
+    def cut(field: Any, axis: int) -> Any:
+        return jax.lax.dynamic_slice_in_dim(field, start, size, axis)
+
     columns = (cut(field, axis=1) for field in signals[:-1])
     return Signals(*columns, labels=cut(signals.labels, axis=0))
 
@@ -106,8 +150,9 @@ def score_targets(
     block size.
 
     Args:
-        attack: An ``Attack``, or any ``AttackFn``, which is run as one block.
-        signals: What the models answered; NumPy or JAX arrays.
+        attack: An ``Attack``, or any ``AttackFn``, in JAX or in NumPy, which is run as
+            one block.
+        signals: Signals of all models; NumPy or JAX arrays. ``keep`` may hold 1 and 0.
         targets: Models to attack, in ``[0, M)``; all of them by default.
         block_size: Examples at a time; memory grows with it. The default keeps one
             [M, block, Q] array at about 4 MiB.
@@ -116,17 +161,50 @@ def score_targets(
         float32 scores in host memory; higher means more likely a member.
 
     Raises:
-        ValueError: If a target is out of range or ``block_size`` is below 1.
+        ArgumentError: If a target is out of range, ``block_size`` is below 1, the
+            attack needs what the signals do not hold (``unmet_needs``), or its scores
+            are NaN or not one for each example.
     """
     num_models, num_examples, _ = signals.phi.shape
     targets = np.arange(num_models) if targets is None else np.asarray(targets)
     if targets.size and not (0 <= targets.min() and targets.max() < num_models):
-        raise ValueError(f"targets must lie in [0, {num_models}), got {targets}.")
+        raise _checks.ArgumentError(
+            "targets", f"must lie in [0, {num_models}), got {targets}."
+        )
     block_size = default_block_size(signals) if block_size is None else block_size
     _checks.at_least(1, block_size=block_size)
-    signals = Signals(*(jnp.asarray(field) for field in signals))
-    targets = jnp.asarray(targets, jnp.int32)
-    if block_size >= num_examples or not isinstance(attack, Attack):
+    signals = _concrete(signals)
+    check_needs(attack, signals)
+    targets = targets.astype(np.int32)
+    if not isinstance(attack, Attack):
+        scores = _score_function(attack, signals, targets)
+    else:
+        scores = _score_attack(attack, signals, targets, block_size)
+    _check_scores(attack, scores, (len(targets), num_examples))
+    return scores.astype(np.float32)
+
+
+def _concrete(signals: Signals) -> Signals:
+    """Arrays of the types that attacks expect, in native byte order."""
+    with np.errstate(over="ignore"):  # too large for float32 is infinite
+        phi = np.asarray(signals.phi).astype(np.float32)
+        entropies = (
+            np.asarray(field).astype(np.float32)
+            for field in (signals.entropy, signals.modified_entropy)
+        )
+    correct = _checks.mask(correct=signals.correct)
+    keep = _checks.mask(keep=signals.keep)
+    labels = np.asarray(signals.labels).astype(np.int32)
+    return Signals(phi, correct, *entropies, keep, labels)
+
+
+def _score_attack(
+    attack: Attack, signals: Signals, targets: np.ndarray, block_size: int
+) -> np.ndarray:
+    """Scores in blocks of examples, or all at once where one block holds them."""
+    signals = jax.jit(with_finite_phi)(jax.tree.map(jnp.asarray, signals))
+    num_examples = signals.keep.shape[1]
+    if block_size >= num_examples:
         return np.asarray(_score_whole(attack, signals, targets))
     fitted = _fit_targets(attack, signals, targets)
     scores = np.empty((len(targets), num_examples), np.float32)
@@ -137,17 +215,50 @@ def score_targets(
     return scores
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _score_whole(attack, signals, targets):
-    return jax.vmap(attack, (None, 0))(signals, targets)
+def _score_function(
+    attack: AttackFn, signals: Signals, targets: np.ndarray
+) -> np.ndarray:
+    """Scores of any function of signals and target; NumPy code runs in a loop."""
+    try:
+        run = jax.jit(jax.vmap(attack, (None, 0)))
+        return np.asarray(run(jax.tree.map(jnp.asarray, signals), targets))
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
+        rows = [np.asarray(attack(signals, int(target))) for target in targets]
+        return np.stack(rows) if rows else np.zeros((0, signals.keep.shape[1]))
+
+
+def _check_scores(attack: AttackFn, scores: np.ndarray, shape: tuple[int, int]) -> None:
+    name = attack_name(attack)
+    if scores.shape != shape:
+        raise _checks.ArgumentError(
+            "attack",
+            f"{name!r} must return one score for each example, "
+            f"{shape[1:]} for a target; got {scores.shape[1:]}.",
+        )
+    if np.isnan(scores).any():
+        raise _checks.ArgumentError(
+            "attack",
+            f"{name!r} must return scores that are numbers, got "
+            f"{np.isnan(scores).sum():,} NaN among {scores.size:,}.",
+        )
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _fit_targets(attack, signals, targets):
+def _score_whole(attack: Attack, signals: Signals, targets: Any) -> Any:
+    def score(target: Any) -> Any:
+        return attack.score(attack.fit(signals, target), signals, target)
+
+    return jax.vmap(score)(targets)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _fit_targets(attack: Attack, signals: Signals, targets: Any) -> Any:
     return jax.vmap(attack.fit, (None, 0))(signals, targets)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
-def _score_block(attack, fitted, signals, start, targets, block_size):
-    block = take_block(signals, start, block_size)
+def _score_block(
+    attack: Attack, fitted: Any, signals: Signals, start: Any, targets: Any, size: int
+) -> Any:
+    block = take_block(signals, start, size)
     return jax.vmap(attack.score, (0, None, 0))(fitted, block, targets)

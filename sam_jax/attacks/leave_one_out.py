@@ -130,11 +130,12 @@ def log_mean_without_each(
 
 
 def centred(values: Float[Array, "m n q"]) -> Float[Array, "m n q"]:
-    """Returns the values less each example's mean over models.
+    """Returns the values minus each example's median over models.
 
-    What is left is of the order of the spread, and float32 holds it to full precision.
+    What is left is of the order of the standard deviation, which float32 holds to full
+    precision, and one outlying model does not move the others.
     """
-    return values - jnp.mean(values, axis=0, keepdims=True)
+    return values - jnp.median(values, axis=0, keepdims=True)
 
 
 def _count_others(group):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sam_jax import _checks
-from sam_jax.attacks.base import PHI_LIMIT, Attack
+from sam_jax.attacks.base import Attack
 
 
 def correctness() -> Attack:
@@ -95,7 +95,7 @@ def _negative(field: Callable[[Any], Any]) -> Attack:
 
 
 def _target_phi(signals, target):
-    return jnp.clip(signals.phi[target], -PHI_LIMIT, PHI_LIMIT)
+    return signals.phi[target]
 
 
 def _logit_of_mean(phi: Float[Array, "n q"]) -> Float[Array, "n"]:

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sam_jax.attacks import leave_one_out as loo
-from sam_jax.attacks.base import PHI_LIMIT, Attack
+from sam_jax.attacks import matching
+from sam_jax.attacks.base import Attack
 from sam_jax.types import Signals
 
 MAX_POPULATION = 10_000
@@ -65,18 +66,19 @@ def quantile_regression() -> Attack:
     https://arxiv.org/abs/2307.03694, section 3.
     """
 
-    def fit(signals: Signals, target: Any) -> tuple[Any, Any]:
+    def fit(signals: Signals, target: Any) -> tuple[Any, Any, Any]:
+        probability = matching.fit_matching(signals.keep)
         population, is_valid = take_population(signals)
-        features = _difficulty(population)[target]
+        features = _difficulty(population, target, probability)
         weight = is_valid.astype(features.dtype)
         phi = mean_phi(population)[target]
         location = least_squares(features, phi, weight)
         log_square = jnp.log(jnp.square(phi - features @ location) + 1e-12)
-        return location, least_squares(features, log_square, weight)
+        return probability, location, least_squares(features, log_square, weight)
 
-    def score(fitted: tuple[Any, Any], signals: Signals, target: Any) -> Any:
-        location, log_variance = fitted
-        features = _difficulty(signals)[target]
+    def score(fitted: tuple[Any, Any, Any], signals: Signals, target: Any) -> Any:
+        probability, location, log_variance = fitted
+        features = _difficulty(signals, target, probability)
         residual = mean_phi(signals)[target] - features @ location
         return residual * jnp.exp(-0.5 * (features @ log_variance))
 
@@ -170,8 +172,8 @@ def population_rank(values: Float[Array, "n"], population: Sorted) -> Float[Arra
 
 
 def mean_phi(signals: Signals) -> Float[Array, "m n"]:
-    """Returns phi, clipped, averaged over views."""
-    return jnp.mean(jnp.clip(signals.phi, -PHI_LIMIT, PHI_LIMIT), axis=-1)
+    """Returns phi averaged over queries."""
+    return jnp.mean(signals.phi, axis=-1)
 
 
 def least_squares(
@@ -184,8 +186,12 @@ def least_squares(
     return jnp.linalg.solve(gram + ridge, weighted.T @ values)
 
 
-def _difficulty(signals):
-    """Features (1, mean phi of the other 'out' models), [M, N, 2]."""
+def _difficulty(
+    signals: Signals, target: Any, probability: Float[Array, "2 m"]
+) -> Float[Array, "n 2"]:
+    """Features (1, mean phi of the target's 'out' models) of each example."""
     phi = mean_phi(signals)[..., None]
     mean = loo.moments_without_each(phi, ~signals.keep).mean
+    models = matching.left_out(probability, signals, target).outside
+    mean = matching.take_rows(mean, models)
     return jnp.concatenate([jnp.ones_like(mean), mean], axis=-1)

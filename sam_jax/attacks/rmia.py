@@ -12,18 +12,21 @@ reference models of the right kind are used. Over views, log-ratios are averaged
 one of mean_in and mean_out has no model, the other takes its place.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from sam_jax import _checks
 from sam_jax.attacks import leave_one_out as loo
-from sam_jax.attacks.base import PHI_LIMIT, Attack
+from sam_jax.attacks import matching
+from sam_jax.attacks.base import Attack
 from sam_jax.attacks.population import (
     MAX_POPULATION,
     NUM_TUNING,
+    Sorted,
     of_other_half,
     other_halves,
     population_rank,
@@ -33,6 +36,15 @@ from sam_jax.attacks.population import (
     take_population,
 )
 from sam_jax.types import Signals
+
+
+class Fitted(NamedTuple):
+    """What RMIA fits: a, how often references are left out, the population's ratios."""
+
+    a: Float[Array, "*t"]
+    matching: Float[Array, "*t 2 m"]
+    population: Sorted
+
 
 A_GRID = np.arange(11) / 10
 """Values of a that are tried."""
@@ -65,8 +77,10 @@ def rmia_online(
         return jnp.logaddexp(log_in, log_out) - jnp.log(2.0).astype(log_in.dtype)
 
     no_choice = lambda signals, target: jnp.zeros((), signals.phi.dtype)
-    needs = ("in_models", "population")
-    return _make_rmia(log_prior, no_choice, gamma, tie_break, max_population, needs)
+    needs = ("in_models", "out_models", "population")
+    return _make_rmia(
+        "rmia_online", log_prior, no_choice, gamma, tie_break, max_population, needs
+    )
 
 
 def rmia_offline(
@@ -105,39 +119,58 @@ def rmia_offline(
         needs = needs[:-1]
         _checks.in_unit_interval(a=a)
         choose = lambda signals, target: jnp.full((), a, signals.phi.dtype)
-    return _make_rmia(log_prior, choose, gamma, tie_break, max_population, needs)
+    return _make_rmia(
+        "rmia_offline", log_prior, choose, gamma, tie_break, max_population, needs
+    )
 
 
-def _make_rmia(log_prior, choose, gamma, tie_break, max_population, needs) -> Attack:
+def _make_rmia(
+    name: str,
+    log_prior: Any,
+    choose: Any,
+    gamma: float,
+    tie_break: bool,
+    max_population: int,
+    needs: tuple[str, ...],
+) -> Attack:
     _checks.positive(gamma=gamma)
     _checks.at_least(1, max_population=max_population)
     rank = population_rank if tie_break else strict_fraction
 
-    def log_ratio(signals, target, a):
-        parts = jax.tree.map(lambda value: value[target], _log_means(signals))
-        log_p, log_in, log_out = parts
-        return jnp.mean(log_p - log_prior(log_in, log_out, a), axis=-1)
+    def log_ratio(signals: Signals, target: Any, a: Any, probability: Any) -> Any:
+        log_p, log_in, log_out = _log_means(signals)
+        left_out = matching.left_out(probability, signals, target)
+        log_in, log_out = _filled(
+            matching.take_rows(log_in, left_out.inside),
+            matching.take_rows(log_out, left_out.outside),
+        )
+        return jnp.mean(log_p[target] - log_prior(log_in, log_out, a), axis=-1)
 
-    def fit(signals: Signals, target: Any) -> Any:
+    def fit(signals: Signals, target: Any) -> Fitted:
         a = choose(signals, target)
+        probability = matching.fit_matching(signals.keep)
         population, is_valid = take_population(signals, max_population)
-        return a, sort_valid(log_ratio(population, target, a), is_valid)
+        ratio = log_ratio(population, target, a, probability)
+        return Fitted(a, probability, sort_valid(ratio, is_valid))
 
-    def score(fitted: Any, signals: Signals, target: Any) -> Any:
-        a, population = fitted
-        ratio = log_ratio(signals, target, a)
-        return rank(ratio - jnp.log(gamma).astype(ratio.dtype), population)
+    def score(fitted: Fitted, signals: Signals, target: Any) -> Any:
+        ratio = log_ratio(signals, target, fitted.a, fitted.matching)
+        return rank(ratio - jnp.log(gamma).astype(ratio.dtype), fitted.population)
 
-    return Attack(score, fit, needs)
+    return Attack(score, fit, needs, name)
 
 
-def _log_means(signals):
+def _log_means(signals: Signals) -> tuple[Array, Array, Array]:
     """Log p_y, and log of its mean over the other 'in' and 'out' models, [M, N, Q]."""
-    log_p = jax.nn.log_sigmoid(jnp.clip(signals.phi, -PHI_LIMIT, PHI_LIMIT))
+    log_p = jax.nn.log_sigmoid(signals.phi)
     log_in = loo.log_mean_without_each(log_p, signals.keep)
     log_out = loo.log_mean_without_each(log_p, ~signals.keep)
+    return log_p, log_in, log_out
+
+
+def _filled(log_in: Array, log_out: Array) -> tuple[Array, Array]:
+    """Both means, the other one in the place of a mean over no model."""
     return (
-        log_p,
         jnp.where(jnp.isneginf(log_in), log_out, log_in),
         jnp.where(jnp.isneginf(log_out), log_in, log_out),
     )
@@ -159,7 +192,8 @@ def _choose_a(signals, target):
 
 def _best_a(signals, is_valid):
     """The a of the best mean AUC over models, each attacked by the others."""
-    log_p, _, log_out = _log_means(signals)
+    log_p, *means = _log_means(signals)
+    _, log_out = _filled(*means)
     grid = jnp.asarray(A_GRID, log_p.dtype)
 
     def mean_auc(a):

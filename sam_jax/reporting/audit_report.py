@@ -219,14 +219,6 @@ def _notes(result: AuditResult) -> list[str]:
         "Balanced accuracy and TPR use the best threshold in hindsight, which favours "
         "the attacker.",
     ]
-    num_models = len(result.keep)
-    if num_models < 32 and "lira_online" in result.attack_names:
-        notes.append(
-            f"With {num_models} models lira_online scores members of pure noise "
-            "slightly lower than others (AUC 0.48 with 8 models, 0.49 with 16), so "
-            "small leaks are understated; lira_online_corrected is not affected, see "
-            "docs/choosing.md."
-        )
     if result.dataset.source:
         notes.append(f"Data: {result.dataset.source}")
     return notes

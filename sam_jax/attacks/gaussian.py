@@ -1,0 +1,97 @@
+"""Gaussian densities and z-scores of phi, by query or over all queries at once.
+
+Each takes phi and locations [N, Q], variances [N, Q] (joint: covariances [N, Q, Q]),
+and returns one value for each example. ``inflation`` [N] multiplies the variance of the
+prediction: 1 + 1/k where the location is a mean over k models.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def z_score(
+    phi: Float[Array, "n q"],
+    location: Float[Array, "n q"],
+    variance: Float[Array, "n q"],
+    inflation: Float[Array, "n"],
+) -> Float[Array, "n"]:
+    """Returns the mean over queries of each query's z-score."""
+    scale = jnp.sqrt(variance * inflation[:, None])
+    return jnp.mean((phi - location) / scale, axis=-1)
+
+
+def log_density(
+    phi: Float[Array, "n q"],
+    location: Float[Array, "n q"],
+    variance: Float[Array, "n q"],
+    inflation: Float[Array, "n"],
+) -> Float[Array, "n"]:
+    """Returns the mean over queries of each query's log density."""
+    variance = variance * inflation[:, None]
+    z_squared = jnp.square(phi - location) / variance
+    return -0.5 * jnp.mean(z_squared + jnp.log(2 * jnp.pi * variance), axis=-1)
+
+
+def joint_z_score(
+    phi: Float[Array, "n q"],
+    location: Float[Array, "n q"],
+    variance: Float[Array, "n q q"],
+    inflation: Float[Array, "n"],
+) -> Float[Array, "n"]:
+    """Returns ``1' S^-1 (phi - location) / sqrt(1' S^-1 1)``.
+
+    The log-likelihood ratio between a Gaussian and the same one moved by the same
+    amount in every query, in units of its standard deviation.
+    """
+    rows = _cholesky(variance)
+    white = _solve(rows, phi - location)
+    direction = _solve(rows, jnp.ones_like(phi))
+    norm = jnp.sqrt(jnp.sum(jnp.square(direction), axis=-1) * inflation)
+    return jnp.sum(white * direction, axis=-1) / norm
+
+
+def joint_log_density(
+    phi: Float[Array, "n q"],
+    location: Float[Array, "n q"],
+    variance: Float[Array, "n q q"],
+    inflation: Float[Array, "n"],
+) -> Float[Array, "n"]:
+    """Returns the log density of one Q-variate Gaussian."""
+    rows = _cholesky(variance)
+    white = _solve(rows, phi - location)
+    num_queries = phi.shape[-1]
+    log_det = 2 * sum(jnp.log(row[-1]) for row in rows)
+    log_det = log_det + num_queries * jnp.log(2 * jnp.pi * inflation)
+    return -0.5 * (jnp.sum(jnp.square(white), axis=-1) / inflation + log_det)
+
+
+def _cholesky(variance: Float[Array, "n q q"]) -> list[list[Any]]:
+    """Rows of L with ``L L' = variance``, written out: there are few queries.
+
+    LAPACK's batched routines were seen to hang on a CPU (jax 0.10.2; 32 models, 1,500
+    examples, 4 queries).
+    """
+    rows: list[list[Any]] = []
+    for i in range(variance.shape[-1]):
+        row: list[Any] = []
+        for j in range(i + 1):
+            other = rows[j] if j < i else row
+            rest = variance[..., i, j]
+            for left, right in zip(row[:j], other[:j], strict=True):
+                rest = rest - left * right
+            row.append(jnp.sqrt(rest) if i == j else rest / other[j])
+        rows.append(row)
+    return rows
+
+
+def _solve(rows: list[list[Any]], values: Float[Array, "n q"]) -> Float[Array, "n q"]:
+    """``L^-1 values`` by substitution."""
+    solved: list[Any] = []
+    for i, row in enumerate(rows):
+        rest = values[..., i]
+        for factor, known in zip(row[:i], solved, strict=True):
+            rest = rest - factor * known
+        solved.append(rest / row[i])
+    return jnp.stack(solved, axis=-1)
