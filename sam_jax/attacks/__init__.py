@@ -12,7 +12,7 @@ from sam_jax.attacks.rmia import rmia_offline, rmia_online
 ATTACKS: dict[str, Attack] = {
     "correctness": loss.correctness(),
     "confidence": loss.confidence(),
-    "confidence_min": loss.confidence(views="min"),
+    "confidence_min": loss.confidence(queries="min"),
     "loss": loss.loss(),
     "entropy": loss.entropy(),
     "modified_entropy": loss.modified_entropy(),

@@ -1,7 +1,8 @@
 """Classifiers of membership fitted on shadow models and carried to the target.
 
-A target in one half of the models is scored by a logistic regression fitted on the
-other half (``population.other_halves``), whose members are known to the attacker.
+A logistic regression is fitted on the half of the models that the target is not in,
+whose members are known to the attacker, and on other examples than it scores
+(``tuning``).
 """
 
 from collections.abc import Sequence
@@ -9,20 +10,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from sam_jax._checks import ArgumentError
 from sam_jax.attacks.base import Attack
 from sam_jax.attacks.lira import lira_online
 from sam_jax.attacks.loss import confidence
-from sam_jax.attacks.population import (
-    NUM_TUNING,
-    mean_phi,
-    of_other_half,
-    other_halves,
-    spread_columns,
-)
+from sam_jax.attacks.population import mean_phi
 from sam_jax.attacks.reference import calibrated_loss
 from sam_jax.attacks.rmia import rmia_online
+from sam_jax.attacks.tuning import example_folds, robust_center_and_scale, tune
 from sam_jax.types import Signals
 
 NUM_NEWTON_STEPS = 20
@@ -32,17 +29,17 @@ FEATURE_LIMIT = 8.0
 
 
 class Logistic(NamedTuple):
-    """A logistic regression on standardised features."""
+    """A logistic regression on standardised features; one a fold once tuned."""
 
-    center: Float[Array, "*h f"]
-    scale: Float[Array, "*h f"]
-    weights: Float[Array, "*h f1"]
+    center: Float[Array, "*fold f"]
+    scale: Float[Array, "*fold f"]
+    weights: Float[Array, "*fold f1"]
 
 
 def shadow_classifier() -> Attack:
-    """Log-odds of membership by a classifier of one model's answers.
+    """Log-odds of membership by a classifier of one model's outputs.
 
-    Features: phi (mean over views) and its square, log p_y, correctness, entropy and
+    Features: phi (mean over queries) and its square, log p_y, correctness, entropy and
     modified entropy. The original sees the sorted probabilities, which ``Signals`` do
     not hold; these are the summaries of them that they do. One classifier serves all
     classes.
@@ -53,7 +50,7 @@ def shadow_classifier() -> Attack:
     https://arxiv.org/abs/1610.05820, section V.
     """
 
-    def features(signals: Signals) -> Any:
+    def features(signals: Signals) -> Float[Array, "m n f"]:
         phi = mean_phi(signals)
         return jnp.stack(
             [
@@ -67,15 +64,16 @@ def shadow_classifier() -> Attack:
             axis=-1,
         )
 
+    def fit_half(half: Signals, is_valid: Bool[Array, "k"]) -> Logistic:
+        return fit_logistic(features(half), half.keep, is_valid)
+
     def fit(signals: Signals, target: Any) -> Logistic:
-        halves, is_valid = _tuning_halves(signals)
-        fit_half = lambda half: fit_logistic(features(half), half.keep, is_valid)
-        return of_other_half(jax.vmap(fit_half)(halves), signals, target)
+        return tune(fit_half, signals, target)
 
     def score(fitted: Logistic, signals: Signals, target: Any) -> Any:
-        return log_odds(fitted, features(signals)[target])
+        return log_odds(fitted, features(signals)[target], example_folds(signals))
 
-    return Attack(score, fit, needs=("out_models", "tuning", "entropy"))
+    return Attack(score, fit, needs=("tuning", "entropy"), name="shadow_classifier")
 
 
 def combined(attacks: Sequence[Attack] | None = None) -> Attack:
@@ -95,91 +93,82 @@ def combined(attacks: Sequence[Attack] | None = None) -> Attack:
         The attack.
 
     Raises:
-        ValueError: If ``attacks`` is empty.
+        ArgumentError: If ``attacks`` is empty.
     """
     if attacks is None:
         attacks = (confidence(), calibrated_loss(), lira_online(), rmia_online())
     if not attacks:
-        raise ValueError("attacks must hold at least one attack, got none.")
+        raise ArgumentError("attacks", "must hold at least one attack, got none.")
 
-    def all_scores(signals: Signals) -> Any:
-        models = jnp.arange(signals.phi.shape[0])
-        lifted = [jax.vmap(attack, (None, 0))(signals, models) for attack in attacks]
-        return jnp.stack(lifted, axis=-1)
+    def fit_half(half: Signals, is_valid: Bool[Array, "k"]) -> Logistic:
+        models = jnp.arange(len(half.phi))
+        columns = [jax.vmap(attack, (None, 0))(half, models) for attack in attacks]
+        return fit_logistic(jnp.stack(columns, axis=-1), half.keep, is_valid)
 
-    def fit(signals: Signals, target: Any) -> Any:
-        halves, is_valid = _tuning_halves(signals, with_population=True)
-        fit_half = lambda half: fit_logistic(all_scores(half), half.keep, is_valid)
-        fits = jax.vmap(fit_half)(halves)
-        own = tuple(attack.fit(signals, target) for attack in attacks)
-        return own, of_other_half(fits, signals, target)
+    def fit(signals: Signals, target: Any) -> tuple[Any, Logistic]:
+        fits = tuple(attack.fit(signals, target) for attack in attacks)
+        return fits, tune(fit_half, signals, target, with_population=True)
 
-    def score(fitted: Any, signals: Signals, target: Any) -> Any:
-        own, logistic = fitted
+    def score(fitted: tuple[Any, Logistic], signals: Signals, target: Any) -> Any:
+        fits, logistic = fitted
         scores = [
-            attack.score(part, signals, target)
-            for attack, part in zip(attacks, own, strict=True)
+            attack.score(fit_of_attack, signals, target)
+            for attack, fit_of_attack in zip(attacks, fits, strict=True)
         ]
-        return log_odds(logistic, jnp.stack(scores, axis=-1))
+        return log_odds(logistic, jnp.stack(scores, axis=-1), example_folds(signals))
 
     needs = {"tuning"} | {need for attack in attacks for need in attack.needs}
-    return Attack(score, fit, tuple(sorted(needs)))
+    return Attack(score, fit, tuple(sorted(needs)), "combined")
 
 
-def fit_logistic(features: Float[Array, "m n f"], keep: Any, is_valid: Any) -> Logistic:
+def fit_logistic(
+    features: Float[Array, "m n f"],
+    keep: Bool[Array, "m n"],
+    is_valid: Bool[Array, "n"],
+) -> Logistic:
     """Returns a ridge logistic regression of ``keep`` on features, by Newton's method.
 
     Args:
         features: One row per model and example.
-        keep: Bool [M, N], what to predict.
-        is_valid: Bool [N], examples that count.
+        keep: What to predict.
+        is_valid: Examples that count.
 
     Returns:
         The fitted regression.
     """
-    weight = jnp.broadcast_to(is_valid[None], keep.shape).astype(features.dtype)
-    weight = weight / jnp.maximum(jnp.sum(weight), 1)
-    mean = lambda values: jnp.einsum("mn,mnf->f", weight, values)
-    center = mean(features)
-    spread = jnp.sqrt(mean(jnp.square(features - center[None, None])))
-    scale = jnp.where(spread > 1e-6 * (1 + jnp.abs(center)), spread, jnp.inf)
+    weight = jnp.broadcast_to(is_valid[None], keep.shape)
+    flat = features.reshape(-1, features.shape[-1])
+    center, scale = robust_center_and_scale(flat, weight.ravel())
+    # Of a feature that is constant but for rounding nothing is used.
+    scale = jnp.where(scale > 1e-6 * jnp.abs(center), scale, jnp.inf)
     x = _standardise(features, center, scale)
     y = keep.astype(features.dtype)
+    weight = weight.astype(features.dtype)
+    weight = weight / jnp.maximum(jnp.sum(weight), 1)
     ridge = RIDGE * jnp.eye(x.shape[-1], dtype=x.dtype)
 
-    def newton_step(_, w):
+    def newton_step(_: Any, w: Array) -> Array:
         p = jax.nn.sigmoid(x @ w)
         gradient = jnp.einsum("mn,mnf->f", weight * (y - p), x) - ridge @ w
         hessian = jnp.einsum("mn,mnf,mng->fg", weight * p * (1 - p), x, x) + ridge
         return w + jnp.linalg.solve(hessian, gradient)
 
     start = jnp.zeros(x.shape[-1], x.dtype)
-    return Logistic(
-        center, scale, jax.lax.fori_loop(0, NUM_NEWTON_STEPS, newton_step, start)
-    )
+    weights = jax.lax.fori_loop(0, NUM_NEWTON_STEPS, newton_step, start)
+    return Logistic(center, scale, weights)
 
 
-def log_odds(fitted: Logistic, features: Float[Array, "n f"]) -> Float[Array, "n"]:
-    """Returns the regression's log-odds of membership."""
-    return _standardise(features, fitted.center, fitted.scale) @ fitted.weights
+def log_odds(
+    fitted: Logistic, features: Float[Array, "n f"], fold: Int[Array, "n"]
+) -> Float[Array, "n"]:
+    """Returns each example's log-odds of membership by the regression of its fold."""
+    center, scale, weights = (leaf[fold] for leaf in fitted)
+    return jnp.sum(_standardise(features, center, scale) * weights, axis=-1)
 
 
-def _standardise(features, center, scale):
+def _standardise(features: Array, center: Array, scale: Array) -> Array:
     """Standardised and clipped features, and a constant; a constant feature is 0."""
-    lead = (None,) * (features.ndim - 1)
-    x = (features - center[lead]) / scale[lead]
+    shape = (1,) * (features.ndim - center.ndim) + center.shape
+    x = (features - center.reshape(shape)) / scale.reshape(shape)
     x = jnp.clip(x, -FEATURE_LIMIT, FEATURE_LIMIT)
     return jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
-
-
-def _tuning_halves(signals, with_population=False):
-    """Both halves of the models on few examples, with which of these count."""
-    num_examples = signals.keep.shape[1]
-    is_member = jnp.any(signals.keep, axis=0)
-    size = min(NUM_TUNING, num_examples)
-    columns, is_valid = spread_columns(is_member, size)
-    if with_population:
-        others, _ = spread_columns(~is_member, size)
-        columns = jnp.concatenate([columns, others])
-        is_valid = jnp.concatenate([is_valid, jnp.zeros(size, bool)])
-    return other_halves(signals.select(examples=columns)), is_valid

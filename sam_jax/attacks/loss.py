@@ -1,12 +1,10 @@
-"""Direct attacks: one statistic of the target's own answer, no shadow models.
+"""Direct attacks: one statistic of the target's output, no shadow models.
 
-Their thresholds (for all or per class, from shadow models or an oracle) are in
-``sam_jax.attacks.threshold``. A view is an augmented query of the same example;
-entropies and correctness are those of the first view.
+Entropies and correctness are those of the first query. Where there are several queries
+(augmented copies of the example), phi and loss are averaged, or the least is taken.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,24 +12,29 @@ from jaxtyping import Array, Float
 
 from sam_jax import _checks
 from sam_jax.attacks.base import Attack
+from sam_jax.types import Signals
+
+Queries = Literal["mean", "min"]
 
 
 def correctness() -> Attack:
-    """Score 1 where the target's answer is right, else 0.
+    """Score 1 where the target's prediction is right, else 0.
 
     Assumes: the predicted label only; the gap attack of Yeom et al., "Privacy Risk in
     Machine Learning", 2018, https://arxiv.org/abs/1709.01604, section 3.2.
     """
-    return Attack(
-        lambda _, signals, target: signals.correct[target].astype(signals.phi.dtype)
-    )
+
+    def score(_: Any, signals: Signals, target: Any) -> Any:
+        return signals.correct[target].astype(signals.phi.dtype)
+
+    return Attack(score, name="correctness")
 
 
-def confidence(views: str = "mean") -> Attack:
+def confidence(queries: Queries = "mean") -> Attack:
     """Score by the probability p_y that the target gives the label.
 
-    Returned as the logit of the mean (or least) p_y over views, in nats: the same
-    order as p_y, which itself rounds to 1 in float32 from phi = 17 on. With one view
+    Returned as the logit of the mean (or least) p_y over queries, in nats: the same
+    order as p_y, which itself rounds to 1 in float32 from phi = 17 on. With one query
     it is phi.
 
     Assumes: the target's probabilities and the label; the confidence attack of Song
@@ -39,35 +42,36 @@ def confidence(views: str = "mean") -> Attack:
     2021, https://arxiv.org/abs/2003.10595, equation 5.
 
     Raises:
-        ValueError: If ``views`` is neither ``"mean"`` nor ``"min"``.
+        ArgumentError: If ``queries`` is neither ``"mean"`` nor ``"min"``.
     """
-    reduce = _checks.one_of(
-        {"mean": _logit_of_mean, "min": lambda a: a.min(-1)}, views=views
-    )
-    score = lambda _, signals, target: reduce(_target_phi(signals, target))
-    return Attack(score, needs=("queries",) * (views == "min"))
+    _checks.literal(Queries, queries=queries)
+    reduce = {"mean": _logit_of_mean, "min": _least}[queries]
+
+    def score(_: Any, signals: Signals, target: Any) -> Any:
+        return reduce(signals.phi[target])
+
+    return Attack(score, needs=("queries",) * (queries == "min"), name="confidence")
 
 
-def loss(views: str = "mean") -> Attack:
-    """Score by minus the target's cross-entropy loss, in nats.
+def loss(queries: Queries = "mean") -> Attack:
+    """Score by the target's cross-entropy loss: minus its logarithm.
 
-    ``-softplus(-phi)``, its mean (or least) over views. Below the smallest float32
-    (phi above 87) losses tie at 0; ``confidence`` does not.
+    The order is that of minus the loss, ``-softplus(-phi)``, its mean (or the largest)
+    over queries; the loss itself rounds to 0 from phi = 104 on, where all would tie.
 
     Assumes: the target's loss; Yeom et al., "Privacy Risk in Machine Learning", 2018,
     https://arxiv.org/abs/1709.01604, section 3.2.
 
     Raises:
-        ValueError: If ``views`` is neither ``"mean"`` nor ``"min"``.
+        ArgumentError: If ``queries`` is neither ``"mean"`` nor ``"min"``.
     """
-    reduce = _checks.one_of(
-        {"mean": lambda a: a.mean(-1), "min": lambda a: a.min(-1)}, views=views
-    )
+    _checks.literal(Queries, queries=queries)
+    reduce = {"mean": _minus_log_mean_loss, "min": _minus_log_largest_loss}[queries]
 
-    def score(_: Any, signals: Any, target: Any) -> Any:
-        return reduce(jax.nn.log_sigmoid(_target_phi(signals, target)))
+    def score(_: Any, signals: Signals, target: Any) -> Any:
+        return reduce(_log_loss(signals.phi[target]))
 
-    return Attack(score, needs=("queries",) * (views == "min"))
+    return Attack(score, needs=("queries",) * (queries == "min"), name="loss")
 
 
 def entropy() -> Attack:
@@ -76,7 +80,7 @@ def entropy() -> Attack:
     Assumes: all of the target's probabilities, no label; Song and Mittal 2021,
     https://arxiv.org/abs/2003.10595, equation 6 (after Shokri et al. 2017).
     """
-    return _negative(lambda signals: signals.entropy)
+    return _minus_field("entropy")
 
 
 def modified_entropy() -> Attack:
@@ -85,20 +89,40 @@ def modified_entropy() -> Attack:
     Assumes: all of the target's probabilities and the label; Song and Mittal 2021,
     https://arxiv.org/abs/2003.10595, equations 8 and 9.
     """
-    return _negative(lambda signals: signals.modified_entropy)
+    return _minus_field("modified_entropy")
 
 
-def _negative(field: Callable[[Any], Any]) -> Attack:
-    return Attack(
-        lambda _, signals, target: -field(signals)[target], needs=("entropy",)
-    )
+def _minus_field(field: str) -> Attack:
+    def score(_: Any, signals: Signals, target: Any) -> Any:
+        return -getattr(signals, field)[target]
+
+    return Attack(score, needs=("entropy",), name=field)
 
 
-def _target_phi(signals, target):
-    return signals.phi[target]
+def _log_loss(phi: Float[Array, "n q"]) -> Float[Array, "n q"]:
+    """``log(softplus(-phi))``, which is ``-phi`` where the loss is tiny."""
+    is_tiny = phi > 15
+    moderate = jnp.where(is_tiny, 0, phi)
+    return jnp.where(is_tiny, -phi, jnp.log(jax.nn.softplus(-moderate)))
+
+
+def _minus_log_mean_loss(log_loss: Float[Array, "n q"]) -> Float[Array, "n"]:
+    num_queries = jnp.asarray(log_loss.shape[-1], log_loss.dtype)
+    return jnp.log(num_queries) - jax.nn.logsumexp(log_loss, axis=-1)
+
+
+def _minus_log_largest_loss(log_loss: Float[Array, "n q"]) -> Float[Array, "n"]:
+    return -jnp.max(log_loss, axis=-1)
+
+
+def _least(phi: Float[Array, "n q"]) -> Float[Array, "n"]:
+    return jnp.min(phi, axis=-1)
 
 
 def _logit_of_mean(phi: Float[Array, "n q"]) -> Float[Array, "n"]:
     """``log(mean p / mean (1 - p))``, from logs of both."""
-    log_mean = lambda log_p: jax.nn.logsumexp(log_p, axis=-1)
-    return log_mean(jax.nn.log_sigmoid(phi)) - log_mean(jax.nn.log_sigmoid(-phi))
+    if phi.shape[-1] == 1:
+        return phi[:, 0]
+    log_in = jax.nn.logsumexp(jax.nn.log_sigmoid(phi), axis=-1)
+    log_out = jax.nn.logsumexp(jax.nn.log_sigmoid(-phi), axis=-1)
+    return log_in - log_out

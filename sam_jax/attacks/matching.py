@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sam_jax.types import Signals
@@ -36,7 +37,7 @@ class LeftOut(NamedTuple):
     outside: Int[Array, "n"]
 
 
-def fit_matching(keep: Bool[Array, "m n"]) -> Float[Array, "2 m"]:
+def fit_matching(keep: Bool[Array | np.ndarray, "m n"]) -> Float[Array, "2 m"]:
     """Returns how often one more model is left out, by membership and 'in' models.
 
     Row 0 is for non-members, row 1 for members, column j for j other 'in' models; only

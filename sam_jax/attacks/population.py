@@ -6,21 +6,23 @@ evenly spaced, so that its memory is bounded.
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sam_jax.attacks import leave_one_out as loo
 from sam_jax.attacks import matching
 from sam_jax.attacks.base import Attack
+from sam_jax.attacks.tuning import robust_center_and_scale, spread_columns
 from sam_jax.types import Signals
 
 MAX_POPULATION = 10_000
 """Population points that a fit uses at most."""
 
-NUM_TUNING = 2000
-"""Examples, evenly spaced, on which settings are chosen on shadow models."""
+OUTLIER_LIMIT = 8.0
+"""A fit takes values of more standard deviations than this for this many."""
+
+TINY = 1e-30
+"""Added to squares before their logarithm, so that no residual at all is finite."""
 
 
 class Sorted(NamedTuple):
@@ -28,6 +30,31 @@ class Sorted(NamedTuple):
 
     values: Float[Array, "*m p"]
     count: Int[Array, "*m"]
+
+
+class Difficulty(NamedTuple):
+    """Mean phi of the 'out' models of each example, and their number."""
+
+    mean: Float[Array, "*m n"]
+    count: Float[Array, "*m n"]
+
+
+class QuantileFit(NamedTuple):
+    """A location-scale model in units of the target's standardised phi.
+
+    Attributes:
+        matching: How often references are left out (``matching.fit_matching``).
+        phi: Center and scale of the target's phi.
+        difficulty: Center and scale of the difficulty.
+        location: Intercept and slope of the location.
+        log_variance: Intercept and slope of the log-variance.
+    """
+
+    matching: Float[Array, "*t 2 m"]
+    phi: Float[Array, "*t 2"]
+    difficulty: Float[Array, "*t 2"]
+    location: Float[Array, "*t 2"]
+    log_variance: Float[Array, "*t 2"]
 
 
 def population_attack() -> Attack:
@@ -48,7 +75,7 @@ def population_attack() -> Attack:
     def score(population: Sorted, signals: Signals, target: Any) -> Any:
         return population_rank(mean_phi(signals)[target], population)
 
-    return Attack(score, fit, needs=("population",))
+    return Attack(score, fit, ("population",), "attack_p")
 
 
 def quantile_regression() -> Attack:
@@ -56,77 +83,29 @@ def quantile_regression() -> Attack:
 
     A Gaussian location-scale model of the target's phi on the population: location and
     log-variance are linear in the mean phi of shadow models that did not train on the
-    example, by least squares on phi and on the log of the squared residuals. The score
-    is the z-score, which says which of the model's quantiles the example exceeds.
+    example. The score is the z-score: of Gaussian phi, a fraction alpha of non-members
+    is above the normal quantile of 1 - alpha.
 
     Assumes: the target's phi, also on a population, and shadow models trained without
     the examples. The original regresses on the input itself and needs no shadow model;
-    ``Signals`` hold no inputs, so their mean answer stands in for them. Bertran et al.,
+    ``Signals`` hold no inputs, so their mean phi stands in for them. Bertran et al.,
     "Scalable Membership Inference Attacks via Quantile Regression", 2023,
     https://arxiv.org/abs/2307.03694, section 3.
     """
 
-    def fit(signals: Signals, target: Any) -> tuple[Any, Any, Any]:
+    def fit(signals: Signals, target: Any) -> QuantileFit:
         probability = matching.fit_matching(signals.keep)
         population, is_valid = take_population(signals)
-        features = _difficulty(population, target, probability)
-        weight = is_valid.astype(features.dtype)
         phi = mean_phi(population)[target]
-        location = least_squares(features, phi, weight)
-        log_square = jnp.log(jnp.square(phi - features @ location) + 1e-12)
-        return probability, location, least_squares(features, log_square, weight)
+        difficulty = _difficulty(population, target, probability)
+        return _fit_quantiles(phi, difficulty, is_valid, probability)
 
-    def score(fitted: tuple[Any, Any, Any], signals: Signals, target: Any) -> Any:
-        probability, location, log_variance = fitted
-        features = _difficulty(signals, target, probability)
-        residual = mean_phi(signals)[target] - features @ location
-        return residual * jnp.exp(-0.5 * (features @ log_variance))
+    def score(fitted: QuantileFit, signals: Signals, target: Any) -> Any:
+        difficulty = _difficulty(signals, target, fitted.matching)
+        return _quantile_z_score(fitted, mean_phi(signals)[target], difficulty)
 
-    return Attack(score, fit, needs=("population", "out_models"))
-
-
-def spread_columns(
-    mask: Bool[Array | np.ndarray, "n"], size: int
-) -> tuple[Int[Array, "size"], Bool[Array, "size"]]:
-    """Returns ``size`` columns where ``mask`` is True, and which of them are valid.
-
-    Evenly spaced when there are more than ``size``; when fewer, all of them, and the
-    rest of the indices is not valid.
-    """
-    ranks = jnp.cumsum(mask, dtype=jnp.int32)
-    count = ranks[-1]
-    k = jnp.arange(size, dtype=jnp.int32)
-    whole, part = jnp.divmod(count, size)
-    wanted = jnp.where(count > size, k * whole + k * part // size, k)
-    columns = jnp.searchsorted(ranks, wanted + 1, side="left")
-    return jnp.minimum(columns, len(mask) - 1).astype(jnp.int32), k < count
-
-
-def other_halves(signals: Signals) -> Signals:
-    """Returns the halves of the models, second first, with a leading axis of 2.
-
-    A target in the first half is attacked with settings chosen on the second half
-    alone, and the reverse: two tunings serve all targets, and no target enters its own.
-    Of an odd number of models the last is in neither.
-
-    Raises:
-        ValueError: If there are fewer than 4 models.
-    """
-    num_models = signals.phi.shape[0]
-    half = num_models // 2
-    if half < 2:
-        raise ValueError(
-            "signals must have at least 4 models for an attack that is tuned on shadow "
-            f"models (two in each half), got {num_models}."
-        )
-    fields = (jnp.stack([f[half : 2 * half], f[:half]]) for f in signals[:-1])
-    return Signals(*fields, labels=jnp.stack([signals.labels] * 2))
-
-
-def of_other_half(per_half: Any, signals: Signals, target: Any) -> Any:
-    """Returns what was tuned on the half that the target is not in."""
-    which = jnp.asarray(target >= signals.phi.shape[0] // 2, jnp.int32)
-    return jax.tree.map(lambda leaf: leaf[which], per_half)
+    needs = ("population", "out_models")
+    return Attack(score, fit, needs, "quantile_regression")
 
 
 def take_population(
@@ -188,10 +167,88 @@ def least_squares(
 
 def _difficulty(
     signals: Signals, target: Any, probability: Float[Array, "2 m"]
-) -> Float[Array, "n 2"]:
-    """Features (1, mean phi of the target's 'out' models) of each example."""
+) -> Difficulty:
     phi = mean_phi(signals)[..., None]
-    mean = loo.moments_without_each(phi, ~signals.keep).mean
+    others = loo.moments_without_each(phi, ~signals.keep)
     models = matching.left_out(probability, signals, target).outside
-    mean = matching.take_rows(mean, models)
-    return jnp.concatenate([jnp.ones_like(mean), mean], axis=-1)
+    others = matching.take_rows(others, models)
+    return Difficulty(others.mean[:, 0], others.count)
+
+
+def _fit_quantiles(
+    phi: Float[Array, "p"],
+    difficulty: Difficulty,
+    is_valid: Bool[Array, "p"],
+    probability: Float[Array, "2 m"],
+) -> QuantileFit:
+    """The location-scale model, on standardised values that no outlier moves far."""
+    weight = is_valid.astype(phi.dtype)
+    fitted = QuantileFit(
+        probability,
+        _standardisation(phi, is_valid),
+        _standardisation(difficulty.mean, is_valid),
+        location=jnp.zeros(2, phi.dtype),
+        log_variance=jnp.zeros(2, phi.dtype),
+    )
+    features = _features(fitted, difficulty)
+    values = _standardised(phi, fitted.phi)
+    values = jnp.clip(values, -OUTLIER_LIMIT, OUTLIER_LIMIT)
+    fitted = fitted._replace(location=least_squares(features, values, weight))
+    # The log-variance: its slope from the log of the squared residuals, then its level
+    # from their mean square, which is the better estimate of one number.
+    residual = _residual(fitted, values, difficulty)
+    tiny = 1e-12 * _weighted_mean(jnp.square(residual), weight) + TINY
+    log_variance = least_squares(features, jnp.log(jnp.square(residual) + tiny), weight)
+    squared = jnp.square(residual) * jnp.exp(-(features @ log_variance))
+    # Gaussian residuals have a log square of mean -(gamma + log 2), and so a square of
+    # e^1.27 = 3.56 here; what is far above that is an outlier.
+    level = _weighted_mean(jnp.minimum(squared, 3.56 * OUTLIER_LIMIT**2), weight)
+    level = jnp.where(level > 0, jnp.log(level), 0)
+    return fitted._replace(log_variance=log_variance.at[0].add(level))
+
+
+def _quantile_z_score(
+    fitted: QuantileFit, phi: Float[Array, "n"], difficulty: Difficulty
+) -> Float[Array, "n"]:
+    residual = _residual(fitted, _standardised(phi, fitted.phi), difficulty)
+    return residual * jnp.exp(
+        -0.5 * _features(fitted, difficulty) @ fitted.log_variance
+    )
+
+
+def _residual(
+    fitted: QuantileFit, values: Float[Array, "n"], difficulty: Difficulty
+) -> Float[Array, "n"]:
+    """Residuals of one variance for any number of models behind the difficulty.
+
+    A mean over k models adds ``slope^2 / k`` of the variance of phi.
+    """
+    slope = fitted.location[1] * fitted.phi[1] / fitted.difficulty[1]
+    inflation = 1 + jnp.square(slope) / jnp.maximum(difficulty.count, 1)
+    residual = values - _features(fitted, difficulty) @ fitted.location
+    return residual / jnp.sqrt(inflation)
+
+
+def _features(fitted: QuantileFit, difficulty: Difficulty) -> Float[Array, "n 2"]:
+    """1 and the standardised difficulty, clipped."""
+    x = _standardised(difficulty.mean, fitted.difficulty)
+    x = jnp.clip(x, -OUTLIER_LIMIT, OUTLIER_LIMIT)
+    return jnp.stack([jnp.ones_like(x), x], axis=-1)
+
+
+def _standardisation(
+    values: Float[Array, "p"], is_valid: Bool[Array, "p"]
+) -> Float[Array, "2"]:
+    """Center and scale; 1 in place of a scale of 0."""
+    center, scale = robust_center_and_scale(values, is_valid)
+    return jnp.stack([center, jnp.where(scale > 0, scale, 1)])
+
+
+def _standardised(
+    values: Float[Array, "n"], standardisation: Float[Array, "2"]
+) -> Float[Array, "n"]:
+    return (values - standardisation[0]) / standardisation[1]
+
+
+def _weighted_mean(values: Float[Array, "n"], weight: Float[Array, "n"]) -> Any:
+    return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1)

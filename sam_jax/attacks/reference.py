@@ -19,7 +19,8 @@ def reference_attack() -> Attack:
     """Attack-R: the fraction of 'out' models less confident than the target.
 
     Among M models the fraction has about M / 2 values; equal ones are ordered by the
-    z-score of phi among 'out' models of one variance, within less than one step. The score lies in [0, 1]; strictly less confident models count.
+    z-score of phi among 'out' models of one variance, within less than one step. The
+    score lies in [0, 1]; strictly less confident models count.
 
     Assumes: the target's phi (mean over queries), and shadow models trained without the
     examples. Ye et al., "Enhanced Membership Inference Attacks against Machine

@@ -8,16 +8,18 @@ fraction of population points z with ``ratio(x) / ratio(z) > gamma``, strictly: 
 of ``ratio(x) / gamma`` among the sorted ``ratio(z)``. For one target that is a step
 function of the ratio alone, and many examples tie at the top, so that the rate at low
 false-positive rates reads 0; the ratio breaks the ties unless told not to. All
-reference models of the right kind are used. Over views, log-ratios are averaged. Where
+reference models are used, in numbers that do not tell members (``matching``). Over
+queries, log-ratios are averaged. Where
 one of mean_in and mean_out has no model, the other takes its place.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from sam_jax import _checks
 from sam_jax.attacks import leave_one_out as loo
@@ -25,29 +27,31 @@ from sam_jax.attacks import matching
 from sam_jax.attacks.base import Attack
 from sam_jax.attacks.population import (
     MAX_POPULATION,
-    NUM_TUNING,
     Sorted,
-    of_other_half,
-    other_halves,
     population_rank,
     sort_valid,
-    spread_columns,
     strict_fraction,
     take_population,
 )
+from sam_jax.attacks.tuning import example_folds, tune
 from sam_jax.types import Signals
-
-
-class Fitted(NamedTuple):
-    """What RMIA fits: a, how often references are left out, the population's ratios."""
-
-    a: Float[Array, "*t"]
-    matching: Float[Array, "*t 2 m"]
-    population: Sorted
-
 
 A_GRID = np.arange(11) / 10
 """Values of a that are tried."""
+
+
+class Fitted(NamedTuple):
+    """Fitted before any example is scored.
+
+    Attributes:
+        a: One for all examples, or one for each fold of them (``tuning``).
+        matching: How often references are left out (``matching.fit_matching``).
+        population: The population's sorted log-ratios for each a.
+    """
+
+    a: Float[Array, "*t folds"]
+    matching: Float[Array, "*t 2 m"]
+    population: tuple[Sorted, ...]
 
 
 def rmia_online(
@@ -70,17 +74,20 @@ def rmia_online(
         The attack. Without population columns its score is the log of the ratio.
 
     Raises:
-        ValueError: If ``gamma`` <= 0 or ``max_population`` < 1.
+        ArgumentError: If ``gamma`` <= 0 or ``max_population`` < 1.
     """
+    _check_options(gamma, max_population)
 
-    def log_prior(log_in, log_out, _):
+    def log_prior(log_in: Array, log_out: Array, _: Any) -> Array:
         return jnp.logaddexp(log_in, log_out) - jnp.log(2.0).astype(log_in.dtype)
 
-    no_choice = lambda signals, target: jnp.zeros((), signals.phi.dtype)
+    def no_choice(signals: Signals, target: Any) -> Float[Array, "1"]:
+        del target
+        return jnp.zeros(1, signals.phi.dtype)
+
+    score, fit = _score_and_fit(log_prior, no_choice, gamma, tie_break, max_population)
     needs = ("in_models", "out_models", "population")
-    return _make_rmia(
-        "rmia_online", log_prior, no_choice, gamma, tie_break, max_population, needs
-    )
+    return Attack(score, fit, needs, "rmia_online")
 
 
 def rmia_offline(
@@ -96,8 +103,8 @@ def rmia_offline(
 
     Args:
         a: In [0, 1], how far mean_in lies above mean_out; by default chosen among 0 to
-            1 by 0.1 as the best mean AUC of attacks on shadow models: on the half of
-            the models that the target is not in, each attacked by the others of it.
+            1 by 0.1 as the best mean AUC of attacks on shadow models, each attacked by
+            the others of its half (``tuning``).
         gamma: As in ``rmia_online``.
         tie_break: As in ``rmia_online``.
         max_population: As in ``rmia_online``.
@@ -106,35 +113,42 @@ def rmia_offline(
         The attack.
 
     Raises:
-        ValueError: If a setting is out of range; when run, if a is to be chosen and
+        ArgumentError: If a setting is out of range; when run, if a is to be chosen and
             there are fewer than 4 models.
     """
+    _check_options(gamma, max_population)
+    if a is not None:
+        _checks.in_unit_interval(a=a)
 
-    def log_prior(log_in, log_out, a):
-        del log_in
+    def log_prior(_: Array, log_out: Array, a: Any) -> Array:
         return _offline_log_prior(log_out, a)
 
-    choose, needs = _choose_a, ("out_models", "population", "tuning")
-    if a is not None:
-        needs = needs[:-1]
-        _checks.in_unit_interval(a=a)
-        choose = lambda signals, target: jnp.full((), a, signals.phi.dtype)
-    return _make_rmia(
-        "rmia_offline", log_prior, choose, gamma, tie_break, max_population, needs
-    )
+    def given(signals: Signals, target: Any) -> Float[Array, "1"]:
+        del target
+        return jnp.full(1, a, signals.phi.dtype)
+
+    choose = _choose_a if a is None else given
+    score, fit = _score_and_fit(log_prior, choose, gamma, tie_break, max_population)
+    needs = ("out_models", "population") + ("tuning",) * (a is None)
+    return Attack(score, fit, needs, "rmia_offline")
 
 
-def _make_rmia(
-    name: str,
-    log_prior: Any,
-    choose: Any,
+def _check_options(gamma: float, max_population: int) -> None:
+    _checks.positive(gamma=gamma)
+    _checks.at_least(1, max_population=max_population)
+
+
+def _score_and_fit(
+    log_prior: Callable[[Array, Array, Any], Array],
+    choose: Callable[[Signals, Any], Float[Array, "folds"]],
     gamma: float,
     tie_break: bool,
     max_population: int,
-    needs: tuple[str, ...],
-) -> Attack:
-    _checks.positive(gamma=gamma)
-    _checks.at_least(1, max_population=max_population)
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Both steps of the attack with ``log P(x) = log_prior(log_in, log_out, a)``.
+
+    ``choose`` returns one a for all examples, or one for each fold of them.
+    """
     rank = population_rank if tie_break else strict_fraction
 
     def log_ratio(signals: Signals, target: Any, a: Any, probability: Any) -> Any:
@@ -147,17 +161,25 @@ def _make_rmia(
         return jnp.mean(log_p[target] - log_prior(log_in, log_out, a), axis=-1)
 
     def fit(signals: Signals, target: Any) -> Fitted:
-        a = choose(signals, target)
+        chosen = choose(signals, target)
         probability = matching.fit_matching(signals.keep)
         population, is_valid = take_population(signals, max_population)
-        ratio = log_ratio(population, target, a, probability)
-        return Fitted(a, probability, sort_valid(ratio, is_valid))
+        ordered = [
+            sort_valid(log_ratio(population, target, a, probability), is_valid)
+            for a in chosen
+        ]
+        return Fitted(chosen, probability, tuple(ordered))
 
     def score(fitted: Fitted, signals: Signals, target: Any) -> Any:
-        ratio = log_ratio(signals, target, fitted.a, fitted.matching)
-        return rank(ratio - jnp.log(gamma).astype(ratio.dtype), fitted.population)
+        ranks = []
+        for a, population in zip(fitted.a, fitted.population, strict=True):
+            ratio = log_ratio(signals, target, a, fitted.matching)
+            ranks.append(rank(ratio - jnp.log(gamma).astype(ratio.dtype), population))
+        if len(ranks) == 1:
+            return ranks[0]
+        return jnp.where(example_folds(signals) == 0, *ranks)
 
-    return Attack(score, fit, needs, name)
+    return score, fit
 
 
 def _log_means(signals: Signals) -> tuple[Array, Array, Array]:
@@ -176,39 +198,35 @@ def _filled(log_in: Array, log_out: Array) -> tuple[Array, Array]:
     )
 
 
-def _offline_log_prior(log_out, a):
+def _offline_log_prior(log_out: Array, a: Any) -> Array:
     """``log(((1 + a) mean_out + 1 - a) / 2)``."""
     return jnp.log((1 + a) / 2) + jnp.logaddexp(log_out, jnp.log((1 - a) / (1 + a)))
 
 
-def _choose_a(signals, target):
-    """The best a for the half of the models that the target is not in."""
-    size = min(NUM_TUNING, signals.keep.shape[1])
-    columns, is_valid = spread_columns(jnp.any(signals.keep, axis=0), size)
-    tuning = signals.select(examples=columns)
-    best = jax.vmap(_best_a, (0, None))(other_halves(tuning), is_valid)
-    return of_other_half(best, signals, target)
+def _choose_a(signals: Signals, target: Any) -> Float[Array, "2"]:
+    """The best a for each fold of examples (``tuning``)."""
+    return tune(_best_a, signals, target)
 
 
-def _best_a(signals, is_valid):
+def _best_a(signals: Signals, is_valid: Bool[Array, "k"]) -> Float[Array, ""]:
     """The a of the best mean AUC over models, each attacked by the others."""
     log_p, *means = _log_means(signals)
     _, log_out = _filled(*means)
     grid = jnp.asarray(A_GRID, log_p.dtype)
+    members, others = (
+        (group & is_valid[None]).astype(log_p.dtype)
+        for group in (signals.keep, ~signals.keep)
+    )
 
-    def mean_auc(a):
+    def rank_gap(a: Any) -> Any:
+        """Mean rank of members minus that of others: linear in each model's AUC."""
         ratio = jnp.mean(log_p - _offline_log_prior(log_out, a), axis=-1)
         ratio = jnp.where(is_valid[None], ratio, -jnp.inf)
         rank = jax.scipy.stats.rankdata(ratio, axis=1).astype(ratio.dtype)
-        members, others = (
-            (group & is_valid[None]).astype(ratio.dtype)
-            for group in (signals.keep, ~signals.keep)
-        )
-        gap = _mean(rank, members) - _mean(rank, others)
-        return jnp.mean(gap)
+        return jnp.mean(_mean(rank, members) - _mean(rank, others))
 
-    return grid[jnp.argmax(jax.lax.map(mean_auc, grid))]
+    return grid[jnp.argmax(jax.lax.map(rank_gap, grid))]
 
 
-def _mean(values, weight):
+def _mean(values: Float[Array, "m k"], weight: Float[Array, "m k"]) -> Array:
     return jnp.sum(values * weight, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1)

@@ -16,11 +16,11 @@ from sam_jax.attacks.base import default_block_size, take_block
 from sam_jax.types import Signals
 
 OUTLIER_FACTOR = 30.0
-"""An example's variance counts in the pool as at most this many times the median.
+"""From this many times the median on, an example's variance loses weight in the pool.
 
-Of Gaussian values the part beyond is below 2e-4 of the variance even at one degree of
-freedom (median 0.455, so a chi-square above 13.6), and examples whose variances differ
-by a factor of 30 are still pooled as they are.
+It weighs as the square of the excess, so that what is far beyond counts for nothing.
+Of Gaussian values 0.4 % of the variance lies beyond even at one degree of freedom, and
+variances that differ by a factor of 30 are still pooled as they are.
 """
 
 NUM_SAMPLED = 2000
@@ -67,7 +67,7 @@ def pool_sides(signals: Signals, location: str, joint: bool) -> Pooled:
     """Returns what is pooled over examples, without each model: [M, ...].
 
     The variance of a side is the sum of the examples' scatters over that of their
-    degrees of freedom, each scatter bounded (``OUTLIER_FACTOR``). A side without any
+    degrees of freedom, outliers down-weighted (``OUTLIER_FACTOR``). A side without any
     (no example with two models on it) or without any difference takes the variance of
     the other side; where all models agree on all examples it is 1.
     """
@@ -77,17 +77,19 @@ def pool_sides(signals: Signals, location: str, joint: bool) -> Pooled:
         _, *sides = shadow_sides(block, location, joint)
         terms = []
         for side, limit in zip(sides, largest, strict=True):
-            freedom = jnp.maximum(side.count - 1, 0)
             size = _size(side.scatter, joint)
-            allowed = limit[:, None] * _widen(freedom, size)
-            weight = jnp.where(size > allowed, allowed / size, 1)
-            terms.append(_widen(weight, side.scatter) * side.scatter)
-            terms.append(freedom)
+            freedom = jnp.broadcast_to(
+                jnp.maximum(side.count - 1, 0)[..., None], size.shape
+            )
+            allowed = limit[:, None] * freedom
+            weight = jnp.where(size > allowed, jnp.square(allowed / size), 1)
+            terms.append(_widen(weight, joint) * side.scatter)
+            terms.append(weight * freedom)
         return jax.tree.map(lambda a: jnp.sum(a, axis=1), tuple(terms))
 
     in_scatter, in_freedom, out_scatter, out_freedom = _sum_blocks(sums, signals)
-    inside = in_scatter / _widen(jnp.maximum(in_freedom, 1), in_scatter)
-    outside = out_scatter / _widen(jnp.maximum(out_freedom, 1), out_scatter)
+    inside = in_scatter / _widen(jnp.maximum(in_freedom, 1), joint)
+    outside = out_scatter / _widen(jnp.maximum(out_freedom, 1), joint)
     return Pooled(*_fill_variances(inside, outside, joint), shift)
 
 
@@ -108,8 +110,8 @@ def _limits(signals: Signals, location: str, joint: bool) -> tuple[list[Any], An
     _, inside, outside = shadow_sides(sample, location, joint)
 
     def largest(side: Side) -> Any:
-        size = _size(side.scatter, joint)
-        variance = size / _widen(jnp.maximum(side.count - 1, 1), size)
+        variance = _size(side.scatter, joint)
+        variance = variance / jnp.maximum(side.count - 1, 1)[..., None]
         return OUTLIER_FACTOR * _median(variance, variance > 0)
 
     both = (inside.count > 0) & (outside.count > 0)
@@ -131,9 +133,9 @@ def _size(scatter: Array, joint: bool) -> Float[Array, "m n q"]:
     return jnp.trace(scatter, axis1=-2, axis2=-1)[..., None] / scatter.shape[-1]
 
 
-def _widen(values: Array, like: Array) -> Array:
-    """Trailing axes of length 1 up to the number of axes of ``like``."""
-    return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
+def _widen(values: Array, joint: bool) -> Array:
+    """One value a query as it is, or one for all as a [1, 1] matrix."""
+    return values[..., None] if joint else values
 
 
 def _fill_variances(inside: Array, outside: Array, joint: bool) -> tuple[Array, Array]:

@@ -8,25 +8,24 @@ import numpy as np
 import pytest
 
 from sam_jax import metrics
-from sam_jax.attacks import ATTACKS, population, rmia, score_targets
+from sam_jax.attacks import ATTACKS, rmia, score_targets, tuning
 from tests.attacks.examples import CASES, planted_signals, random_signals
+from tests.attacks.naive import log_p, references
 
 ONLINE_FRACTION = rmia.rmia_online(tie_break=False)
 ONLINE = ATTACKS["rmia_online"]
 
 
-def naive_ratios(signals, target, a=None):
+def naive_ratios(signals, target, a=None, matched=True):
     """``P(x | target) / P(x)`` of every column, in float64 logs; geometric over views.
 
     Offline where ``a`` is given. A missing mean is replaced by the other one.
     """
-    log_p = -np.logaddexp(0, -np.clip(np.float64(signals.phi), -1000, 1000))
-    others = np.arange(len(log_p)) != target
-    log_ratio = np.empty(log_p.shape[1:])
+    log_probability = log_p(signals)
+    log_ratio = np.empty(log_probability.shape[1:])
+    groups = references(signals, target, matched)
     for i, q in np.ndindex(log_ratio.shape):
-        sides = [
-            log_p[others & group[:, i], i, q] for group in (signals.keep, ~signals.keep)
-        ]
+        sides = [log_probability[group[:, i], i, q] for group in groups]
         log_in, log_out = (
             np.logaddexp.reduce(x) - np.log(len(x)) if len(x) else None for x in sides
         )
@@ -38,7 +37,7 @@ def naive_ratios(signals, target, a=None):
             terms = [np.log((1 + a) / 2) + log_out]
             terms += [np.log((1 - a) / 2)] if a < 1 else []
             prior = np.logaddexp.reduce(terms)
-        log_ratio[i, q] = log_p[target, i, q] - prior
+        log_ratio[i, q] = log_probability[target, i, q] - prior
     return log_ratio.mean(axis=1)
 
 
@@ -93,21 +92,22 @@ def test_broken_ties_keep_the_fractions_and_order_by_the_ratio():
 def test_the_chosen_a_is_the_best_by_brute_force_on_the_other_half():
     signals = planted_signals(1.5, 1.0, num_models=8, num_examples=24, num_population=9)
     fit = jax.jit(jax.vmap(ATTACKS["rmia_offline"].fit, (None, 0)))
-    fitted_a = fit(signals, jnp.array([0, 7]))[0].tolist()
-    pool = signals.keep.any(axis=0)
-    for a, models in zip(fitted_a, (slice(4, None), slice(None, 4)), strict=True):
-        fields = (field[models][:, pool] for field in signals[:-1])
-        half = type(signals)(*fields, labels=signals.labels[pool])
+    chosen = fit(signals, jnp.array([0, 7])).a.tolist()
+    fold, pool = tuning.example_folds(signals), signals.keep.any(axis=0)
+    for of_folds, models in zip(chosen, (slice(4, None), slice(4)), strict=True):
+        for index, a in enumerate(of_folds):
+            half = signals.select(models=models, examples=pool & (fold != index))
+            best = max(mean_auc(half, value) for value in rmia.A_GRID)
+            assert mean_auc(half, round(a, 1)) == pytest.approx(best, abs=0.005)
 
-        def mean_auc(value, half=half):
-            rocs = [
-                metrics.roc_curve(naive_ratios(half, t, value), half.keep[t])
-                for t in range(4)
-            ]
-            return np.mean([metrics.auc(roc) for roc in rocs])
 
-        best = max(mean_auc(value) for value in rmia.A_GRID)
-        assert mean_auc(round(a, 1)) == pytest.approx(best, abs=0.005)
+def mean_auc(signals, a):
+    """Mean over models, each attacked by all the others."""
+    rocs = [
+        metrics.roc_curve(naive_ratios(signals, t, a, matched=False), signals.keep[t])
+        for t in range(len(signals.phi))
+    ]
+    return np.mean([metrics.auc(roc) for roc in rocs])
 
 
 def test_choosing_a_needs_four_models_and_settings_have_ranges():
@@ -138,7 +138,7 @@ def test_rmia_finds_a_planted_shift_and_nothing_where_there_is_none():
 def test_columns_are_spread_evenly_or_all_taken(count):
     mask = np.zeros(30, bool)
     mask[2 : 2 + count] = True
-    columns, is_valid = population.spread_columns(jnp.asarray(mask), 5)
+    columns, is_valid = tuning.spread_columns(jnp.asarray(mask), 5)
     chosen = np.asarray(columns)[np.asarray(is_valid)]
     assert len(chosen) == min(count, 5) == len(np.unique(chosen))
     assert mask[chosen].all()
