@@ -6,7 +6,7 @@ import pathlib
 import platform
 from typing import Any
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
+PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "numpy", "torch")
 
 
 def machine(device: str) -> dict[str, Any]:

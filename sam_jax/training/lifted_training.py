@@ -66,5 +66,5 @@ def lift_training(
     return LiftedTraining(
         _lifted_init(task.model, devices),
         lift(init_optimizer),
-        lift(epoch, donate=(4,)),
+        lift(epoch, replaced=4),
     )

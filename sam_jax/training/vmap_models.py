@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -74,7 +75,7 @@ def over_models(
     *,
     models_per_vmap: int | None = None,
     devices: Sequence[jax.Device] | None = None,
-    donate: tuple[int, ...] = (),
+    replaced: int | None = None,
 ) -> jax.stages.Wrapped:
     """Returns ``fn(shared, *one)`` lifted to ``(shared, *many)``, jitted.
 
@@ -82,7 +83,8 @@ def over_models(
         fn: Pure function of what all models share and of one model's own pytrees.
         models_per_vmap: Models under one ``vmap``; the groups follow one another.
         devices: Devices that split the models; all local ones by default.
-        donate: Positions of arguments whose memory the result may take over.
+        replaced: Position of an argument that the first of ``fn``'s results replaces:
+            a state, in whose memory the new one is written.
 
     Returns:
         A function whose arguments after the first, and whose result, carry a leading
@@ -96,7 +98,7 @@ def over_models(
         width = models_per_vmap or default_models_per_vmap(many, devices[0].platform)
         each = lambda one: fn(shared, *one)
         if width == 1:
-            return jax.lax.map(each, many)
+            return _one_after_another(each, many, replaced)
         if width >= local_models:
             return jax.vmap(each)(many)
         return jax.lax.map(each, many, batch_size=width)
@@ -120,4 +122,30 @@ def over_models(
         result = on_one_device(shared, jax.tree.map(lambda a: a[filled], many))
         return jax.tree.map(lambda a: a[:num_models], result)
 
-    return jax.jit(on_all_devices, donate_argnums=donate)
+    donated = () if replaced is None else (replaced,)
+    return jax.jit(on_all_devices, donate_argnums=donated)
+
+
+def _one_after_another(
+    each: Callable[[Any], Any], many: tuple[Any, ...], replaced: int | None
+) -> Any:
+    """Applies ``each`` to one model after the other; a state is replaced in place.
+
+    `lax.map` would hold all states twice, as they were and as they became.
+    """
+    if replaced is None:
+        return jax.lax.map(each, many)
+    position = replaced - 1
+    num_models = jax.tree.leaves(many)[0].shape[0]
+
+    def body(states: Any, inputs: Any) -> Any:
+        index, one = inputs
+        state = jax.tree.map(lambda a: a[index], states)
+        new, *rest = each((*one[:position], state, *one[position + 1 :]))
+        states = jax.tree.map(lambda a, b: a.at[index].set(b), states, new)
+        return states, tuple(rest)
+
+    others = (*many[:position], None, *many[position + 1 :])
+    indices = jnp.arange(num_models, dtype=jnp.int32)
+    states, rest = jax.lax.scan(body, many[position], (indices, others))
+    return states, *rest

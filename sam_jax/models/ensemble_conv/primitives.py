@@ -10,7 +10,7 @@ says what each becomes: on a CPU `cpu_kernels`, one model after the other; elsew
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -44,6 +44,15 @@ def _shape_of(letter: str, batch: int, channels: int, features: int, geo: Geomet
     }[letter]
 
 
+def free_sizes(operands: str, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
+    """Returns the batch, channels and features of two operands, by their letters."""
+    return {
+        axis: shape[position]
+        for letter, shape in zip(operands, shapes, strict=True)
+        for axis, position in AXES[letter].items()
+    }
+
+
 def _split(x: jax.Array, axis: int, size: int) -> jax.Array:
     return x.reshape(*x.shape[:axis], size, -1, *x.shape[axis + 1 :])
 
@@ -60,7 +69,7 @@ def _compiled(primitive: Primitive, geo: Geometry) -> Any:
 def one_after_another(
     kernel: Kernel, a: jax.Array, b: jax.Array, geo: Geometry
 ) -> jax.Array:
-    """Applies a kernel to each model in turn, so that one's images stay in the cache."""
+    """Applies a kernel to each model in turn: one's images stay in the cache."""
     if len(a) == 1:
         return kernel(a[0], b[0], geo)[None]
     return lax.map(lambda one: kernel(*one, geo), (a, b))
@@ -93,11 +102,7 @@ def _make_primitive(
     primitive.def_impl(lambda a, b, *, geo: _compiled(primitive, geo)(a, b))
 
     def abstract(a, b, *, geo):
-        sizes = {
-            axis: aval.shape[position]
-            for letter, aval in zip(operands, (a, b), strict=True)
-            for axis, position in AXES[letter].items()
-        }
+        sizes = free_sizes(operands, (a.shape, b.shape))
         return a.update(shape=(a.shape[0], *_shape_of(result, geo=geo, **sizes)))
 
     def batch(arrays, axes, *, geo):
@@ -142,6 +147,10 @@ kernel_gradient_p = _make_primitive(
     cpu_kernels.kernel_gradient,
     lax_kernels.kernel_gradient,
 )
+
+
+OPERANDS = {conv_p: "xk", input_gradient_p: "gk", kernel_gradient_p: "xg"}
+"""The three primitives, with the letters of their operands in `AXES`."""
 
 ad.defbilinear(
     conv_p,

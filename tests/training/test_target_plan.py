@@ -1,0 +1,142 @@
+"""Programs for chips that are not attached: what they hold, move and take."""
+
+import functools
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from sam_jax.models import MODELS
+from sam_jax.training import targets
+from sam_jax.training.compiled_training import StepCost, compile_epoch, epoch_shapes
+from sam_jax.training.lifted_training import lift_training
+from sam_jax.training.target_plan import plan_for_target
+from sam_jax.training.targets import TARGETS, parse_target, target_devices
+from sam_jax.training.trainer import TrainingTask, num_steps_per_epoch
+from sam_jax.types import Examples, TrainConfig
+
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="needs sam_jax[tpu-plan]"
+)
+POOL = Examples(
+    jax.ShapeDtypeStruct((2048, 28, 28, 1), jnp.float32),
+    jax.ShapeDtypeStruct((2048,), jnp.int32),
+)
+CONFIG = TrainConfig(num_epochs=3, batch_size=128)
+
+
+def task(name="cnn", config=CONFIG, **settings):
+    model = MODELS[name](10, dtype=jnp.bfloat16, **settings)
+    return TrainingTask(model, momentum, config)
+
+
+def momentum(_):
+    return optax.sgd(0.1, momentum=0.9)
+
+
+@functools.cache
+def compiled(models, chips=1):
+    target, _ = parse_target("v5e")
+    devices = tuple(target_devices(target, chips))
+    lifted = lift_training(task(), devices)
+    shapes = epoch_shapes(lifted, {}, POOL, models, devices)
+    steps = num_steps_per_epoch(CONFIG, len(POOL.y))
+    return compile_epoch(lifted, shapes, target, chips, steps)
+
+
+@pytest.mark.accelerator
+@needs_libtpu
+def test_many_models_on_a_tpu_take_the_temporaries_and_traffic_of_one():
+    one, eight = compiled(1), compiled(8)
+    assert eight.temporary_bytes <= 1.1 * one.temporary_bytes + 8 * one.model_bytes
+    assert eight.step.accessed <= 1.1 * one.step.accessed
+    assert eight.step.traffic <= 1.1 * one.step.traffic + 1e6
+    assert eight.step.estimate <= 1.1 * one.step.estimate
+
+
+@pytest.mark.accelerator
+@needs_libtpu
+def test_sharded_training_has_no_collective_and_takes_the_same_memory_of_each_chip():
+    alone, sharded = compiled(1), compiled(16, chips=16)
+    assert sharded.collectives == alone.collectives == 0
+    assert sharded.needed_bytes == pytest.approx(alone.needed_bytes, rel=0.02)
+    assert sharded.step.operations == alone.step.operations
+    assert sharded.step.estimate == pytest.approx(alone.step.estimate, rel=0.02)
+
+
+@pytest.mark.accelerator
+@needs_libtpu
+def test_models_without_convolutions_are_batched_products_on_a_tpu():
+    target, _ = parse_target("v5e")
+    devices = tuple(target_devices(target))
+    lifted = lift_training(task("mlp", hidden=(128,)), devices)
+    one, many = (
+        compile_epoch(
+            lifted, epoch_shapes(lifted, {}, POOL, models, devices), target, 1, 8
+        )
+        for models in (1, 16)
+    )
+    # As many kernels in all, so a sixteenth for each model.
+    assert many.step.kernels < 2 * one.step.kernels / 16
+    assert many.step.operations == one.step.operations
+
+
+@pytest.mark.accelerator
+@needs_libtpu
+def test_a_plan_counts_models_steps_and_hours():
+    plan = plan_for_target("v5e", task("mlp", hidden=(8,)), {}, POOL, 1000)
+    assert plan.num_steps == 3 * 8
+    assert plan.models_per_chip == 250  # four equal chunks of at most 256
+    step = plan.compiled.step
+    products = 2 * 128 * (2 * 28 * 28 * 8 + 3 * 8 * 10)
+    assert step.operations == products  # the first layer needs no input gradient
+    seconds = step.seconds(plan.target)
+    assert plan.hours(1) == pytest.approx(1000 * 24 * seconds / 3600)
+    assert plan.hours(64) == pytest.approx(16 * 24 * seconds / 3600)
+    assert "250 models at once on a TPU v5e" in str(plan)
+    assert "XLA's estimate" in str(plan)
+
+
+def test_the_time_of_a_step_is_the_larger_of_what_bounds_it():
+    target = TARGETS["v5e"]
+    peak, bandwidth = target.peak_flops, target.bandwidth
+    bound = StepCost(2 * peak, bandwidth, 9 * bandwidth, 10, 0.0)
+    assert bound.roofline(target) == bound.seconds(target) == 2
+    moved = StepCost(peak, 3 * bandwidth, 9 * bandwidth, 10, 5.0)
+    assert moved.roofline(target) == 3 and moved.seconds(target) == 5
+    launched = StepCost(0.0, 0.0, 0.0, 1e6, 0.0)
+    assert launched.seconds(target) == pytest.approx(2.0)
+
+
+def test_targets_by_name_and_number_of_chips():
+    assert parse_target("h100:8") == (TARGETS["h100"], 8)
+    for name, target in TARGETS.items():
+        assert parse_target(name) == (target, 1)
+        for chips, grid in target.grids.items():
+            sizes = [int(n) for n in grid.split("x")]
+            assert functools.reduce(int.__mul__, sizes) == chips
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("v9", "must be one of"),
+        ("v5e:x", "name or name:chips"),
+        ("v5e:3", "must be 1, 4, 8"),
+        ("h100:0", "chips must be a whole number >= 1"),
+    ],
+)
+def test_unknown_targets_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_target(text)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("v5e", "tpu-plan"), ("h100", "cuda")])
+def test_a_missing_compiler_is_named_with_the_line_that_installs_it(
+    name, extra, monkeypatch
+):
+    monkeypatch.setattr(targets.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ModuleNotFoundError, match=rf"pip install .sam_jax\[{extra}\]"):
+        target_devices(TARGETS[name])
