@@ -30,6 +30,7 @@ import tyro
 
 from benchmarks.machine import in_words, machine
 from sam_jax.analysis import influence
+from sam_jax.analysis.influence_entropy import influence_entropy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,7 @@ def whole(sizes, send):
     """The whole problem in blocks; sends seconds and peak memory before and after."""
     outcome, keep = make(*sizes)
     before = peak_gib()
-    seconds, found = timed(influence.influence_entropy, outcome, keep)
+    seconds, found = timed(influence_entropy, outcome, keep)
     send.send((seconds, before, peak_gib(), float(np.nanmean(found.entropy))))
 
 

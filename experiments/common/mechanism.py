@@ -42,9 +42,9 @@ def mechanism_of(
 
 def _changes(before: np.ndarray, after: np.ndarray, inside: np.ndarray) -> np.ndarray:
     found = output_variance.decompose(
-        output_variance.fit_laws(before, inside),
-        output_variance.fit_laws(after, inside),
+        output_variance.fit_gaussians(before, inside),
+        output_variance.fit_gaussians(after, inside),
     )
     total = found.after - found.before
-    parts = found.shift, found.contraction, found.member_spread, found.interaction
+    parts = found.shift, found.contraction, found.member_std, found.interaction
     return np.array([*parts, total])

@@ -1,37 +1,37 @@
-"""Why one recipe leaks more than another, from the answers of the audited models.
+"""Why one optimizer leaks more than another, from the signals of the audited models.
 
-Everything compares two recipes whose models are paired: model m has the same training
-set, initial weights and batches under both. What picks examples never measures them:
-bins and buckets come from one half of the models and means from the other, both ways
-round (``memorization.mean_by_bin``). NumPy but for the attack.
+Everything compares two optimizers whose models are paired: model m has the same
+training set, initial weights and batches under both. Bins and buckets are selected by
+one half of the models and measured by the other, both ways round
+(``memorization.mean_by_bin``). NumPy but for the attack.
 """
 
-from sam_jax.analysis.attack_success import Success, success
-from sam_jax.analysis.comparison import PICKERS, Comparison, compare
-from sam_jax.analysis.memorization_bins import (
+from sam_jax.analysis.attack_success import AttackSuccess, compare_attack_success
+from sam_jax.analysis.comparison import Comparison, SelectedBy, compare_optimizers
+from sam_jax.analysis.memorization_comparison import (
     BIN_EDGES,
-    Memorized,
-    contrast_of_bins,
+    MemorizationComparison,
+    bin_difference,
+    compare_memorization,
     memorization_bins,
-    memorized,
 )
 from sam_jax.analysis.typicality import NUM_BUCKETS, Typicality, compare_typicality
-from sam_jax.analysis.variance_effect import Spreads, spreads
+from sam_jax.analysis.variance_comparison import VarianceComparison, compare_variance
 
 __all__ = [
     "BIN_EDGES",
     "NUM_BUCKETS",
-    "PICKERS",
+    "AttackSuccess",
     "Comparison",
-    "Memorized",
-    "Spreads",
-    "Success",
+    "MemorizationComparison",
+    "SelectedBy",
     "Typicality",
-    "compare",
-    "contrast_of_bins",
-    "memorization_bins",
-    "memorized",
-    "spreads",
-    "success",
+    "VarianceComparison",
+    "bin_difference",
+    "compare_attack_success",
+    "compare_memorization",
+    "compare_optimizers",
     "compare_typicality",
+    "compare_variance",
+    "memorization_bins",
 ]

@@ -1,13 +1,19 @@
-"""Whether what is memorized is what attacks find."""
+"""Attack success by memorization."""
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from sam_jax.analysis import memorization
-from sam_jax.analysis.comparison import Comparison, pool_outcomes
-from sam_jax.analysis.memorization_bins import (
+from sam_jax.analysis.comparison import (
+    Comparison,
+    SelectedBy,
+    pool_outcomes,
+    selection_outcome,
+)
+from sam_jax.analysis.memorization import Outcome
+from sam_jax.analysis.memorization_comparison import (
     BIN_EDGES,
     memorization_bins,
     partial_memorization,
@@ -18,15 +24,15 @@ from sam_jax.metrics.estimate import Estimate
 from sam_jax.types import AttackFn, Signals
 
 
-class Success(NamedTuple):
+class AttackSuccess(NamedTuple):
     """Attack success by memorization.
 
     Attributes:
-        gap: Mean score in less mean score out, by bin, of each recipe, in nats.
-        advantage: P(called a member given in) - P(called given out), by bin.
-        pearson: Of memorization by one half and score gap by the other, per recipe.
+        gap: Mean score in minus mean score out, by bin, of each optimizer, in nats.
+        advantage: P(said a member given in) - P(said a member given out), by bin.
+        pearson: Of memorization by one half and score gap by the other, per optimizer.
         spearman: The same of ranks.
-        values: Score gap of each example, mean of both halves, per recipe.
+        values: Score gap of each example, mean of both halves, per optimizer.
     """
 
     gap: tuple[list[Estimate], ...]
@@ -36,71 +42,80 @@ class Success(NamedTuple):
     values: tuple[Float[np.ndarray, " n"], ...]
 
 
-def success(
+def compare_attack_success(
     comparison: Comparison,
     attack: AttackFn,
     *,
-    outcome: str = "correct",
-    picked_by: str = "both",
+    outcome: Outcome = "correct",
+    selected_by: SelectedBy = "both",
     level: float = 0.95,
-) -> Success:
+) -> AttackSuccess:
     """Returns the attack's score gap and success by memorization.
 
-    The attack on a target is fitted to models of the target's own half alone, so that
-    the half that picks an example has no part in attacking it.
+    The attack on a target is fitted to models of the target's half alone, so that the
+    half that selects an example has no share in attacking it.
 
     Args:
-        comparison: From ``compare``.
-        attack: Such as LiRA; a score above 0 calls a member.
-        outcome: What memorization is of; see ``memorized``.
-        picked_by: Key of ``PICKERS``.
+        comparison: From ``compare_optimizers``.
+        attack: Such as LiRA; a score above 0 says that the example is a member.
+        outcome: See ``memorization.outcomes``.
+        selected_by: Whose memorization selects the bins.
         level: Confidence level of the intervals, in (0, 1).
 
     Raises:
         ValueError: If an option is not one of those above.
     """
     keep, first = comparison.keep, comparison.first
-    outcomes = pool_outcomes(comparison, outcome)
-    halves = [memorization.memorization_halves(o, keep, first) for o in outcomes]
-    bins = memorization_bins(halves[0], halves[1], picked_by)
+    base, other = pool_outcomes(comparison, outcome)
+    selecting = selection_outcome(base, other, selected_by)
+    bins = memorization_bins(selecting, keep, first)
     num_bins = len(BIN_EDGES) + 1
-    gaps, calls, pearson, spearman, values = [], [], [], [], []
-    for signals, result in zip(comparison.signals, outcomes, strict=True):
+    gaps, advantages, pearson, spearman, values = [], [], [], [], []
+    for signals, optimizer_outcome in zip(
+        comparison.signals, (base, other), strict=True
+    ):
         scores = _score_halves(signals, comparison, attack)
+        decisions = (scores > 0).astype(np.float64)
         gap = memorization.memorization_halves(scores, keep, first)
-        called = (scores > 0).astype(np.float64)
-        call = memorization.memorization_halves(called, keep, first)
+        advantage = memorization.memorization_halves(decisions, keep, first)
         gaps.append(memorization.mean_by_bin(bins, gap, num_bins, level))
-        calls.append(memorization.mean_by_bin(bins, call, num_bins, level))
-        found = _across_halves(result, scores, keep, first, level)
-        pearson.append(found[0])
-        spearman.append(found[1])
+        advantages.append(memorization.mean_by_bin(bins, advantage, num_bins, level))
+        correlations = _across_halves(optimizer_outcome, scores, comparison, level)
+        pearson.append(correlations[0])
+        spearman.append(correlations[1])
         values.append(gap.values.mean(axis=0))
-    return Success(
-        tuple(gaps), tuple(calls), tuple(pearson), tuple(spearman), tuple(values)
+    return AttackSuccess(
+        tuple(gaps), tuple(advantages), tuple(pearson), tuple(spearman), tuple(values)
     )
 
 
-def _score_halves(signals: Signals, comparison: Comparison, attack) -> np.ndarray:
-    """Scores [M, N] of the pool, each half of the models attacked by itself."""
+def _score_halves(
+    signals: Signals, comparison: Comparison, attack: AttackFn
+) -> Float[np.ndarray, "m n"]:
+    """Scores of the pool, each half of the models attacked by itself."""
     scores = np.empty(comparison.keep.shape)
     for half in (comparison.first, ~comparison.first):
-        of_half = signals.select(models=half, examples=comparison.pool)
-        scores[half] = score_targets(attack, of_half)
+        half_signals = signals.select(models=half, examples=comparison.pool)
+        scores[half] = score_targets(attack, half_signals)
     return scores
 
 
-def _across_halves(outcome, scores, keep, first, level) -> list[Estimate]:
+def _across_halves(
+    outcome: Float[np.ndarray, "m n"],
+    scores: Float[np.ndarray, "m n"],
+    comparison: Comparison,
+    level: float,
+) -> list[Estimate]:
     """Correlations of memorization by one half with the score gap by the other."""
+    keep, first = comparison.keep, comparison.first
 
-    def correlations(used):
-        found = []
+    def correlations(used: Bool[np.ndarray, "m n"]) -> Float[np.ndarray, " 2"]:
+        by_half = []
         for half in (first, ~first):
-            memory = partial_memorization(outcome[half], keep[half], used[half])
+            memorized = partial_memorization(outcome[half], keep[half], used[half])
             gap = partial_memorization(scores[~half], keep[~half], used[~half])
-            found.append(
-                [jackknife.pearson(memory, gap), jackknife.spearman(memory, gap)]
-            )
-        return np.mean(found, axis=0)
+            pair = jackknife.pearson(memorized, gap), jackknife.spearman(memorized, gap)
+            by_half.append(pair)
+        return np.mean(by_half, axis=0)
 
     return jackknife.crossed_jackknife(correlations, *keep.shape, level=level)

@@ -1,26 +1,23 @@
-"""Two recipes on the same models and examples."""
+"""Two optimizers on the same models and examples."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from sam_jax import _checks
 from sam_jax.analysis import memorization
+from sam_jax.analysis.memorization import Outcome
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals
 
-PICKERS = {
-    "both": lambda first, second: (first + second) / 2,
-    "baseline": lambda first, second: first,
-    "compared": lambda first, second: second,
-}
-"""Whose models say in which bin or bucket an example is; "both" favours neither."""
+SelectedBy = Literal["both", "baseline", "compared"]
+"""Whose models select the bin or bucket of an example; "both" favours neither."""
 
 
 class Comparison(NamedTuple):
-    """Two recipes on the same models and examples.
+    """Two optimizers on the same models and examples.
 
     Attributes:
         names: The baseline and what is compared with it.
@@ -42,13 +39,13 @@ class Comparison(NamedTuple):
         return np.asarray(self.signals[0].keep)[:, self.pool]
 
 
-def compare(
+def compare_optimizers(
     signals: Mapping[str, Signals], baseline: str, compared: str, seed: int = 0
 ) -> Comparison:
-    """Returns the comparison of two recipes of an audit.
+    """Returns the comparison of two optimizers of an audit.
 
     Args:
-        signals: By recipe, as in ``AuditResult.signals``.
+        signals: By optimizer.
         baseline: The one to compare with.
         compared: The other.
         seed: Seed of the halves of the models.
@@ -57,29 +54,51 @@ def compare(
         ValueError: If a name is not there, both are the same, their masks differ,
             there are fewer than 8 models, or no test or no pool example.
     """
-    first, second = (
+    pair = (
         _checks.one_of(signals, baseline=baseline),
         _checks.one_of(signals, compared=compared),
     )
     if baseline == compared:
-        raise ValueError(f"compared must not be the baseline, got {compared!r}.")
-    keep = np.asarray(first.keep)
-    if not np.array_equal(keep, second.keep):
-        raise ValueError(
-            f"signals must share one keep mask; {baseline} and {compared} do not."
+        raise _checks.ArgumentError(
+            "compared", f"must not be the baseline, got {compared!r}."
+        )
+    keep = _checks.mask(keep=pair[0].keep)
+    if not np.array_equal(keep, pair[1].keep):
+        raise _checks.ArgumentError(
+            "signals", f"must share one keep mask; {baseline} and {compared} do not."
         )
     _checks.at_least(8, num_models=len(keep))
     pool, test = varying_columns(keep), np.asarray(~keep.any(axis=0))
-    for name, mask in (("pool", pool), ("test", test)):
-        if not mask.any():
-            raise ValueError(f"signals must hold {name} examples, got none.")
+    for name, columns in (("pool", pool), ("test", test)):
+        if not columns.any():
+            raise _checks.ArgumentError(
+                "signals", f"must hold {name} examples, got none."
+            )
     halves = memorization.split_models(len(keep), seed)
-    return Comparison((baseline, compared), (first, second), pool, test, halves)
+    return Comparison((baseline, compared), pair, pool, test, halves)
 
 
-def pool_outcomes(comparison: Comparison, kind: str) -> list[Float[np.ndarray, "m n"]]:
-    """Returns ``memorization.outcomes`` on the pool, of both recipes."""
+def pool_outcomes(
+    comparison: Comparison, outcome: Outcome
+) -> list[Float[np.ndarray, "m n"]]:
+    """Returns ``memorization.outcomes`` on the pool, of both optimizers."""
     return [
-        memorization.outcomes(signals, kind)[:, comparison.pool]
+        memorization.outcomes(signals, outcome)[:, comparison.pool]
         for signals in comparison.signals
     ]
+
+
+def selection_outcome(
+    baseline: Float[np.ndarray, "m n"],
+    compared: Float[np.ndarray, "m n"],
+    selected_by: SelectedBy,
+) -> Float[np.ndarray, "m n"]:
+    """Returns the outcomes that select: one optimizer's, or the mean of both.
+
+    Raises:
+        ValueError: If ``selected_by`` is another word.
+    """
+    _checks.literal(SelectedBy, selected_by=selected_by)
+    if selected_by == "both":
+        return (baseline + compared) / 2
+    return baseline if selected_by == "baseline" else compared

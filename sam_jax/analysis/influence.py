@@ -1,11 +1,11 @@
-"""How much each training example helps each test example, in blocks of test examples.
+"""Influence of each training example on each test example, in blocks of test examples.
 
-One matrix product over models for the whole matrix [T, N]: with ``c`` the outcomes
-less their mean over models, the influence is ``c' w``, ``w = keep (1 / n_in + 1 /
-n_out)``. Half of the work of the two products of the formula as it is published, and no
-masked copies; centred sums cancel less, and not at all where all models agree. At
-50,000 x 10,000 the matrix fills 2 GB, so it only ever exists in blocks, float32, which
-are reduced at once.
+The whole matrix [T, N] is one product over models. Of outcomes that are whole numbers
+(right or wrong) it is exact: counts of right models are whole numbers in float32, and
+one division rounds, so that an influence of exactly 3/20 is the float nearest 0.15. Of
+other outcomes it is ``c' w``, with ``c`` the outcomes minus their mean over models and
+``w = keep (1 / n_in + 1 / n_out)``; centred sums cancel less. At 50,000 x 10,000 the
+matrix fills 2 GB, so it only ever exists in blocks, which are reduced at once.
 """
 
 from collections.abc import Iterator
@@ -19,11 +19,8 @@ from sam_jax import _checks
 BLOCK_ELEMENTS = 2**24
 """Numbers in a block by default: 64 MiB of float32."""
 
-CACHE_ELEMENTS = 2**17
-"""Numbers that are reduced at once: half a MiB of float32 stays in a core's cache."""
-
-ROUNDING = np.float32(2**-18)
-"""Influence up to this is rounding: that of equal means in and out."""
+EXACT_MODELS = 2**12
+"""Up to so many models, products of two counts are whole numbers in float32."""
 
 
 class Block(NamedTuple):
@@ -31,7 +28,7 @@ class Block(NamedTuple):
 
     Attributes:
         start: The first test example.
-        influence: P(correct on the test example given the training example in) less
+        influence: P(correct on the test example given the training example in) minus
             that given out; NaN where the training example is in all models or none.
         standard_error: From the sample variances of both sides, or None if not asked.
     """
@@ -39,18 +36,6 @@ class Block(NamedTuple):
     start: int
     influence: Float[np.ndarray, "b n"]
     standard_error: Float[np.ndarray, "b n"] | None
-
-
-class Entropies(NamedTuple):
-    """Influence entropy of T test examples.
-
-    Attributes:
-        entropy: In nats; NaN where no influence is positive.
-        num_positive: Training examples whose influence counts.
-    """
-
-    entropy: Float[np.ndarray, " t"]
-    num_positive: Int[np.ndarray, " t"]
 
 
 class Pairs(NamedTuple):
@@ -76,8 +61,10 @@ class Pairs(NamedTuple):
 
 
 def influence_blocks(
-    outcome: Float[np.ndarray, "m t"] | Bool[np.ndarray, "m t"],
-    keep: Bool[np.ndarray, "m n"],
+    outcome: Float[np.ndarray, "m t"]
+    | Int[np.ndarray, "m t"]
+    | Bool[np.ndarray, "m t"],
+    keep: Bool[np.ndarray, "m n"] | Int[np.ndarray, "m n"],
     *,
     block_size: int | None = None,
     standard_errors: bool = False,
@@ -85,7 +72,7 @@ def influence_blocks(
     """Yields the influence of N training examples on T test examples.
 
     Args:
-        outcome: What M models got on the test examples, in [0, 1].
+        outcome: Outcomes of M models on the test examples, in [0, 1].
         keep: True where the model trained on the training example.
         block_size: Test examples at a time; memory grows with it. By default a block
             of influences takes 64 MiB.
@@ -96,7 +83,8 @@ def influence_blocks(
         Blocks in order, each with new arrays.
 
     Raises:
-        ValueError: If the numbers of models differ or ``block_size`` is below 1.
+        ValueError: If the numbers of models differ, ``keep`` is no mask or
+            ``block_size`` is below 1.
 
     Example:
         >>> outcome = np.array([[True], [True], [False], [True]])
@@ -108,103 +96,34 @@ def influence_blocks(
         Feldman and Zhang, "What Neural Networks Memorize and Why", 2020,
         https://arxiv.org/abs/2008.03703, Equation 2 and Algorithm 1.
     """
-    _check_models(outcome, keep)
+    keep = _checked_mask(outcome, keep)
     num_sources, num_targets = keep.shape[1], outcome.shape[1]
     if block_size is None:
         block_size = max(1, BLOCK_ELEMENTS // max(num_sources, 1))
     _checks.at_least(1, block_size=block_size)
-    weights = _weights(keep)
+    inside, weights = keep.astype(np.float32), _weights(keep)
     for start in range(0, num_targets, block_size):
-        own = np.ascontiguousarray(outcome[:, start : start + block_size].T, np.float32)
-        mean = own.mean(axis=1, keepdims=True)
-        centred = own - mean
-        influence = centred @ weights
+        block = outcome[:, start : start + block_size].T
+        rows = np.ascontiguousarray(block, np.float32)
+        binary = bool(np.isin(rows, (0, 1)).all())
+        mean = rows.mean(axis=1, keepdims=True)
+        if binary and len(keep) <= EXACT_MODELS:
+            influence = _influence_of_counts(rows, inside)
+        else:
+            influence = (rows - mean) @ weights
         error = None
         if standard_errors:
-            # Of 0 and 1: the squares are linear in the outcomes.
-            binary = bool(np.isin(own, (0, 1)).all())
+            # Squares of 0 and 1 are linear in the outcomes: no product of their own.
             squares = (1 - 2 * mean) * influence if binary else None
-            error = _standard_errors(centred, influence, squares, weights, keep)
+            error = _standard_errors(rows - mean, influence, squares, weights, keep)
         yield Block(start, influence, error)
 
 
-def influence_entropy(
-    outcome: Float[np.ndarray, "m t"] | Bool[np.ndarray, "m t"],
-    keep: Bool[np.ndarray, "m n"],
-    *,
-    threshold: float = 0.0,
-    block_size: int | None = None,
-) -> Entropies:
-    """Returns the entropy of where each test example's positive influence comes from.
-
-    With ``a_i = max(influence of i, 0)`` and ``p = a / sum a`` it is ``-sum p log p``:
-    low for an atypical example that few training examples support. Noise looks like
-    high entropy: thousands of training examples without influence each have a little
-    by chance. The threshold leaves out what is not clearly there; then few count where
-    nothing is there, which lowers the entropy in its turn: look at ``num_positive``.
-
-    Args:
-        outcome: What M models got on T test examples.
-        keep: True where the model trained on the training example.
-        threshold: Count an influence only above so many of its standard errors.
-        block_size: As in ``influence_blocks``.
-
-    Raises:
-        ValueError: As in ``influence_blocks``, or for a threshold below 0.
-    """
-    _checks.non_negative(threshold=threshold)
-    parts = []
-    for block in influence_blocks(
-        outcome, keep, block_size=block_size, standard_errors=threshold > 0
-    ):
-        positive = block.influence
-        if block.standard_error is not None:
-            clear = np.float32(threshold) * block.standard_error
-            positive = np.where(positive > clear, positive, 0)
-        rows = max(1, CACHE_ELEMENTS // max(positive.shape[1], 1))
-        for first in range(0, len(positive), rows):
-            parts.append(_entropy(positive[first : first + rows]))
-    entropy, num_positive = (np.concatenate(p) for p in zip(*parts, strict=True))
-    return Entropies(entropy, num_positive)
-
-
-def _entropy(influence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Entropy of the positive part of each row, and how many entries it has."""
-    counts = influence > ROUNDING
-    positive = np.where(counts, influence, 0)
-    total = positive.sum(axis=1, dtype=np.float64)
-    logs = np.log(np.where(counts, influence, 1))
-    moment = np.einsum("bn,bn->b", positive, logs)
-    known = np.where(total > 0, total, np.nan)
-    entropy = np.maximum(np.log(known) - moment / known, 0)
-    return entropy, np.count_nonzero(counts, axis=1)
-
-
-def entropy_buckets(
-    entropy: Float[np.ndarray, " t"], num_buckets: int = 5
-) -> Int[np.ndarray, " t"]:
-    """Returns equal buckets: 1 for the lowest entropy (atypical), 0 where it is NaN.
-
-    Equal values are kept in order, so that buckets differ by one example at most.
-
-    Raises:
-        ValueError: If ``num_buckets`` is below 1.
-
-    Example:
-        >>> entropy_buckets(np.array([3.0, 1.0, np.nan, 2.0, 4.0]), 2).tolist()
-        [2, 1, 0, 1, 2]
-    """
-    _checks.at_least(1, num_buckets=num_buckets)
-    known = np.flatnonzero(~np.isnan(entropy))
-    order = known[np.argsort(entropy[known], kind="stable")]
-    buckets = np.zeros(len(entropy), np.int64)
-    buckets[order] = 1 + np.arange(len(order)) * num_buckets // max(len(order), 1)
-    return buckets
-
-
 def high_influence_pairs(
-    outcome: Float[np.ndarray, "m t"] | Bool[np.ndarray, "m t"],
-    keep: Bool[np.ndarray, "m n"],
+    outcome: Float[np.ndarray, "m t"]
+    | Int[np.ndarray, "m t"]
+    | Bool[np.ndarray, "m t"],
+    keep: Bool[np.ndarray, "m n"] | Int[np.ndarray, "m n"],
     memorized: Float[np.ndarray, " n"],
     *,
     min_memorization: float = 0.25,
@@ -218,7 +137,7 @@ def high_influence_pairs(
     Only the columns of memorized examples are multiplied.
 
     Args:
-        outcome: What M models got on T test examples.
+        outcome: Outcomes of M models on T test examples.
         keep: True where the model trained on the training example.
         memorized: Memorization of each training example; NaN never passes.
         min_memorization: Smallest memorization; the default is the paper's.
@@ -236,8 +155,9 @@ def high_influence_pairs(
     """
     _checks.non_negative(min_influence=min_influence, threshold=threshold)
     _checks.at_least(1, limit=limit)
+    keep = _checked_mask(outcome, keep)
     sources = np.flatnonzero(memorized >= min_memorization)
-    found = [np.zeros((4, 0))]
+    highest = np.zeros((4, 0))
     num_pairs = num_mirrored = 0
     for block in influence_blocks(
         outcome, keep[:, sources], block_size=block_size, standard_errors=True
@@ -249,12 +169,13 @@ def high_influence_pairs(
         target, column = np.nonzero(block.influence >= bar)
         num_pairs += len(target)
         num_mirrored += int(np.count_nonzero(-block.influence >= bar))
-        own = block.influence[target, column], errors[target, column]
-        rows = sources[column], target + block.start, *own
-        found.append(np.stack([np.asarray(row, np.float64) for row in rows]))
-        joined = np.concatenate(found, axis=1)
-        found = [joined[:, np.argsort(-joined[2], kind="stable")[:limit]]]
-    source, target, influence, error = found[0]
+        values = block.influence[target, column], errors[target, column]
+        rows = sources[column], target + block.start, *values
+        passed = np.stack([np.asarray(row, np.float64) for row in rows])
+        # Only the highest so far are held, whatever the number of pairs.
+        joined = np.concatenate([highest, passed], axis=1)
+        highest = joined[:, np.argsort(-joined[2], kind="stable")[:limit]]
+    source, target, influence, error = highest
     return Pairs(
         source.astype(np.int64),
         target.astype(np.int64),
@@ -265,15 +186,34 @@ def high_influence_pairs(
     )
 
 
-def _check_models(outcome, keep) -> None:
+def _checked_mask(outcome: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """``keep`` as bool, with a row for each model of ``outcome``."""
     if len(outcome) != len(keep):
-        raise ValueError(
-            "outcome and keep must have a row for each model, got "
-            f"{len(outcome)} and {len(keep)} rows."
+        raise _checks.ArgumentError(
+            "keep",
+            f"must have a row for each of the {len(outcome)} models of outcome, got "
+            f"{len(keep)} rows.",
         )
+    return _checks.mask(keep=keep)
 
 
-def _weights(keep) -> np.ndarray:
+def _influence_of_counts(rows: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """``(M c_in - c n_in) / (n_in n_out)``: whole numbers but for one division.
+
+    It is ``c_in / n_in - c_out / n_out`` over a common denominator, for ``c`` right
+    models, ``c_in`` of them trained on the example.
+    """
+    num_models = np.float32(len(inside))
+    num_in = inside.sum(axis=0)
+    size = num_in * (num_models - num_in)
+    influence = rows @ inside
+    influence *= num_models
+    influence -= rows.sum(axis=1, keepdims=True) * num_in
+    influence /= np.where(size > 0, size, np.float32(np.nan))
+    return influence
+
+
+def _weights(keep: np.ndarray) -> np.ndarray:
     """``keep (1 / n_in + 1 / n_out)``, NaN in columns without an estimate."""
     num_in = keep.sum(axis=0)
     num_out = len(keep) - num_in
@@ -282,7 +222,13 @@ def _weights(keep) -> np.ndarray:
     return keep * scale.astype(np.float32)
 
 
-def _standard_errors(centred, influence, squares, weights, keep) -> np.ndarray:
+def _standard_errors(
+    centred: np.ndarray,
+    influence: np.ndarray,
+    squares: np.ndarray | None,
+    weights: np.ndarray,
+    keep: np.ndarray,
+) -> np.ndarray:
     """Standard errors [b, N] from sums that the product already holds.
 
     ``influence = mean_in - mean_out`` and ``n_in mean_in + n_out mean_out = 0`` give
@@ -298,8 +244,8 @@ def _standard_errors(centred, influence, squares, weights, keep) -> np.ndarray:
     variance = np.zeros_like(influence)
     for count, sign in ((num_in, 1), (num_out, -1)):
         share = sign * (num_models - count) / num_models
-        own_square = mean_square + share * squares
+        side_square = mean_square + share * squares
         freedom = np.where(count > 1, count - 1, np.nan).astype(np.float32)
-        own = np.maximum(own_square - np.square(share * influence), 0)
-        variance += own / freedom
+        side_variance = np.maximum(side_square - np.square(share * influence), 0)
+        variance += side_variance / freedom
     return np.sqrt(variance)

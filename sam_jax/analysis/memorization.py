@@ -1,27 +1,24 @@
-"""How much a training example is memorized, and means over examples that do not cheat.
+"""Memorization of training examples, and means over selected examples without bias.
 
 Feldman and Zhang's subsampled estimator: models that trained on random subsets stand in
 for retraining with and without each example. An estimate from M models at half the pool
 is noisy (about ``1 / sqrt(M)`` for an example that is right half of the time), so
-examples that are picked *because* their estimate is high are high by luck too. Hence
-the halves: one half of the models picks, the other half measures. NumPy, float64.
+examples that are selected *because* their estimate is high are high by luck too. Hence
+the halves: one half of the models selects, the other half measures. NumPy, float64.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import special, stats
 
-from sam_jax import _checks, metrics
+from sam_jax import _checks
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.types import Signals
 
-OUTCOMES = {
-    "correct": lambda signals: np.asarray(signals.correct),
-    "probability": lambda signals: special.expit(np.asarray(signals.phi)[..., 0]),
-}
-"""What a model gets on an example: 1 for the right class, or its probability."""
+Outcome = Literal["correct", "probability"]
+"""Outcome of a model on an example: 1 for the right class, or its probability."""
 
 
 class Estimates(NamedTuple):
@@ -58,29 +55,36 @@ class Halves(NamedTuple):
     first: Bool[np.ndarray, " m"]
 
 
-def outcomes(signals: Signals, kind: str = "correct") -> Float[np.ndarray, "m n"]:
-    """Returns what each model got on each example, float64 in [0, 1].
+def outcomes(
+    signals: Signals, outcome: Outcome = "correct"
+) -> Float[np.ndarray, "m n"]:
+    """Returns the outcome of each model on each example, float64 in [0, 1].
 
     Args:
         signals: Of M models on N examples.
-        kind: ``"correct"``, 1 where the model is right (the definition), or
+        outcome: ``"correct"``, 1 where the model is right (the definition), or
             ``"probability"``, the probability of the label: less noise, and another
             quantity, which also counts confidence gained on the right class.
 
     Raises:
-        ValueError: If ``kind`` is another word.
+        ValueError: If ``outcome`` is another word.
     """
-    return _checks.one_of(OUTCOMES, kind=kind)(signals).astype(np.float64)
+    _checks.literal(Outcome, outcome=outcome)
+    if outcome == "correct":
+        return np.asarray(signals.correct).astype(np.float64)
+    return special.expit(np.asarray(signals.phi, np.float64)[..., 0])
 
 
 def memorization(
-    outcome: Float[np.ndarray, "m n"], keep: Bool[np.ndarray, "_ _"]
+    outcome: Float[np.ndarray, "m n"],
+    keep: Bool[np.ndarray, "_ _"] | Int[np.ndarray, "_ _"],
 ) -> Estimates:
-    """Returns the mean outcome of models trained with less that of those without.
+    """Returns the mean outcome of models trained with minus that of those without.
 
-    It is linear: the outcomes of one optimizer less those of another on the same
+    It is linear: the outcomes of one optimizer minus those of another on the same
     ``keep`` give the difference in memorization, with a standard error that knows that
-    the models are paired.
+    the models are paired. Where outcomes are whole numbers (or halves of them) a value
+    is one division of whole numbers: an estimate of exactly 1/4 is 0.25.
 
     Args:
         outcome: Of M models on N examples; see ``outcomes``.
@@ -90,7 +94,7 @@ def memorization(
         Estimates; NaN, not 0, for an example in all models or in none.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ or ``keep`` is no mask.
 
     Example:
         >>> outcome = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
@@ -125,7 +129,7 @@ def split_models(num_models: int, seed: int = 0) -> Bool[np.ndarray, " m"]:
 
 def memorization_halves(
     outcome: Float[np.ndarray, "m n"],
-    keep: Bool[np.ndarray, "m n"],
+    keep: Bool[np.ndarray, "m n"] | Int[np.ndarray, "m n"],
     first: Bool[np.ndarray, " m"],
 ) -> Halves:
     """Returns memorization as each half of the models sees it.
@@ -139,32 +143,33 @@ def memorization_halves(
         ValueError: If the shapes differ.
     """
     outcome, keep = _matching(outcome, keep)
-    parts = [_contrast(outcome[half], keep[half]) for half in (first, ~first)]
-    return _join(parts, first)
+    halves = [_contrast(outcome[half], keep[half]) for half in (first, ~first)]
+    return _join(halves, first)
 
 
 def mean_halves(
     outcome: Float[np.ndarray, "m n"], first: Bool[np.ndarray, " m"]
 ) -> Halves:
     """Returns the mean outcome over each half of the models, as for test examples."""
-    parts = []
+    halves = []
     for half in (first, ~first):
-        own, count = outcome[half], int(half.sum())
-        mean = own.mean(axis=0)
-        parts.append((mean, (own - mean) / np.sqrt(count * max(count - 1, 1))))
-    return _join(parts, first)
+        values, count = outcome[half], int(half.sum())
+        mean = values.mean(axis=0)
+        noise = (values - mean) / np.sqrt(count * max(count - 1, 1))
+        halves.append((mean, noise))
+    return _join(halves, first)
 
 
 def mean_by_bin(
     bins: Int[np.ndarray, "2 n"], halves: Halves, num_bins: int, level: float = 0.95
 ) -> list[Estimate]:
-    """Returns the mean over the examples of each bin, picked by one half of the models.
+    """Returns the mean over the examples of each bin, by a selection split.
 
     An example enters bin ``bins[0]`` with the value of the second half and bin
-    ``bins[1]`` with that of the first: what picks never measures, so that luck in the
-    picking does not show in the mean. Intervals are over new models and new examples,
-    which are crossed: ``V = V_example + max(V_model - V_cell, 0)``, as in
-    ``intervals``.
+    ``bins[1]`` with that of the first: the half that selects never measures, so that
+    luck in the selection does not show in the mean. Intervals are over new models and
+    new examples, which are crossed: ``V = V_example + max(V_model - V_pair, 0)``, as in
+    ``metrics.attack_metrics``.
 
     Args:
         bins: Bin in ``[0, num_bins)`` of each example as each half sees it; -1 for
@@ -183,7 +188,7 @@ def mean_by_bin(
         Cameron, Gelbach and Miller, "Robust Inference With Multiway Clustering", 2011,
         https://doi.org/10.1198/jbes.2010.07136, Equation 2.3.
     """
-    metrics.check_level(level)
+    _checks.confidence_level(level)
     _checks.at_least(1, num_bins=num_bins)
     usable = np.isfinite(halves.values)
     return [
@@ -213,18 +218,21 @@ def _crossed_mean(halves: Halves, chosen: np.ndarray, level: float) -> Estimate:
     return Estimate(value, value - width, value + width, error, degrees, between)
 
 
-def _matching(outcome, keep) -> tuple[np.ndarray, np.ndarray]:
-    outcome, keep = np.asarray(outcome, np.float64), np.asarray(keep)
+def _matching(
+    outcome: np.ndarray, keep: np.ndarray
+) -> tuple[Float[np.ndarray, "m n"], Bool[np.ndarray, "m n"]]:
+    outcome, keep = np.asarray(outcome, np.float64), _checks.mask(keep=keep)
     if outcome.shape != keep.shape or outcome.ndim != 2:
-        raise ValueError(
-            "outcome and keep must have one shape [models, examples], got "
-            f"{outcome.shape} and {keep.shape}."
+        raise _checks.ArgumentError(
+            "keep",
+            "must have the shape [models, examples] of outcome, got "
+            f"{keep.shape} and {outcome.shape}.",
         )
     return outcome, keep
 
 
-def _contrast(outcome, keep) -> tuple[np.ndarray, np.ndarray]:
-    """Mean in less mean out [N], and each model's part of the error [M, N]."""
+def _contrast(outcome: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean in minus mean out [N], and each model's share of the error [M, N]."""
     noise = np.full(outcome.shape, np.nan)
     means = []
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -234,14 +242,28 @@ def _contrast(outcome, keep) -> tuple[np.ndarray, np.ndarray]:
             scaled = (outcome - mean) / np.sqrt(count * (count - 1.0))
             noise = np.where(group, np.where(count > 1, scaled, np.nan), noise)
             means.append(mean)
-    return means[0] - means[1], noise * np.where(keep, 1, -1)
+        value = means[0] - means[1]
+        if np.array_equal(2 * outcome, np.rint(2 * outcome)):
+            value = _contrast_of_counts(outcome, keep)
+    return value, noise * np.where(keep, 1, -1)
 
 
-def _join(parts, first) -> Halves:
-    noise = np.empty((len(first), parts[0][1].shape[1]))
-    noise[first], noise[~first] = parts[0][1], parts[1][1]
-    known = [np.isfinite(part[1]).all(axis=0) for part in parts]
-    values = [
-        np.where(k, part[0], np.nan) for k, part in zip(known, parts, strict=True)
-    ]
+def _contrast_of_counts(outcome: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """The same over a common denominator, so that one division alone rounds."""
+    num_models, num_in = len(keep), keep.sum(axis=0)
+    total_in = np.where(keep, outcome, 0).sum(axis=0)
+    numerator = num_models * total_in - outcome.sum(axis=0) * num_in
+    return numerator / (num_in * (num_models - num_in))
+
+
+def _join(
+    halves: list[tuple[np.ndarray, np.ndarray]], first: Bool[np.ndarray, " m"]
+) -> Halves:
+    """Both halves' values, NaN where a model's share of the error is unknown."""
+    noise = np.empty((len(first), halves[0][1].shape[1]))
+    noise[first], noise[~first] = halves[0][1], halves[1][1]
+    values = []
+    for value, half_noise in halves:
+        known = np.isfinite(half_noise).all(axis=0)
+        values.append(np.where(known, value, np.nan))
     return Halves(np.stack(values), noise, first)

@@ -1,8 +1,7 @@
-"""A few models at each radius: how sharp they are, how well they do, what they leak.
+"""Sharpness, accuracy and leakage of a few models at each SAM radius.
 
-An audit drops its weights once they have answered. The same key, mask and settings give
-the same models again, at the audit's radius and at others, and these are measured while
-they are here.
+An audit keeps no weights. The same key, mask and settings give the same models again,
+at the audit's radius and at others; here they are measured while they exist.
 """
 
 import functools
@@ -23,39 +22,37 @@ from sam_jax.metrics.estimate import Estimate, mean_over_models
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.signals import compute
 from sam_jax.training import shadow_models, vmap_models
-from sam_jax.training.trainer import MakeOptimizer, TrainingTask
+from sam_jax.training.trainer import TrainingTask
 from sam_jax.types import (
     AttackFn,
-    AugmentFn,
     Examples,
     Key,
     Model,
     Signals,
-    TrainConfig,
     TrainState,
 )
 
-MEASURES = {
-    "top eigenvalue": lambda s: s.top_eigenvalue.value,
+MEASURES: dict[str, Callable[[sharpness.Sharpness], Any]] = {
+    "top_eigenvalue": lambda s: s.top_eigenvalue.value,
     "trace": lambda s: s.trace.value,
-    "worst-case rise": lambda s: s.worst_case,
-    "average-case rise": lambda s: s.average_case.value,
-    "adaptive worst-case rise": lambda s: s.adaptive_worst_case,
-    "adaptive average-case rise": lambda s: s.adaptive_average_case.value,
+    "worst_case_increase": lambda s: s.worst_case,
+    "average_case_increase": lambda s: s.average_case.value,
+    "adaptive_worst_case_increase": lambda s: s.adaptive_worst_case,
+    "adaptive_average_case_increase": lambda s: s.adaptive_average_case.value,
 }
 """Measures of sharpness by name, each from a ``sharpness.Sharpness``."""
 
 
-class Sweep(NamedTuple):
+class RhoSweep(NamedTuple):
     """Measures at R radii, over K models each.
 
     Attributes:
         rho: The radii, ascending.
         by_model: Each measure of each model but the attack's; keys are those of
-            ``MEASURES``, ``train accuracy`` and ``test accuracy``.
-        measures: Means over models with intervals, and the pooled ``attack AUC``.
-        differences: Less those at the first radius, paired.
-        signals: ModelSignals of the models at each radius.
+            ``MEASURES``, ``train_accuracy`` and ``test_accuracy``.
+        measures: Means over models with intervals, and the pooled ``attack_auc``.
+        differences: Minus those at the first radius, paired.
+        signals: Signals of the models at each radius.
     """
 
     rho: Float[np.ndarray, " r"]
@@ -63,6 +60,22 @@ class Sweep(NamedTuple):
     measures: dict[str, list[Estimate]]
     differences: dict[str, list[Estimate]]
     signals: list[Signals]
+
+
+class SweptTraining(NamedTuple):
+    """The training that a sweep repeats at each radius.
+
+    Attributes:
+        key: The audit's key of training (``auditing.plan``).
+        task: Network, settings, and from ``{"rho": radius}`` to the optimizer.
+        keep: The audit's mask.
+        examples: The audit's pool followed by its test examples.
+    """
+
+    key: Key
+    task: TrainingTask
+    keep: Bool[np.ndarray, "m n"]
+    examples: Examples
 
 
 def sharpness_of_chunk(
@@ -75,7 +88,7 @@ def sharpness_of_chunk(
     num_examples: int = 256,
     **options: Any,
 ) -> sharpness.Sharpness:
-    """Returns the sharpness of K models, each on some of its own training examples.
+    """Returns the sharpness of K models, each on some of its training examples.
 
     Args:
         key: Random key, of the examples and of the random directions. All models get
@@ -95,57 +108,46 @@ def sharpness_of_chunk(
     """
     _checks.at_least(1, num_examples=num_examples)
     num_examples = min(num_examples, int(keep.sum(axis=1).min()))
+    # Each model's examples are those of its training set with the smallest draws.
     draws = np.asarray(jax.random.uniform(key, keep.shape[1:]))
     order = np.argsort(np.where(keep, draws, np.inf), axis=1, kind="stable")
     rows = order[:, :num_examples].astype(np.int32)
-    many = (trained.params, trained.state, rows)
-    lifted = _lifted(model, **options)
-    found = lifted((key, jax.tree.map(jnp.asarray, pool)), *many)
-    return jax.tree.map(np.asarray, found)
+    measure = _over_models(model, **options)
+    shared = (key, jax.tree.map(jnp.asarray, pool))
+    measured = measure(shared, trained.params, trained.state, rows)
+    return jax.tree.map(np.asarray, measured)
 
 
 @functools.lru_cache(maxsize=16)
-def _lifted(model: Model, **options: Any) -> Any:
+def _over_models(model: Model, **options: Any) -> Callable[..., sharpness.Sharpness]:
     """``sharpness`` for many models; cached, so a second call compiles nothing."""
 
     def fn(shared: Any, params: Any, state: Any, rows: Any) -> sharpness.Sharpness:
         key, pool = shared
-        own = jax.tree.map(lambda a: a[rows], pool)
-        loss_fn = sharpness.make_loss(model, state, own)
+        examples = jax.tree.map(lambda a: a[rows], pool)
+        loss_fn = sharpness.make_loss(model, state, examples)
         return sharpness.sharpness(key, loss_fn, params, **options)
 
     return vmap_models.over_models(fn)
 
 
 def sweep_rho(
-    key: Key,
-    model: Model,
-    make_optimizer: MakeOptimizer,
+    training: SweptTraining,
     rho: Sequence[float],
-    keep: Bool[np.ndarray, "m n"],
-    examples: Examples,
-    config: TrainConfig,
     attack: AttackFn,
     *,
     num_models: int = 8,
-    augment: AugmentFn | None = None,
     level: float = 0.95,
     on_radius: Callable[[float], None] = lambda _: None,
     **options: Any,
-) -> Sweep:
+) -> RhoSweep:
     """Trains the first models of an audit at each radius and measures them.
 
     Args:
-        key: The audit's key of training (``auditing.plan``).
-        model: The network.
-        make_optimizer: From ``{"rho": radius}`` to the optimizer.
-        rho: Radii; the smallest is what differences are with.
-        keep: The audit's mask.
-        examples: The audit's pool followed by its test examples.
-        config: The audit's settings, with ``examples_per_epoch``.
+        training: The training to repeat.
+        rho: Radii; differences are with the smallest.
         attack: Whose AUC is reported; it is fitted to the other models of the radius.
         num_models: K, the first models of the mask; at least 4.
-        augment: The audit's augmentation of training batches.
         level: Confidence level of the intervals, in (0, 1).
         on_radius: Called with each radius before its models are trained.
         options: Of ``sharpness_of_chunk``.
@@ -159,45 +161,72 @@ def sweep_rho(
     _checks.at_least(1, num_radii=len(rho))
     _checks.at_least(4, num_models=num_models)
     radii = np.unique(np.asarray(rho, np.float64))
-    test, keep = np.asarray(~keep.any(axis=0)), keep[:num_models]
+    unseen = np.asarray(~training.keep.any(axis=0))
     signals, by_model, scores = [], [], []
-    task = TrainingTask(model, make_optimizer, config, augment=augment)
     for radius in radii:
         on_radius(float(radius))
-        parts = []
-        chunks = shadow_models.train_chunks(
-            key, task, {"rho": np.full(len(keep), radius)}, keep, examples
+        radius_signals, measures = _train_at(
+            training, float(radius), num_models, **options
         )
-        for chunk in chunks:
-            answers = compute.chunk_signals(
-                model, chunk.trained, examples, models_per_vmap=config.models_per_vmap
-            )
-            sharp = sharpness_of_chunk(
-                key, model, chunk.trained, examples, keep[chunk.models], **options
-            )
-            parts.append((answers, {k: f(sharp) for k, f in MEASURES.items()}))
-        answers, measures = jax.tree.map(lambda *a: np.concatenate(a), *parts)
-        own = Signals(**answers._asdict(), keep=keep, labels=np.asarray(examples.y))
-        fit = dict(
-            zip(("train accuracy", "test accuracy"), accuracies(own, test), strict=True)
+        train_accuracy, test_accuracy = accuracies(radius_signals, unseen)
+        accuracy = {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy}
+        by_model.append(measures | accuracy)
+        scores.append(score_targets(attack, radius_signals))
+        signals.append(radius_signals)
+    stacked = {
+        name: np.stack([measures[name] for measures in by_model])
+        for name in by_model[0]
+    }
+    measures, differences = _estimates(stacked, level)
+    keep = training.keep[:num_models]
+    options = {"mask": varying_columns(keep), "fprs": (), "level": level}
+    measures["attack_auc"], differences["attack_auc"] = [], []
+    for radius_scores in scores:
+        pooled = attack_metrics.attack_metrics(radius_scores, keep, **options).pooled
+        measures["attack_auc"].append(pooled["auc"])
+        difference = attack_metrics.paired_difference(
+            radius_scores, scores[0], keep, **options
         )
-        by_model.append(measures | fit)
-        scores.append(score_targets(attack, own))
-        signals.append(own)
-    stacked = {k: np.stack([m[k] for m in by_model]) for k in by_model[0]}
-    measures = {
-        k: [mean_over_models(v, level) for v in values] for k, values in stacked.items()
-    }
-    differences = {
-        k: [mean_over_models(v - values[0], level) for v in values]
-        for k, values in stacked.items()
-    }
-    masked = {"mask": varying_columns(keep), "fprs": (), "level": level}
-    measures["attack AUC"] = [
-        attack_metrics.attack_metrics(s, keep, **masked).pooled["auc"] for s in scores
-    ]
-    differences["attack AUC"] = [
-        attack_metrics.paired_difference(s, scores[0], keep, **masked).pooled["auc"]
-        for s in scores
-    ]
-    return Sweep(radii, stacked, measures, differences, signals)
+        differences["attack_auc"].append(difference.pooled["auc"])
+    return RhoSweep(radii, stacked, measures, differences, signals)
+
+
+def _train_at(
+    training: SweptTraining, radius: float, num_models: int, **options: Any
+) -> tuple[Signals, dict[str, np.ndarray]]:
+    """Signals and sharpness of the first models, trained at one radius."""
+    keep, examples, task = training.keep[:num_models], training.examples, training.task
+    radii = {"rho": np.full(len(keep), radius)}
+    chunks = shadow_models.train_chunks(training.key, task, radii, keep, examples)
+    measured = []
+    for chunk in chunks:
+        chunk_signals = compute.chunk_signals(
+            task.model,
+            chunk.trained,
+            examples,
+            models_per_vmap=task.config.models_per_vmap,
+        )
+        sharp = sharpness_of_chunk(
+            training.key,
+            task.model,
+            chunk.trained,
+            examples,
+            keep[chunk.models],
+            **options,
+        )
+        measures = {name: measure(sharp) for name, measure in MEASURES.items()}
+        measured.append((chunk_signals, measures))
+    joined, measures = jax.tree.map(lambda *a: np.concatenate(a), *measured)
+    labels = np.asarray(examples.y)
+    return Signals(**joined._asdict(), keep=keep, labels=labels), measures
+
+
+def _estimates(
+    stacked: dict[str, Float[np.ndarray, "r k"]], level: float
+) -> tuple[dict[str, list[Estimate]], dict[str, list[Estimate]]]:
+    """Means over models at each radius, and their paired differences with the first."""
+    measures, differences = {}, {}
+    for name, values in stacked.items():
+        measures[name] = [mean_over_models(v, level) for v in values]
+        differences[name] = [mean_over_models(v - values[0], level) for v in values]
+    return measures, differences

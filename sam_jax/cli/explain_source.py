@@ -8,14 +8,17 @@ import numpy as np
 
 from sam_jax import _checks, analysis
 from sam_jax.analysis import rho_sweep
+from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.auditing.plan import make_plan
 from sam_jax.cli import audit, run_folder
+from sam_jax.metrics import attack_metrics
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
+from sam_jax.training.trainer import TrainingTask
 from sam_jax.types import AttackFn, Dataset
 
 
 def make_audit(made: audit.Config) -> pathlib.Path:
-    """Returns the folder of an audit of these settings, found finished or made."""
+    """Returns the folder of an audit of these settings, run unless it is finished."""
     folder = pathlib.Path("runs/audit") / made.name
     finished = (folder / "metrics.json").is_file()
     if finished and not made.overwrite and audit_settings(folder) == made:
@@ -33,13 +36,16 @@ def audit_settings(folder: pathlib.Path) -> audit.Config:
             that this version does not know.
     """
     if not (folder / "metrics.json").is_file():
-        raise ValueError(f"run must be the folder of a finished audit, got {folder}.")
+        raise _checks.ArgumentError(
+            "run", f"must be the folder of a finished audit, got {folder}."
+        )
     settings = run_folder.read_config(folder)["settings"]
     unknown = settings.keys() - {f.name for f in dataclasses.fields(audit.Config)}
     if unknown:
-        raise ValueError(
-            f"run must be of this version's audit: {folder} has the unknown settings "
-            f"{', '.join(sorted(unknown))}."
+        raise _checks.ArgumentError(
+            "run",
+            f"must be of this version's audit: {folder} has the unknown settings "
+            f"{', '.join(sorted(unknown))}.",
         )
     frozen: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
@@ -52,9 +58,9 @@ def audit_settings(folder: pathlib.Path) -> audit.Config:
 def check_canaries(settings: audit.Config) -> None:
     """Raises ``ValueError`` for an audit with canaries, whose labels are wrong."""
     if settings.num_canaries:
-        raise ValueError(
-            "num_canaries must be 0 for an audit to be explained, got "
-            f"{settings.num_canaries}."
+        raise _checks.ArgumentError(
+            "num_canaries",
+            f"must be 0 for an audit to be explained, got {settings.num_canaries}.",
         )
 
 
@@ -75,7 +81,7 @@ def train_again(
     *,
     num_models: int,
     num_examples: int,
-) -> rho_sweep.Sweep:
+) -> rho_sweep.RhoSweep:
     """Trains the audit's first models again, under one optimizer at each radius."""
     factory = _checks.one_of(OPTIMIZERS, optimizer=name.partition(" rho=")[0])
     pool_size = len(dataset.train.y)
@@ -87,26 +93,35 @@ def train_again(
         models_per_chunk=num_models,
     )
     plan = make_plan(dataset, settings.num_models, seed=settings.seed)
-    return rho_sweep.sweep_rho(
-        plan.train_key,
+    task = TrainingTask(
         audit.make_model(settings, dataset.num_classes),
         lambda hyperparams: factory(base, rho=hyperparams["rho"]),
-        rho,
-        plan.keep,
-        plan.examples(),
         config,
+        augment=audit.make_augment(settings, dataset.train.x.shape),
+    )
+    return rho_sweep.sweep_rho(
+        rho_sweep.SweptTraining(plan.train_key, task, plan.keep, plan.examples()),
+        rho,
         attack,
         num_models=min(num_models, len(plan.keep)),
-        augment=audit.make_augment(settings, dataset.train.x.shape),
         num_examples=num_examples,
         on_radius=lambda r: print(f"Training {num_models} models at rho {r:g}."),
     )
 
 
+def attack_difference(
+    comparison: analysis.Comparison, attack: str
+) -> attack_metrics.Differences:
+    """Returns the attack's metrics, compared minus baseline."""
+    base, other = (score_targets(ATTACKS[attack], s) for s in comparison.signals)
+    keep = np.asarray(comparison.signals[0].keep)
+    return attack_metrics.paired_difference(other, base, keep, mask=comparison.pool)
+
+
 def reproduced(
-    sweep: rho_sweep.Sweep | None, rho: Any, comparison: analysis.Comparison
+    sweep: rho_sweep.RhoSweep | None, rho: float | None, comparison: analysis.Comparison
 ) -> float | None:
-    """Returns the share of answers, right or wrong, that are those of the audit.
+    """Returns the share of predictions, right or wrong, that are those of the audit.
 
     1 for the same models. Rounding may part them where the audit trained with other
     numbers of devices or models at once: training amplifies it.

@@ -2,11 +2,13 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from sam_jax import analysis
 from sam_jax.data import Dataset
+from sam_jax.metrics.estimate import Estimate
 from sam_jax.reporting import canvas, example_plots
 from sam_jax.reporting.drawings import NUMBERS, Drawing, interval_panels, numbers
 
@@ -17,16 +19,18 @@ BIN_NAMES = (
 BUCKET_NAMES = ("none", "1 atypical", "2", "3", "4", "5 typical")
 
 
-def distributions(names: Sequence[str], found: analysis.Memorized) -> Drawing:
+def distributions(
+    names: Sequence[str], memorized: analysis.MemorizationComparison
+) -> Drawing:
     """Memorization of all examples, side by side."""
     edges = np.linspace(-1, 1, 41)
-    lowest = min(np.nanmin(e.value) for e in found.estimates) - 0.05
+    lowest = min(np.nanmin(e.value) for e in memorized.estimates) - 0.05
     figure, panels = canvas.blank_panels("Memorization of the pool", 2, 4.4, 3.2)
     rows = []
-    for axes, name, own, color in zip(
-        panels, names, found.estimates, canvas.PALETTE, strict=False
+    for axes, name, estimates, color in zip(
+        panels, names, memorized.estimates, canvas.PALETTE, strict=False
     ):
-        counts, _ = np.histogram(own.value, edges)
+        counts, _ = np.histogram(estimates.value, edges)
         axes.stairs(counts, edges, fill=True, color=color, alpha=0.5)
         axes.set(yscale="log", xlabel="memorization", ylim=(0.7, None))
         axes.set_xlim(lowest, 1.02)
@@ -35,7 +39,7 @@ def distributions(names: Sequence[str], found: analysis.Memorized) -> Drawing:
             [name, *row] for row in zip(edges[:-1], edges[1:], counts, strict=True)
         ]
     panels[0].set_ylabel("Examples")
-    errors = [np.nanquantile(e.standard_error, 0.9) for e in found.estimates]
+    errors = [np.nanquantile(e.standard_error, 0.9) for e in memorized.estimates]
     caption = (
         "P(correct given in) - P(correct given out) of every example of the pool. Each "
         "estimate is noisy: nine in ten standard errors are below "
@@ -46,10 +50,13 @@ def distributions(names: Sequence[str], found: analysis.Memorized) -> Drawing:
 
 
 def scatter(
-    names: Sequence[str], found: analysis.Memorized, index: np.ndarray, labels
+    names: Sequence[str],
+    memorized: analysis.MemorizationComparison,
+    index: np.ndarray,
+    labels: np.ndarray,
 ) -> Drawing:
-    """One recipe's memorization against the other's; the CSV has every example."""
-    base, other = found.estimates
+    """One optimizer's memorization against the other's; the CSV has every example."""
+    base, other = memorized.estimates
     figure, (axes,) = canvas.blank_panels(
         "Memorization, one against the other", 1, 4.6, 4.4
     )
@@ -58,47 +65,46 @@ def scatter(
     low = min(np.nanmin(base.value), np.nanmin(other.value)) - 0.05
     axes.set(xlim=(low, 1.05), ylim=(low, 1.05), aspect="equal")
     axes.set(xlabel=f"memorization under {names[0]}", ylabel=f"under {names[1]}")
-    own, others, across = found.reliability
+    base_reliability, other_reliability, across = memorized.reliability
     caption = (
-        f"Pearson {found.pearson.value:.3f} [{found.pearson.low:.3f}, "
-        f"{found.pearson.high:.3f}], Spearman {found.spearman.value:.3f} "
-        f"[{found.spearman.low:.3f}, {found.spearman.high:.3f}]. Between the halves of "
-        f"the models the correlation is {own:.3f} ({names[0]} with itself), "
-        f"{others:.3f} ({names[1]} with itself) and {across:.3f} (one with the other)."
+        f"{_correlations(memorized.pearson, memorized.spearman)}. Between the halves "
+        f"of the models the correlation is {base_reliability:.3f} ({names[0]} with "
+        f"itself), {other_reliability:.3f} ({names[1]} with itself) and {across:.3f} "
+        "(one with the other)."
     )
     columns = ["example", "label", "models in", "models out"]
     fields = [index, labels, base.num_in, base.num_out]
-    for name, own in (
-        *zip(names, found.estimates, strict=True),
-        ("difference", found.difference),
+    for name, estimates in (
+        *zip(names, memorized.estimates, strict=True),
+        ("difference", memorized.difference),
     ):
         columns += [f"{name} memorization", f"{name} standard_error"]
-        fields += [own.value, own.standard_error]
+        fields += [estimates.value, estimates.standard_error]
     return Drawing(figure, caption, columns, list(zip(*fields, strict=True)), True)
 
 
-def by_bin(names: Sequence[str], found: analysis.Memorized) -> Drawing:
+def by_bin(names: Sequence[str], memorized: analysis.MemorizationComparison) -> Drawing:
     """The paired difference by bin of memorization."""
     gap = f"{names[1]} - {names[0]}"
     figure = interval_panels(
-        "Memorization by bin: one half of the models picks, the other measures",
+        "Memorization by bin: one half of the models selects, the other measures",
         {
-            "memorization": dict(zip(names, found.by_bin, strict=False)),
-            "difference": {gap: found.by_bin[2]},
+            "memorization": dict(zip(names, memorized.by_bin, strict=False)),
+            "difference": {gap: memorized.by_bin[2]},
         },
         BIN_NAMES,
-        "memorization by the half that picks",
+        "memorization by the selecting half",
     )
     caption = (
         "Mean memorization of the examples of each bin, and the paired difference. A "
-        "bin that is picked and measured by the same models would show the luck of its "
-        "examples."
+        "bin that is selected and measured by the same models would show the luck of "
+        "its examples."
     )
     rows = [
-        [name, count, kind, *numbers(estimates[number])]
-        for kind, estimates in zip((*names, gap), found.by_bin, strict=True)
+        [name, count, series, *numbers(estimates[number])]
+        for series, estimates in zip((*names, gap), memorized.by_bin, strict=True)
         for number, (name, count) in enumerate(
-            zip(BIN_NAMES, found.counts, strict=True)
+            zip(BIN_NAMES, memorized.counts, strict=True)
         )
     ]
     return Drawing(figure, caption, ("bin", "examples", "of", *NUMBERS), rows)
@@ -106,20 +112,20 @@ def by_bin(names: Sequence[str], found: analysis.Memorized) -> Drawing:
 
 def largest_differences(
     names: Sequence[str],
-    found: analysis.Memorized,
+    memorized: analysis.MemorizationComparison,
     dataset: Dataset,
     index: np.ndarray,
     count: int,
 ) -> Drawing:
     """The examples whose memorization differs most, both ways, as images."""
-    gap = np.nan_to_num(found.difference.value)
+    gap = np.nan_to_num(memorized.difference.value)
     order = np.argsort(gap, kind="stable")
     half = max(count // 2, 1)
     chosen = np.concatenate([order[::-1][:half], order[:half]])
     x, y = (np.asarray(a)[index[chosen]] for a in dataset.train)
     captions = [
-        f"{_class_name(dataset, label)}\n{found.estimates[0].value[i]:.2f} > "
-        f"{found.estimates[1].value[i]:.2f}"
+        f"{_class_name(dataset, label)}\n{memorized.estimates[0].value[i]:.2f} > "
+        f"{memorized.estimates[1].value[i]:.2f}"
         for i, label in zip(chosen, y, strict=True)
     ]
     title = f"Memorization under {names[0]} > under {names[1]}: largest differences"
@@ -130,59 +136,59 @@ def largest_differences(
         "larger than what other models would show."
     )
     rows = [
-        [index[i], label, *(e.value[i] for e in found.estimates), gap[i], error]
+        [index[i], label, *(e.value[i] for e in memorized.estimates), gap[i], error]
         for i, label, error in zip(
-            chosen, y, found.difference.standard_error[chosen], strict=True
+            chosen, y, memorized.difference.standard_error[chosen], strict=True
         )
     ]
     columns = ("example", "label", *names, "difference", "standard_error")
     return Drawing(figure, caption, columns, rows, True)
 
 
-def pairs(
+def influence_pairs(
     name: str,
-    found: analysis.Memorized,
+    memorized: analysis.MemorizationComparison,
     which: int,
     typical: analysis.Typicality,
     dataset: Dataset,
     index: np.ndarray,
     count: int,
 ) -> Drawing:
-    """High-influence pairs of one recipe: the strongest of distinct test examples."""
-    own = typical.pairs[which]
-    _, first = np.unique(own.target, return_index=True)
+    """High-influence pairs of one optimizer, of distinct test examples."""
+    pairs = typical.pairs[which]
+    _, first = np.unique(pairs.target, return_index=True)
     chosen = np.sort(first)[: max(count // 2, 1)]
     x = np.empty((2 * len(chosen), *np.shape(dataset.train.x)[1:]), np.float32)
-    x[0::2] = np.asarray(dataset.train.x)[index[own.source[chosen]]]
-    x[1::2] = np.asarray(dataset.test.x)[own.target[chosen]]
+    x[0::2] = np.asarray(dataset.train.x)[index[pairs.source[chosen]]]
+    x[1::2] = np.asarray(dataset.test.x)[pairs.target[chosen]]
     captions = []
     for row in chosen:
-        source, target = own.source[row], own.target[row]
+        source, target = pairs.source[row], pairs.target[row]
         label = np.asarray(dataset.train.y)[index[source]]
         tested = np.asarray(dataset.test.y)[target]
-        memory = found.estimates[which].value[source]
-        captions.append(f"train: {_class_name(dataset, label)}\nmem {memory:.2f}")
+        value = memorized.estimates[which].value[source]
+        captions.append(f"train: {_class_name(dataset, label)}\nmem {value:.2f}")
         captions.append(
-            f"test: {_class_name(dataset, tested)}\ninfl {own.influence[row]:.2f}"
+            f"test: {_class_name(dataset, tested)}\ninfl {pairs.influence[row]:.2f}"
         )
     title = f"{name}: training examples and the test examples that they help"
     figure = _images(x, captions, title, 8)
     caption = (
-        f"{own.num_pairs:,} pairs have memorization of 0.25 and influence of 0.15 or "
-        f"more; {own.num_mirrored:,} would with the sign of influence turned, so about "
-        "as many are noise."
+        f"{pairs.num_pairs:,} pairs have memorization of 0.25 and influence of 0.15 or "
+        f"more; {pairs.num_mirrored:,} would with the sign of influence turned, so "
+        "about as many are noise."
     )
-    if own.num_mirrored > own.num_pairs / 2:
+    if pairs.num_mirrored > pairs.num_pairs / 2:
         caption += " Most of what is listed is noise: more models are needed."
     rows = [
-        [index[s], t, found.estimates[which].value[s], i, e]
-        for s, t, i, e in zip(*own[:4], strict=True)
+        [index[s], t, memorized.estimates[which].value[s], i, e]
+        for s, t, i, e in zip(*pairs[:4], strict=True)
     ]
     columns = ("training example", "test example", "memorization", "influence")
     return Drawing(figure, caption, (*columns, "standard_error"), rows, True)
 
 
-def buckets(names: Sequence[str], typical: analysis.Typicality) -> Drawing:
+def accuracy_by_bucket(names: Sequence[str], typical: analysis.Typicality) -> Drawing:
     """Accuracy by bucket of influence entropy."""
     gap = f"{names[1]} - {names[0]}"
     figure = interval_panels(
@@ -192,16 +198,16 @@ def buckets(names: Sequence[str], typical: analysis.Typicality) -> Drawing:
             "gain": {gap: typical.accuracy[2]},
         },
         BUCKET_NAMES,
-        "bucket by the half that picks",
+        "bucket by the selecting half",
     )
     caption = (
-        "Bucket 1 leans on the fewest training examples; 'none' has no positive "
-        "influence, as all models answer alike. Both halves agree on the bucket of "
+        "Bucket 1 is supported by the fewest training examples; 'none' has no positive "
+        "influence, as all models agree. Both halves agree on the bucket of "
         f"{100 * typical.same_bucket:.0f} % of the test examples."
     )
     rows = [
-        [bucket, count, kind, *numbers(estimates[number])]
-        for kind, estimates in zip((*names, gap), typical.accuracy, strict=True)
+        [bucket, count, series, *numbers(estimates[number])]
+        for series, estimates in zip((*names, gap), typical.accuracy, strict=True)
         for number, (bucket, count) in enumerate(
             zip(BUCKET_NAMES, typical.counts, strict=True)
         )
@@ -210,7 +216,9 @@ def buckets(names: Sequence[str], typical: analysis.Typicality) -> Drawing:
 
 
 def entropies(
-    names: Sequence[str], comparison: analysis.Comparison, typical
+    names: Sequence[str],
+    comparison: analysis.Comparison,
+    typical: analysis.Typicality,
 ) -> Drawing:
     """Entropy of each test example; the CSV has every one."""
     known = typical.entropy[np.isfinite(typical.entropy)]
@@ -236,40 +244,50 @@ def entropies(
     return Drawing(figure, caption, columns, rows)
 
 
-def success(names: Sequence[str], found: analysis.Success) -> Drawing:
+def attack_success(names: Sequence[str], success: analysis.AttackSuccess) -> Drawing:
     """Attack success by bin of memorization."""
     figure = interval_panels(
-        "Attack by memorization: one half of the models picks, the other is attacked",
+        "Attack by memorization: one half of the models selects, the other is attacked",
         {
-            "score in - score out, nats": dict(zip(names, found.gap, strict=True)),
-            "advantage": dict(zip(names, found.advantage, strict=True)),
+            "score in - score out, nats": dict(zip(names, success.gap, strict=True)),
+            "advantage": dict(zip(names, success.advantage, strict=True)),
         },
         BIN_NAMES,
-        "memorization by the half that picks",
+        "memorization by the selecting half",
     )
-    said = "; ".join(
-        f"{name}: Pearson {p.value:.3f} [{p.low:.3f}, {p.high:.3f}], Spearman "
-        f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}]"
-        for name, p, s in zip(names, found.pearson, found.spearman, strict=True)
+    correlations = "; ".join(
+        f"{name}: {_correlations(pearson, spearman)}"
+        for name, pearson, spearman in zip(
+            names, success.pearson, success.spearman, strict=True
+        )
     )
     caption = (
-        "Attacked with models of the measuring half alone; a score above 0 calls a "
-        f"member. Correlation of memorization and score gap across halves: {said}."
+        "Attacked with models of the measuring half alone; a score above 0 says "
+        "member. Correlation of memorization and score gap across halves: "
+        f"{correlations}."
     )
     rows = [
         [bucket, name, what, *numbers(estimates[number])]
-        for what, pair in (("score gap", found.gap), ("advantage", found.advantage))
+        for what, pair in (("score gap", success.gap), ("advantage", success.advantage))
         for name, estimates in zip(names, pair, strict=True)
         for number, bucket in enumerate(BIN_NAMES)
     ]
     return Drawing(figure, caption, ("bin", "of", "what", *NUMBERS), rows)
 
 
-def _class_name(dataset: Dataset, label) -> str:
+def _correlations(pearson: Estimate, spearman: Estimate) -> str:
+    shown = []
+    for name, estimate in (("Pearson", pearson), ("Spearman", spearman)):
+        interval = f"[{estimate.low:.3f}, {estimate.high:.3f}]"
+        shown.append(f"{name} {estimate.value:.3f} {interval}")
+    return ", ".join(shown)
+
+
+def _class_name(dataset: Dataset, label: int | np.integer) -> str:
     return dataset.class_names[label] if dataset.class_names else f"class {label}"
 
 
-def _images(x: np.ndarray, captions: list[str], title: str, in_row: int):
+def _images(x: np.ndarray, captions: list[str], title: str, in_row: int) -> Any:
     """A strip of images, or None where the data are none."""
     if len(x) == 0 or x.ndim != 4 or x.shape[-1] not in (1, 3):
         return None

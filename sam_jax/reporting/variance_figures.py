@@ -1,22 +1,40 @@
 """Figures of variance and sharpness, with their numbers."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from sam_jax import analysis
 from sam_jax.analysis import output_variance
-from sam_jax.analysis.rho_sweep import Sweep
+from sam_jax.analysis.rho_sweep import RhoSweep
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.reporting import canvas
 from sam_jax.reporting.drawings import NUMBERS, Drawing, interval_panels, numbers
 
-FACTORS = {
-    "shift": "means",
-    "contraction": "spread of others",
-    "member_spread": "spread of members",
-    "interaction": "together",
+SCORE_LABELS = {
+    "probability": "probability",
+    "phi": "phi",
+    "calibrated_phi": "calibrated phi",
 }
+FACTOR_LABELS = {
+    "shift": "means",
+    "contraction": "non-members'\nstd",
+    "member_std": "members'\nstd",
+    "interaction": "inter-\naction",
+}
+MEASURE_LABELS = {
+    "top_eigenvalue": "top eigenvalue",
+    "trace": "trace",
+    "worst_case_increase": "worst-case increase",
+    "average_case_increase": "average-case increase",
+    "adaptive_worst_case_increase": "adaptive worst-case increase",
+    "adaptive_average_case_increase": "adaptive average-case increase",
+    "train_accuracy": "train accuracy",
+    "test_accuracy": "test accuracy",
+    "attack_auc": "attack AUC",
+}
+"""Identifier of the data -> label in figures and reports."""
 
 
 def confidence(
@@ -24,7 +42,7 @@ def confidence(
     comparison: analysis.Comparison,
     unseen: Sequence[Mapping[str, Estimate]],
 ) -> Drawing:
-    """Confidence of unseen examples, and its spread over models by example."""
+    """Confidence of unseen examples, and its deviation over models by example."""
     figure, panels = canvas.blank_panels("Confidence of unseen examples", 2, 4.4, 3.2)
     keep = np.asarray(comparison.signals[0].keep)
     rows = []
@@ -44,7 +62,7 @@ def confidence(
                 for row in zip(edges[:-1], edges[1:], share, strict=True)
             ]
     panels[0].set(
-        xlabel="probability of the label", ylabel="share of answers", yscale="log"
+        xlabel="probability of the label", ylabel="share of outputs", yscale="log"
     )
     panels[1].set(
         xlabel="deviation over models, by example", ylabel="share of examples"
@@ -65,138 +83,141 @@ def variances(
 ) -> Drawing:
     """The numbers of variance alone."""
     rows = [
-        [name, kind, *numbers(estimate)]
-        for name, own in zip((*names, "difference"), unseen, strict=True)
-        for kind, estimate in own.items()
+        [name, variance, *numbers(estimate)]
+        for name, estimates in zip((*names, "difference"), unseen, strict=True)
+        for variance, estimate in estimates.items()
     ]
     return Drawing(None, "", ("of", "variance", *NUMBERS), rows)
 
 
-def decomposition(names: Sequence[str], found: analysis.Spreads) -> Drawing:
-    """What each factor does to the Gaussian attack, by score."""
-    panels = {
-        score: {f"{names[1]} - {names[0]}": [parts[f] for f in FACTORS]}
-        for score, parts in found.decomposition.items()
-    }
+def decomposition(
+    names: Sequence[str], variance: analysis.VarianceComparison
+) -> Drawing:
+    """Change of the Gaussian attack's advantage by factor and score."""
+    panels, rows = {}, []
+    for score, factors in variance.decomposition.items():
+        change = [factors[factor] for factor in FACTOR_LABELS]
+        panels[SCORE_LABELS[score]] = {f"{names[1]} - {names[0]}": change}
+        rows += [[score, f, *numbers(estimate)] for f, estimate in factors.items()]
     figure = interval_panels(
         "Change of the Gaussian attack's advantage, one factor at a time",
         panels,
-        ["means", "others'\nspread", "members'\nspread", "inter-\naction"],
-        "what takes its new value",
+        list(FACTOR_LABELS.values()),
+        "factor that takes its new value",
         width=3.6,
     )
     caption = (
         "The likelihood-ratio attack on two Gaussians fitted to the score of members "
-        f"and of others under {names[0]}, with one factor at its value under "
-        f"{names[1]}. 'Calibrated phi' is phi less the mean of the other models that "
-        "did not see the example: what LiRA sees."
+        f"and of non-members under {names[0]}, with one factor at its value under "
+        f"{names[1]}. 'Calibrated phi' is phi minus the mean of the other models that "
+        "did not see the example, the difficulty that LiRA takes out."
     )
-    rows = [
-        [score, factor, *numbers(estimate)]
-        for score, parts in found.decomposition.items()
-        for factor, estimate in parts.items()
-    ]
     return Drawing(figure, caption, ("score", "factor", *NUMBERS), rows)
 
 
-def side(names: Sequence[str], found: analysis.Spreads) -> Drawing:
-    """Advantage against the spread of the others, with the turning point."""
+def turning_points(
+    names: Sequence[str], variance: analysis.VarianceComparison
+) -> Drawing:
+    """Advantage against the non-members' standard deviation, with its lowest point."""
     figure, panels = canvas.blank_panels(
-        "On which side of s = |1 - mu|", len(found.laws), 3.6, 3.2
+        "On which side of s = |1 - mu|", len(variance.fits), 3.6, 3.2
     )
     rows = []
-    for axes, (score, pair) in zip(panels, found.laws.items(), strict=True):
-        base = pair[0]
-        ratios = np.geomspace(0.25, 4, 81)
-        curve = [
-            output_variance.gaussian_advantage(
-                base._replace(spread=abs(base.gap) * float(r))
-            )
-            for r in ratios
-        ]
-        axes.plot(ratios, curve, color=canvas.MUTED, lw=1.3)
-        for name, laws, color in zip(names, pair, canvas.PALETTE, strict=False):
-            place = output_variance.side_of_turning(laws)
-            ratio, advantage = (
-                laws.spread / place.gap,
-                output_variance.gaussian_advantage(laws),
-            )
+    for axes, (score, fits) in zip(panels, variance.fits.items(), strict=True):
+        _draw_advantage(axes, fits[0])
+        for name, fit, color in zip(names, fits, canvas.PALETTE, strict=False):
+            point = output_variance.turning_point(fit)
+            ratio = fit.std / point.gap
+            advantage = output_variance.gaussian_advantage(fit)
             axes.plot(ratio, advantage, "o", color=color, ms=6, label=name)
-            rows.append(
-                [score, name, *place[:3], laws.member_spread, ratio, advantage]
-                + ["near" if place.near else "far"]
-            )
-        turning = output_variance.side_of_turning(base).turning / abs(base.gap)
-        axes.axvline(turning, color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
-        axes.set(xscale="log", xlabel="s / |1 - mu|", ylim=(0, 1))
-        axes.set_xticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"])
-        axes.set_xticks([], minor=True)
-        axes.set_title(score, fontsize=9.5, color=canvas.INK, loc="left")
+            side = "near" if point.contraction_helps else "far"
+            numbers_of_point = [*point[:3], fit.member_std, ratio, advantage]
+            rows.append([score, name, *numbers_of_point, side])
+        axes.set_title(SCORE_LABELS[score], fontsize=9.5, color=canvas.INK, loc="left")
     panels[0].set_ylabel("Gaussian advantage")
     panels[-1].legend(frameon=False, labelcolor="linecolor", fontsize=9)
     caption = (
-        f"Line: advantage over the spread of the others at the means and the members' "
-        f"spread of {names[0]}; dashed: its lowest point. Left of it less spread helps "
-        "the attack, right of it less spread hinders it."
+        "Line: advantage over the standard deviation of the non-members, at the means "
+        f"and the members' standard deviation of {names[0]}; dashed: its lowest point. "
+        "Left of it less variance helps the attack, right of it less variance hinders "
+        "it."
     )
-    columns = ("score", "of", "gap", "spread", "turning", "member_spread")
-    return Drawing(
-        figure, caption, (*columns, "ratio", "gaussian_advantage", "side"), rows
-    )
+    columns = ("score", "of", "gap", "std", "turning", "member_std", "ratio")
+    return Drawing(figure, caption, (*columns, "gaussian_advantage", "side"), rows)
+
+
+def _draw_advantage(axes: Any, base: output_variance.GaussianFit) -> None:
+    """The advantage over the ratio s / |1 - mu|, with its turning point."""
+    ratios = np.geomspace(0.25, 4, 81)
+    gap = abs(base.gap)
+    advantages = [
+        output_variance.gaussian_advantage(base._replace(std=gap * float(ratio)))
+        for ratio in ratios
+    ]
+    axes.plot(ratios, advantages, color=canvas.MUTED, lw=1.3)
+    turning = output_variance.turning_point(base).turning / gap
+    axes.axvline(turning, color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
+    axes.set(xscale="log", xlabel="s / |1 - mu|", ylim=(0, 1))
+    axes.set_xticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"])
+    axes.set_xticks([], minor=True)
 
 
 SHARPNESS = (
-    "top eigenvalue",
+    "top_eigenvalue",
     "trace",
-    "worst-case rise",
-    "average-case rise",
-    "adaptive worst-case rise",
+    "worst_case_increase",
+    "average_case_increase",
+    "adaptive_worst_case_increase",
 )
+"""Measures in the figure of sharpness; the CSV has the others too."""
+
+OUTCOMES = ("train_accuracy", "test_accuracy", "attack_auc")
 
 
-def sharpness(name: str, found: Sweep) -> Drawing:
+def sharpness(name: str, sweep: RhoSweep) -> Drawing:
     """Sharpness against the radius."""
     title = f"{name}: sharpness against rho"
     caption = (
         "Means over models with 95 % intervals, on training examples of each model. "
-        "Rises are in nats, in a ball of fixed radius or in ASAM's, which does not "
-        "depend on the scale of the weights."
+        "Loss increases are in nats, in a ball of fixed radius or in ASAM's, which "
+        "does not depend on the scale of the weights."
     )
-    rest = [label for label in found.measures if label not in OUTCOMES]
-    return _sweep(title, caption, SHARPNESS, rest, name, found)
+    measures = [measure for measure in sweep.measures if measure not in OUTCOMES]
+    return _against_rho(title, caption, SHARPNESS, measures, sweep)
 
 
-OUTCOMES = ("train accuracy", "test accuracy", "attack AUC")
-
-
-def outcomes(name: str, found: Sweep) -> Drawing:
+def accuracy_and_leakage(name: str, sweep: RhoSweep) -> Drawing:
     """Accuracy and leakage against the radius."""
     title = f"{name}: accuracy and leakage against rho"
+    num_models = sweep.by_model["test_accuracy"].shape[1]
     caption = (
         "Means over models with 95 % intervals; the attack's AUC is pooled over the "
-        f"{found.by_model['test accuracy'].shape[1]} models, each attacked with the "
-        "others, and so below that of the audit with more."
+        f"{num_models} models, each attacked with the others, and so below that of the "
+        "audit with more."
     )
-    return _sweep(title, caption, OUTCOMES, OUTCOMES, name, found)
+    return _against_rho(title, caption, OUTCOMES, OUTCOMES, sweep)
 
 
-def _sweep(title, caption, shown, kept, name: str, found: Sweep) -> Drawing:
+def _against_rho(
+    title: str,
+    caption: str,
+    shown: Sequence[str],
+    kept: Sequence[str],
+    sweep: RhoSweep,
+) -> Drawing:
+    """Panels of the measures shown; the table has those kept."""
+    name = title.partition(":")[0]
     figure = interval_panels(
         title,
-        {label: {name: found.measures[label]} for label in shown},
-        [f"{rho:g}" for rho in found.rho],
+        {MEASURE_LABELS[m]: {name: sweep.measures[m]} for m in shown},
+        [f"{rho:g}" for rho in sweep.rho],
         "rho",
         width=2.9,
     )
-    rows = [
-        [
-            rho,
-            label,
-            *numbers(found.measures[label][r]),
-            *numbers(found.differences[label][r]),
-        ]
-        for label in kept
-        for r, rho in enumerate(found.rho)
-    ]
+    rows = []
+    for measure in kept:
+        pairs = zip(sweep.measures[measure], sweep.differences[measure], strict=True)
+        for rho, (value, difference) in zip(sweep.rho, pairs, strict=True):
+            rows.append([rho, measure, *numbers(value), *numbers(difference)])
     differences = [f"difference_{column}" for column in NUMBERS]
     return Drawing(figure, caption, ("rho", "measure", *NUMBERS, *differences), rows)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sam_jax.analysis import influence, memorization
+from sam_jax.analysis.influence_entropy import entropy_buckets, influence_entropy
 
 
 def _random(num_models=20, num_sources=9, num_targets=13, seed=0):
@@ -76,14 +77,14 @@ def test_sources_in_all_models_or_none_have_no_influence():
     keep[:, 0], keep[:, 1] = True, False
     found = _dense(outcome, keep)
     assert np.isnan(found[:, :2]).all() and np.isfinite(found[:, 2:]).all()
-    whole = influence.influence_entropy(outcome, keep)
-    rest = influence.influence_entropy(outcome, keep[:, 2:])
+    whole = influence_entropy(outcome, keep)
+    rest = influence_entropy(outcome, keep[:, 2:])
     np.testing.assert_allclose(whole.entropy, rest.entropy)
 
 
 def test_entropy_is_that_of_the_positive_influences():
     outcome, keep = _random()
-    found = influence.influence_entropy(outcome, keep, block_size=5)
+    found = influence_entropy(outcome, keep, block_size=5)
     for t, row in enumerate(_plain(outcome, keep)):
         positive = row[row > 1e-9]
         share = positive / positive.sum()
@@ -95,25 +96,25 @@ def test_entropy_is_that_of_the_positive_influences():
 def test_threshold_counts_only_influence_above_its_standard_errors():
     outcome, keep = _random()
     (block,) = influence.influence_blocks(outcome, keep, standard_errors=True)
-    found = influence.influence_entropy(outcome, keep, threshold=1.0)
+    found = influence_entropy(outcome, keep, threshold=1.0)
     clear = (block.influence > block.standard_error) & (block.influence > 0)
     np.testing.assert_array_equal(found.num_positive, clear.sum(1))
     assert (np.isnan(found.entropy) == (clear.sum(1) == 0)).all()
 
 
-@pytest.mark.parametrize("answer", [True, False])
-def test_a_test_example_that_all_models_answer_alike_has_no_entropy(answer):
+@pytest.mark.parametrize("right", [True, False])
+def test_a_test_example_on_which_all_models_agree_has_no_entropy(right):
     outcome, _ = _random()
     keep = np.random.default_rng(1).random((20, 300)) < 0.5  # 1 / n_in often rounds
-    outcome[:, 0] = answer
-    found = influence.influence_entropy(outcome, keep)
+    outcome[:, 0] = right
+    found = influence_entropy(outcome, keep)
     assert np.isnan(found.entropy[0]) and found.num_positive[0] == 0
-    assert influence.entropy_buckets(found.entropy)[0] == 0
+    assert entropy_buckets(found.entropy)[0] == 0
 
 
 def test_buckets_are_equal_and_ordered():
     entropy = np.random.default_rng(0).random(103)
-    buckets = influence.entropy_buckets(entropy)
+    buckets = entropy_buckets(entropy)
     sizes = np.bincount(buckets)[1:]
     assert sizes.max() - sizes.min() <= 1 and sizes.sum() == 103
     means = [entropy[buckets == b].mean() for b in range(1, 6)]
@@ -121,15 +122,15 @@ def test_buckets_are_equal_and_ordered():
 
 
 def test_a_minority_subclass_lands_in_the_lowest_bucket():
-    """Its test examples are right exactly where a model saw half of its own kind."""
+    """Its examples are right exactly where a model trained on half of the subclass."""
     rng = np.random.default_rng(0)
     keep = np.argsort(rng.random((400, 300)), axis=0) < 200
     kinds = np.where(np.arange(300) < 6, 0, 1)
     of_minority = keep[:, kinds == 0].sum(1, keepdims=True)
     of_majority = rng.random((400, 100)) < 0.8
     outcome = np.where(np.arange(100) < 20, of_minority >= 3, of_majority)
-    entropy = influence.influence_entropy(outcome, keep).entropy
-    lowest = influence.entropy_buckets(entropy) == 1
+    entropy = influence_entropy(outcome, keep).entropy
+    lowest = entropy_buckets(entropy) == 1
     assert lowest[:20].mean() > 0.8 and lowest[20:].mean() < 0.1
 
 
@@ -162,6 +163,25 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="block_size must be a whole number >= 1"):
         next(influence.influence_blocks(outcome, keep, block_size=0))
     with pytest.raises(ValueError, match="threshold must be finite and >= 0"):
-        influence.influence_entropy(outcome, keep, threshold=-1.0)
+        influence_entropy(outcome, keep, threshold=-1.0)
     with pytest.raises(ValueError, match="num_buckets must be"):
-        influence.entropy_buckets(np.ones(3), 0)
+        entropy_buckets(np.ones(3), 0)
+
+
+@pytest.mark.parametrize("num_models", [40, 80, 200])
+def test_pairs_exactly_at_the_threshold_are_found(num_models):
+    rng = np.random.default_rng(num_models)
+    keep = np.argsort(rng.random((num_models, 150)), axis=0) < num_models // 2
+    correct = rng.random((num_models, 100)) < 0.5
+    inside = keep.astype(int)
+    count = correct.T.astype(int) @ inside - correct.T.astype(int) @ (1 - inside)
+    # The influence is count / (M / 2) and the threshold 3 / 20.
+    assert (40 * count == 3 * num_models).any()
+    pairs = influence.high_influence_pairs(
+        correct, inside, np.ones(150), limit=count.size
+    )
+    passed = np.zeros(count.shape, np.bool_)
+    passed[pairs.target, pairs.source] = True
+    np.testing.assert_array_equal(passed, 40 * count >= 3 * num_models)
+    assert pairs.num_pairs == passed.sum()
+    assert pairs.num_mirrored == (-40 * count >= 3 * num_models).sum()

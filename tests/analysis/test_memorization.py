@@ -95,7 +95,7 @@ def test_duplicates_have_low_memorization_and_mislabelled_examples_high():
     assert value[10] == value.max() > 0.5
 
 
-def test_memorization_is_the_mean_over_in_models_less_that_over_out_models():
+def test_memorization_is_the_mean_over_in_models_minus_that_over_out_models():
     outcome, keep = _random()
     found = memorization.memorization(outcome, keep)
     for i in range(7):
@@ -131,7 +131,7 @@ def test_difference_of_outcomes_gives_the_difference_of_memorization():
     np.testing.assert_allclose(difference.value, separate[0] - separate[1])
 
 
-def test_outcomes_are_right_answers_or_probabilities_of_the_first_view():
+def test_outcomes_are_correctness_or_probabilities_of_the_first_query():
     phi = np.array([[[0.0, 9.0], [2.0, 9.0]]], np.float32)
     correct = np.array([[True, False]])
     entropy = np.zeros((1, 2), np.float32)
@@ -156,7 +156,7 @@ def test_halves_are_the_estimates_of_each_half_and_noise_sums_to_their_variance(
         np.testing.assert_allclose(squares, alone.standard_error**2)
 
 
-def test_what_picks_never_measures():
+def test_the_half_that_selects_never_measures():
     """With no signal at all, picking the top by the same models would show a gain."""
     rng = np.random.default_rng(0)
     outcome = (rng.random((16, 3000)) < 0.5).astype(float)
@@ -201,3 +201,27 @@ def test_bad_input_is_named():
     halves = memorization.mean_halves(outcome, memorization.split_models(12))
     with pytest.raises(ValueError, match="level must lie strictly"):
         memorization.mean_by_bin(np.zeros((2, 7), int), halves, 1, level=95.0)
+
+
+@pytest.mark.parametrize("num_models", [8, 16, 40, 80, 200])
+def test_an_estimate_of_exactly_a_quarter_is_a_quarter(num_models):
+    rng = np.random.default_rng(num_models)
+    keep = np.argsort(rng.random((num_models, 4000)), axis=0) < num_models // 2
+    outcome = (rng.random(keep.shape) < np.where(keep, 0.75, 0.5)).astype(float)
+    count = (outcome * keep).sum(0) - (outcome * ~keep).sum(0)
+    exact = 8 * count == num_models
+    value = memorization.memorization(outcome, keep).value
+    assert exact.any() and (value[exact] == 0.25).all()
+    np.testing.assert_array_equal(value >= 0.25, 8 * count >= num_models)
+
+
+def test_a_mask_of_integers_is_the_mask():
+    rng = np.random.default_rng(0)
+    keep, outcome = rng.random((12, 30)) < 0.5, rng.random((12, 30))
+    expected = memorization.memorization(outcome, keep)
+    for dtype in (np.int64, np.uint8, np.float32):
+        estimates = memorization.memorization(outcome, keep.astype(dtype))
+        np.testing.assert_array_equal(estimates.value, expected.value)
+        np.testing.assert_array_equal(estimates.num_out, expected.num_out)
+    with pytest.raises(ValueError, match="keep must be a mask"):
+        memorization.memorization(outcome, keep + 1)

@@ -4,14 +4,14 @@ from scipy import stats
 
 from sam_jax import metrics, types
 from sam_jax.analysis import output_variance
-from sam_jax.analysis.output_variance import Laws
+from sam_jax.analysis.output_variance import GaussianFit
 
-LAWS = [
-    Laws(1.0, 0.5, 0.1),
-    Laws(1.0, 2.0, 0.1),
-    Laws(0.4, 0.3, 0.9),  # others narrower than members
-    Laws(2.0, 1.0, 1.0),  # equal spreads
-    Laws(-0.5, 0.7, 0.2),
+FITS = [
+    GaussianFit(1.0, 0.5, 0.1),
+    GaussianFit(1.0, 2.0, 0.1),
+    GaussianFit(0.4, 0.3, 0.9),  # non-members narrower than members
+    GaussianFit(2.0, 1.0, 1.0),  # equal deviations
+    GaussianFit(-0.5, 0.7, 0.2),
 ]
 
 
@@ -22,17 +22,17 @@ def _signals(phi, keep):
     return types.Signals(phi, phi[..., 0] > 0, entropy, entropy, keep, labels)
 
 
-@pytest.mark.parametrize("laws", LAWS)
-def test_the_advantage_is_half_the_area_between_the_densities(laws):
+@pytest.mark.parametrize("fit", FITS)
+def test_the_advantage_is_half_the_area_between_the_densities(fit):
     x = np.linspace(-20, 20, 400_001)
-    member = stats.norm.pdf(x, laws.gap, laws.member_spread)
-    other = stats.norm.pdf(x, 0, laws.spread)
+    member = stats.norm.pdf(x, fit.gap, fit.member_std)
+    other = stats.norm.pdf(x, 0, fit.std)
     area = np.abs(member - other).sum() * (x[1] - x[0]) / 2
-    assert output_variance.gaussian_advantage(laws) == pytest.approx(area, abs=2e-5)
+    assert output_variance.gaussian_advantage(fit) == pytest.approx(area, abs=2e-5)
 
 
 def test_the_advantage_of_equal_spreads_is_that_of_one_threshold():
-    found = output_variance.gaussian_advantage(Laws(2.0, 1.0, 1.0))
+    found = output_variance.gaussian_advantage(GaussianFit(2.0, 1.0, 1.0))
     assert found == pytest.approx(2 * stats.norm.cdf(1) - 1, abs=1e-6)
 
 
@@ -45,36 +45,36 @@ def test_the_attack_on_sampled_scores_reaches_it_by_one_threshold():
     assert measured == pytest.approx(found, abs=0.01)
 
 
-@pytest.mark.parametrize("laws", LAWS)
-def test_contraction_raises_the_advantage_on_the_near_side_only(laws):
-    step = laws._replace(spread=laws.spread * (1 - 1e-3))
+@pytest.mark.parametrize("fit", FITS)
+def test_contraction_raises_the_advantage_below_the_turning_point_only(fit):
+    step = fit._replace(std=fit.std * (1 - 1e-3))
     change = output_variance.gaussian_advantage(
         step
-    ) - output_variance.gaussian_advantage(laws)
-    assert (change > 0) == output_variance.side_of_turning(laws).near
+    ) - output_variance.gaussian_advantage(fit)
+    assert (change > 0) == output_variance.turning_point(fit).contraction_helps
 
 
 def test_the_turning_point_is_where_the_advantage_is_smallest():
-    laws = Laws(0.6, 1.0, 0.05)
-    side = output_variance.side_of_turning(laws)
-    spreads = np.linspace(0.1, 2, 1901)
+    fit = GaussianFit(0.6, 1.0, 0.05)
+    side = output_variance.turning_point(fit)
+    deviations = np.linspace(0.1, 2, 1901)
     advantage = [
-        output_variance.gaussian_advantage(laws._replace(spread=s)) for s in spreads
+        output_variance.gaussian_advantage(fit._replace(std=s)) for s in deviations
     ]
-    assert spreads[np.argmin(advantage)] == pytest.approx(side.turning, abs=2e-3)
+    assert deviations[np.argmin(advantage)] == pytest.approx(side.turning, abs=2e-3)
     assert side.turning == pytest.approx(side.gap, abs=0.05)
 
 
 def test_factors_and_interaction_sum_to_the_change():
-    first, second = LAWS[0], LAWS[1]._replace(gap=1.3, member_spread=0.2)
+    first, second = FITS[0], FITS[1]._replace(gap=1.3, member_std=0.2)
     found = output_variance.decompose(first, second)
     assert sum(found[2:]) == pytest.approx(found.after - found.before)
-    only = output_variance.decompose(first, first._replace(spread=0.4))
+    only = output_variance.decompose(first, first._replace(std=0.4))
     assert only.contraction == pytest.approx(only.after - only.before) != 0
-    assert only.shift == only.member_spread == 0
+    assert only.shift == only.member_std == 0
 
 
-def test_calibrated_phi_is_phi_less_the_mean_of_the_other_out_models():
+def test_calibrated_phi_is_phi_minus_the_mean_of_the_other_out_models():
     rng = np.random.default_rng(0)
     keep = rng.random((6, 9)) < 0.5
     keep[:, 0] = True
@@ -105,7 +105,7 @@ def test_variances_are_those_of_the_components_that_made_the_confidence():
     assert (np.abs([total, examples, models] - expected) < 4 * error).all()
 
 
-def test_seen_cells_do_not_enter():
+def test_seen_pairs_do_not_enter():
     rng = np.random.default_rng(0)
     unseen = rng.random((8, 40)) < 0.5
     confidence = rng.random((8, 40))
@@ -117,10 +117,10 @@ def test_seen_cells_do_not_enter():
 
 
 def test_what_cannot_be_computed_is_nan_or_named():
-    assert np.isnan(output_variance.gaussian_advantage(Laws(1.0, 0.0, 0.1)))
+    assert np.isnan(output_variance.gaussian_advantage(GaussianFit(1.0, 0.0, 0.1)))
     nothing = np.zeros((4, 3), bool)
     assert np.isnan(
         output_variance.confidence_variances(np.ones((4, 3)), nothing)
     ).all()
     with pytest.raises(ValueError, match="spread must be finite and > 0"):
-        output_variance.side_of_turning(Laws(1.0, 0.0, 0.1))
+        output_variance.turning_point(GaussianFit(1.0, 0.0, 0.1))

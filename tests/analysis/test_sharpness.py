@@ -7,7 +7,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from sam_jax import models, types
-from sam_jax.analysis import rho_sweep, sharpness
+from sam_jax.analysis import curvature, loss_increase, rho_sweep, sharpness
 
 KEY = jax.random.key(0)
 
@@ -79,7 +79,7 @@ def test_the_residual_bounds_the_distance_to_an_eigenvalue_before_convergence(
 ):
     loss_fn, params, hessian_of = _network()
     values = np.linalg.eigvalsh(hessian_of(params))
-    one = lambda key: sharpness.top_eigenvalue(key, loss_fn, params, num_steps)
+    one = lambda key: curvature.top_eigenvalue(key, loss_fn, params, num_steps)
     found = jax.jit(jax.vmap(one))(jax.random.split(KEY, 5))
     for value, residual in zip(*map(np.asarray, found), strict=True):
         assert np.abs(values - value).min() <= residual * 1.001 + 1e-6
@@ -91,7 +91,7 @@ def test_the_residual_bounds_the_distance_to_an_eigenvalue_before_convergence(
 )
 def test_lanczos_stops_where_its_vectors_run_out(eigenvalues):
     loss_fn, params, _ = _quadratic(np.array(eigenvalues))
-    found = sharpness.top_eigenvalue(KEY, loss_fn, params, num_steps=8)
+    found = curvature.top_eigenvalue(KEY, loss_fn, params, num_steps=8)
     np.testing.assert_allclose(found.value, max(eigenvalues), atol=1e-5)
 
 
@@ -99,7 +99,7 @@ def test_hutchinson_is_within_its_interval_and_unbiased():
     loss_fn, params, hessian_of = _network()
     trace = np.trace(hessian_of(params))
     keys = jax.random.split(KEY, 200)
-    one = lambda k: sharpness.hessian_trace(k, loss_fn, params, 16)
+    one = lambda k: curvature.hessian_trace(k, loss_fn, params, 16)
     found = jax.jit(jax.vmap(one))(keys)
     scaled = (np.asarray(found.value) - trace) / np.asarray(found.standard_error)
     assert 0.90 <= np.mean(np.abs(scaled) < 2.13) <= 0.99  # Student-t, 15 degrees
@@ -109,19 +109,19 @@ def test_hutchinson_is_within_its_interval_and_unbiased():
 def test_signs_give_the_trace_of_a_diagonal_hessian_exactly():
     diagonal = jnp.array([1.0, -3.0, 0.5, 7.0])
     loss_fn = lambda w: jnp.sum(diagonal * w**2) / 2
-    found = sharpness.hessian_trace(KEY, loss_fn, jnp.ones(4), 4)
+    found = curvature.hessian_trace(KEY, loss_fn, jnp.ones(4), 4)
     assert (float(found.value), float(found.standard_error)) == (5.5, 0.0)
 
 
 def test_worst_case_at_the_minimum_of_a_quadratic_is_half_its_top_eigenvalue():
     loss_fn, params, _ = _quadratic(np.array([1.0, 2.0, 8.0, 0.1]))
-    found = sharpness.worst_case_rise(KEY, loss_fn, params, 0.3)
+    found = loss_increase.worst_case_increase(KEY, loss_fn, params, 0.3)
     np.testing.assert_allclose(found, 0.3**2 * 8 / 2, rtol=1e-5)
 
 
 def test_worst_case_of_a_linear_loss_is_one_step_of_sam():
     slope = jnp.array([3.0, -4.0])
-    found = sharpness.worst_case_rise(
+    found = loss_increase.worst_case_increase(
         KEY, lambda w: jnp.vdot(slope, w), jnp.ones(2), 0.5, num_steps=1
     )
     np.testing.assert_allclose(found, 0.5 * 5, rtol=1e-6)
@@ -140,24 +140,28 @@ def test_worst_case_is_at_least_every_random_point_and_the_step_of_sam():
     assert found.worst_case[0] >= losses.max() - found.loss[0] - 1e-6
 
 
-def test_no_rise_in_a_flat_or_sinking_place_and_in_a_ball_of_radius_zero():
+def test_no_increase_in_a_flat_or_sinking_place_and_in_a_ball_of_radius_zero():
     flat = lambda w: jnp.zeros(()) * w[0]
     cap = lambda w: -jnp.vdot(w, w)
     for loss_fn, rho in ((flat, 1.0), (cap, 1.0), (lambda w: jnp.sum(w), 0.0)):
-        assert sharpness.worst_case_rise(KEY, loss_fn, jnp.zeros(3), rho) == 0
+        assert loss_increase.worst_case_increase(KEY, loss_fn, jnp.zeros(3), rho) == 0
 
 
 def test_average_case_at_the_minimum_of_a_quadratic_is_its_trace():
     eigenvalues = np.array([1.0, 2.0, 8.0, 0.1, 3.0])
     loss_fn, params, _ = _quadratic(eigenvalues)
-    found = sharpness.average_case_rise(KEY, loss_fn, params, 0.3, num_samples=4000)
+    found = loss_increase.average_case_increase(
+        KEY, loss_fn, params, 0.3, num_samples=4000
+    )
     expected = 0.3**2 / (2 * 5) * eigenvalues.sum()
     assert abs(found.value - expected) < 4 * found.standard_error
     assert found.standard_error < 0.02 * expected
 
 
 def test_average_case_of_a_linear_loss_is_zero():
-    found = sharpness.average_case_rise(KEY, lambda w: jnp.sum(w), jnp.ones(4), 0.3)
+    found = loss_increase.average_case_increase(
+        KEY, lambda w: jnp.sum(w), jnp.ones(4), 0.3
+    )
     np.testing.assert_allclose(found.value, 0, atol=1e-6)
 
 
@@ -188,11 +192,11 @@ def test_loss_in_batches_is_the_loss_of_all():
 def test_bad_input_is_named():
     loss_fn, params, _ = _quadratic(np.ones(3))
     with pytest.raises(ValueError, match="num_steps must be a whole number >= 2"):
-        sharpness.top_eigenvalue(KEY, loss_fn, params, 1)
+        curvature.top_eigenvalue(KEY, loss_fn, params, 1)
     with pytest.raises(ValueError, match="rho must be finite and >= 0"):
-        sharpness.worst_case_rise(KEY, loss_fn, params, -0.1)
+        loss_increase.worst_case_increase(KEY, loss_fn, params, -0.1)
     with pytest.raises(ValueError, match="num_samples must be a whole number >= 2"):
-        sharpness.average_case_rise(KEY, loss_fn, params, 0.1, num_samples=1)
+        loss_increase.average_case_increase(KEY, loss_fn, params, 0.1, num_samples=1)
     examples = types.Examples(jnp.ones((10, 2)), jnp.zeros(10, jnp.int32))
     with pytest.raises(ValueError, match="batch_size must divide the 10 examples"):
         sharpness.make_loss(models.mlp(2), {}, examples, batch_size=4)

@@ -4,12 +4,14 @@ import json
 import numpy as np
 import pytest
 import tyro
+from markupsafe import Markup
 
 from sam_jax.analysis import rho_sweep, sharpness
 from sam_jax.cli import explain as experiment
 from sam_jax.cli import explain_source
+from sam_jax.cli.errors import usage_errors
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.reporting import explain_claims, html
+from sam_jax.reporting import explain_claims, explain_report, pictures
 from sam_jax.signals import load_audit_signals
 
 OPTIONS = ["--audit.pool-size", "120", "--audit.num-models", "8"]
@@ -37,7 +39,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(rho_sweep, "sharpness_of_chunk", flatness)
-        patch.setattr(html, "_svg", lambda *_: "<svg></svg>")
+        patch.setattr(pictures, "svg", lambda *_: Markup("<svg></svg>"))
         run()
     return root / "runs" / "explain" / "default"
 
@@ -62,7 +64,7 @@ def test_the_models_trained_again_are_those_of_the_audit(folder):
     assert metrics["reproduced"] == 1.0
 
 
-def test_the_numbers_are_those_of_the_audits_answers(folder):
+def test_the_numbers_are_those_of_the_audits_signals(folder):
     source = folder.parents[1] / "audit" / "explain"
     signals = load_audit_signals(source)
     rows = read(folder / "memorization_scatter.csv")
@@ -77,7 +79,7 @@ def test_the_numbers_are_those_of_the_audits_answers(folder):
     rows = [
         r
         for r in read(folder / "accuracy_and_leakage.csv")
-        if r["measure"] == "test accuracy"
+        if r["measure"] == "test_accuracy"
     ]
     expected = signals["sam"].correct[:, test].mean()
     assert float(rows[1]["value"]) == pytest.approx(expected)
@@ -89,8 +91,8 @@ def test_the_default_run_measures_sharpness(tmp_path, monkeypatch):
     run("--sweep-models", "4")
     rows = read(tmp_path / "runs" / "explain" / "default" / "sharpness.csv")
     first = {r["measure"]: float(r["value"]) for r in rows if float(r["rho"]) == 0}
-    assert first["top eigenvalue"] > 0 and first["trace"] > first["top eigenvalue"]
-    assert first["worst-case rise"] > first["average-case rise"] > 0
+    assert first["top_eigenvalue"] > 0 and first["trace"] > first["top_eigenvalue"]
+    assert first["worst_case_increase"] > first["average_case_increase"] > 0
 
 
 def test_every_claim_has_a_row_with_its_interval(folder):
@@ -110,7 +112,7 @@ def test_a_given_audit_is_explained_without_training(folder, monkeypatch):
     source = folder.parents[1] / "audit" / "explain"
     made = tyro.cli(experiment.Config, args=OPTIONS).audit
     assert explain_source.audit_settings(source) == made
-    monkeypatch.setattr(experiment, "_write", lambda *_: None)
+    monkeypatch.setattr(explain_report, "write_explanation", lambda *_, **__: None)
     run("--name", "other", "--run", str(source), "--sweep-models", "0")
     ours, theirs = (
         json.loads((folder.parent / name / "metrics.json").read_text())
@@ -131,7 +133,7 @@ def estimate(low, high):
     [
         (1, (0.1, 0.2), "yes"),
         (1, (-0.2, -0.1), "no"),
-        (1, (-0.1, 0.1), "not settled"),
+        (1, (-0.1, 0.1), "not resolved"),
         (-1, (-0.2, -0.1), "yes"),
         (-1, (0.1, 0.2), "no"),
         (0, (-0.1, 0.1), "not contradicted"),
@@ -140,17 +142,17 @@ def estimate(low, high):
     ],
 )
 def test_a_claim_agrees_as_its_interval_says(sign, interval, verdict):
-    claim = explain_claims.Claim("it", "more", estimate(*interval), sign)
+    claim = explain_claims.PaperClaim("it", "more", estimate(*interval), sign)
     assert claim.agrees == verdict and verdict in claim.row[-1]
 
 
 def test_the_verdict_names_what_the_run_contradicts():
     claims = [
-        explain_claims.Claim("it leaks", "more", estimate(-0.2, -0.1), 1),
-        explain_claims.Claim("it is flat", "more", estimate(0.1, 0.2), 1),
+        explain_claims.PaperClaim("it leaks", "more", estimate(-0.2, -0.1), 1),
+        explain_claims.PaperClaim("it is flat", "more", estimate(0.1, 0.2), 1),
     ]
     found = explain_claims.verdict(claims)
-    assert "agrees with 1, disagrees with 1 and does not settle 0" in found
+    assert "agrees with 1, disagrees with 1 and does not resolve 0" in found
     assert "it leaks (-0.150 [-0.200, -0.100])" in found and "it is flat (" not in found
 
 
@@ -158,8 +160,8 @@ def test_the_verdict_names_what_the_run_contradicts():
     ("arguments", "message"),
     [
         (["--run", "nowhere"], "run must be the folder of a finished audit"),
-        (["--outcome", "loss"], "outcome must be one of"),
-        (["--picked-by", "sgd"], "picked_by must be one of"),
+        (["--outcome", "loss"], "invalid choice 'loss'"),
+        (["--selected-by", "sgd"], "invalid choice 'sgd'"),
         (["--sweep-models", "2"], "sweep_models must be 0 or at least 4"),
         (["--rho", "-1"], "rho must be finite and >= 0"),
         (["--audit.num-models", "4"], "num_models must be a whole number >= 8"),

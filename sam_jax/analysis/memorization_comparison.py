@@ -1,14 +1,18 @@
-"""Memorization under two recipes: how far they agree, and where they differ."""
+"""Memorization under two optimizers: correlation, and difference by bin."""
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sam_jax import _checks
 from sam_jax.analysis import memorization
-from sam_jax.analysis.comparison import PICKERS, Comparison, pool_outcomes
-from sam_jax.analysis.memorization import Estimates, Halves
+from sam_jax.analysis.comparison import (
+    Comparison,
+    SelectedBy,
+    pool_outcomes,
+    selection_outcome,
+)
+from sam_jax.analysis.memorization import Estimates, Halves, Outcome
 from sam_jax.metrics import jackknife
 from sam_jax.metrics.estimate import Estimate
 
@@ -16,18 +20,18 @@ BIN_EDGES = (0.1, 0.25, 0.4, 0.6, 0.85)
 """Inner edges of the bins of memorization; 0.6 to 0.85 is the paper's range."""
 
 
-class Memorized(NamedTuple):
-    """Memorization of the pool under both recipes.
+class MemorizationComparison(NamedTuple):
+    """Memorization of the pool under both optimizers.
 
     Attributes:
-        estimates: Of the baseline and of the compared recipe.
-        difference: Compared less baseline, paired.
+        estimates: Of the baseline and of the compared optimizer.
+        difference: Compared minus baseline, paired.
         pearson: Correlation of the two over examples.
         spearman: The same of ranks.
         reliability: Pearson's correlation of the two halves' estimates: of the
             baseline with itself, of the compared with itself, and of one with the
             other (mean of both ways). 1 would be no noise; the last against the first
-            two tells how far the recipes differ beyond noise.
+            two tells how far the optimizers differ beyond noise.
         bins: Bin of each example as each half sees it.
         gain: The difference as each half sees it.
         counts: Examples in each bin, mean of both halves.
@@ -45,19 +49,19 @@ class Memorized(NamedTuple):
     by_bin: tuple[list[Estimate], ...]
 
 
-def memorized(
+def compare_memorization(
     comparison: Comparison,
     *,
-    outcome: str = "correct",
-    picked_by: str = "both",
+    outcome: Outcome = "correct",
+    selected_by: SelectedBy = "both",
     level: float = 0.95,
-) -> Memorized:
-    """Returns memorization under both recipes, its difference by bin and correlation.
+) -> MemorizationComparison:
+    """Returns memorization under both optimizers, by bin and correlated.
 
     Args:
-        comparison: From ``compare``.
-        outcome: ``"correct"`` or ``"probability"``; see ``memorization.outcomes``.
-        picked_by: Key of ``PICKERS``: whose memorization makes the bins.
+        comparison: From ``compare_optimizers``.
+        outcome: See ``memorization.outcomes``.
+        selected_by: Whose memorization selects the bins.
         level: Confidence level of the intervals, in (0, 1).
 
     Raises:
@@ -69,65 +73,70 @@ def memorized(
         memorization.memorization_halves(o, keep, first)
         for o in (base, other, other - base)
     ]
-    bins = memorization_bins(halves[0], halves[1], picked_by)
+    bins = memorization_bins(selection_outcome(base, other, selected_by), keep, first)
     num_bins = len(BIN_EDGES) + 1
 
-    def correlations(used):
+    def correlations(used: Bool[np.ndarray, "m n"]) -> list[float]:
         pair = [partial_memorization(o, keep, used) for o in (base, other)]
         return [jackknife.pearson(*pair), jackknife.spearman(*pair)]
 
     pearson, spearman = jackknife.crossed_jackknife(
         correlations, *keep.shape, level=level
     )
-    first_values, second_values = halves[0].values, halves[1].values
-    across = [jackknife.pearson(first_values[h], second_values[1 - h]) for h in (0, 1)]
-    counts = [(bins == number).sum() / 2 for number in range(num_bins)]
-    return Memorized(
-        (memorization.memorization(base, keep), memorization.memorization(other, keep)),
-        memorization.memorization(other - base, keep),
-        pearson,
-        spearman,
-        (
-            jackknife.pearson(*first_values),
-            jackknife.pearson(*second_values),
-            float(np.mean(across)),
+    return MemorizationComparison(
+        estimates=(
+            memorization.memorization(base, keep),
+            memorization.memorization(other, keep),
         ),
-        bins,
-        halves[2],
-        [float(count) for count in counts],
-        tuple(memorization.mean_by_bin(bins, h, num_bins, level) for h in halves),
+        difference=memorization.memorization(other - base, keep),
+        pearson=pearson,
+        spearman=spearman,
+        reliability=_reliability(halves[0].values, halves[1].values),
+        bins=bins,
+        gain=halves[2],
+        counts=[float((bins == number).sum() / 2) for number in range(num_bins)],
+        by_bin=tuple(
+            memorization.mean_by_bin(bins, h, num_bins, level) for h in halves
+        ),
     )
 
 
 def memorization_bins(
-    first: Halves, second: Halves, picked_by: str = "both"
+    outcome: Float[np.ndarray, "m n"],
+    keep: Bool[np.ndarray, "m n"],
+    first: Bool[np.ndarray, " m"],
 ) -> Int[np.ndarray, "2 n"]:
     """Returns the bin of ``BIN_EDGES`` of each example, as each half sees it.
 
     Args:
-        first: Memorization by one optimizer's models, from each half of them.
-        second: The same by the other optimizer's.
-        picked_by: A name of ``PICKERS``: whose memorization picks the bin.
+        outcome: Outcomes whose memorization selects; see ``selection_outcome``.
+        keep: True where the model trained on the example.
+        first: True for models of the first half.
 
     Returns:
         Bins from 0; -1 where a half has no value.
-
-    Raises:
-        ValueError: If ``picked_by`` is not a name of ``PICKERS``.
     """
-    picker = _checks.one_of(PICKERS, picked_by=picked_by)
-    value = picker(first.values, second.values)
-    return np.where(np.isfinite(value), np.digitize(value, BIN_EDGES), -1)
+    values = memorization.memorization_halves(outcome, keep, first).values
+    return np.where(np.isfinite(values), np.digitize(values, BIN_EDGES), -1)
 
 
-def contrast_of_bins(
+def _reliability(
+    first: Float[np.ndarray, "2 n"], second: Float[np.ndarray, "2 n"]
+) -> tuple[float, ...]:
+    """Correlations of half with half: within each optimizer, and across."""
+    across = [jackknife.pearson(first[h], second[1 - h]) for h in (0, 1)]
+    within = [jackknife.pearson(*values) for values in (first, second)]
+    return (*within, float(np.mean(across)))
+
+
+def bin_difference(
     bins: Int[np.ndarray, "2 n"],
     halves: Halves,
     one: int,
     other: int,
     level: float = 0.95,
 ) -> Estimate:
-    """Returns the mean in one bin less that in another, with its interval.
+    """Returns the mean in one bin minus that in another, with its interval.
 
     The two bins share their models, so that this is no difference of independent
     means: values and noise of the other bin enter with a minus sign and both with the
@@ -161,7 +170,7 @@ def partial_memorization(
     keep: Bool[np.ndarray, "m n"],
     used: Bool[np.ndarray, "m n"],
 ) -> Float[np.ndarray, " n"]:
-    """Returns memorization from some of the cells; NaN where a side has none."""
+    """Returns memorization from the pairs that are used; NaN without any on a side."""
     means = []
     for side in (keep & used, ~keep & used):
         count = side.sum(axis=0)
