@@ -33,12 +33,13 @@ class ArgumentError(ValueError):
     """
 
     def __init__(self, argument: str, rule: str):
-        super().__init__(argument, rule)
+        super().__init__(f"{argument} {rule}")
         self.argument = argument
         self.rule = rule
 
-    def __str__(self) -> str:
-        return f"{self.argument} {self.rule}"
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are pickled by their arguments, which are two here.
+        return type(self), (self.argument, self.rule)
 
 
 def is_concrete(value: Any) -> bool:

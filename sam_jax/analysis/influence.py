@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from sam_jax import _checks
 
@@ -61,10 +61,8 @@ class Pairs(NamedTuple):
 
 
 def influence_blocks(
-    outcome: Float[np.ndarray, "m t"]
-    | Int[np.ndarray, "m t"]
-    | Bool[np.ndarray, "m t"],
-    keep: Bool[np.ndarray, "m n"] | Int[np.ndarray, "m n"],
+    outcome: Shaped[np.ndarray, "m t"],
+    keep: Shaped[np.ndarray, "m n"],
     *,
     block_size: int | None = None,
     standard_errors: bool = False,
@@ -120,10 +118,8 @@ def influence_blocks(
 
 
 def high_influence_pairs(
-    outcome: Float[np.ndarray, "m t"]
-    | Int[np.ndarray, "m t"]
-    | Bool[np.ndarray, "m t"],
-    keep: Bool[np.ndarray, "m n"] | Int[np.ndarray, "m n"],
+    outcome: Shaped[np.ndarray, "m t"],
+    keep: Shaped[np.ndarray, "m n"],
     memorized: Float[np.ndarray, " n"],
     *,
     min_memorization: float = 0.25,

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from sam_jax import _checks
 from sam_jax.analysis.influence import influence_blocks
@@ -28,10 +28,8 @@ class Entropies(NamedTuple):
 
 
 def influence_entropy(
-    outcome: Float[np.ndarray, "m t"]
-    | Int[np.ndarray, "m t"]
-    | Bool[np.ndarray, "m t"],
-    keep: Bool[np.ndarray, "m n"] | Int[np.ndarray, "m n"],
+    outcome: Shaped[np.ndarray, "m t"],
+    keep: Shaped[np.ndarray, "m n"],
     *,
     threshold: float = 0.0,
     block_size: int | None = None,

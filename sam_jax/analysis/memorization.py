@@ -10,7 +10,7 @@ the halves: one half of the models selects, the other half measures. NumPy, floa
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy import special, stats
 
 from sam_jax import _checks
@@ -77,7 +77,7 @@ def outcomes(
 
 def memorization(
     outcome: Float[np.ndarray, "m n"],
-    keep: Bool[np.ndarray, "_ _"] | Int[np.ndarray, "_ _"],
+    keep: Shaped[np.ndarray, "_ _"],
 ) -> Estimates:
     """Returns the mean outcome of models trained with minus that of those without.
 
@@ -129,7 +129,7 @@ def split_models(num_models: int, seed: int = 0) -> Bool[np.ndarray, " m"]:
 
 def memorization_halves(
     outcome: Float[np.ndarray, "m n"],
-    keep: Bool[np.ndarray, "m n"] | Int[np.ndarray, "m n"],
+    keep: Shaped[np.ndarray, "m n"],
     first: Bool[np.ndarray, " m"],
 ) -> Halves:
     """Returns memorization as each half of the models sees it.

@@ -140,7 +140,7 @@ def test_outcomes_are_correctness_or_probabilities_of_the_first_query():
     assert memorization.outcomes(signals).tolist() == [[1.0, 0.0]]
     probability = memorization.outcomes(signals, "probability")
     np.testing.assert_allclose(probability, [[0.5, 1 / (1 + np.exp(-2))]])
-    with pytest.raises(ValueError, match="kind must be one of correct, probability"):
+    with pytest.raises((ValueError, TypeError), match="outcome"):
         memorization.outcomes(signals, "loss")
 
 
@@ -194,7 +194,7 @@ def test_bins_without_examples_have_no_estimate():
 
 def test_bad_input_is_named():
     outcome, keep = _random()
-    with pytest.raises(ValueError, match="outcome and keep must have one shape"):
+    with pytest.raises(ValueError, match="keep must have the shape"):
         memorization.memorization(outcome[:, :-1], keep)
     with pytest.raises(ValueError, match="num_models must be a whole number >= 4"):
         memorization.split_models(3)

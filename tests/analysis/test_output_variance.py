@@ -40,7 +40,9 @@ def test_the_attack_on_sampled_scores_reaches_it_by_one_threshold():
     rng = np.random.default_rng(0)
     keep = rng.random((10, 20_000)) < 0.5
     score = np.where(keep, 2.0, 0.0) + rng.normal(size=keep.shape)
-    found = output_variance.gaussian_advantage(output_variance.fit_laws(score, keep))
+    found = output_variance.gaussian_advantage(
+        output_variance.fit_gaussians(score, keep)
+    )
     measured = metrics.advantage(metrics.roc_curve(score.ravel(), keep.ravel()))
     assert measured == pytest.approx(found, abs=0.01)
 
@@ -122,5 +124,5 @@ def test_what_cannot_be_computed_is_nan_or_named():
     assert np.isnan(
         output_variance.confidence_variances(np.ones((4, 3)), nothing)
     ).all()
-    with pytest.raises(ValueError, match="spread must be finite and > 0"):
+    with pytest.raises(ValueError, match="std must be finite and > 0"):
         output_variance.turning_point(GaussianFit(1.0, 0.0, 0.1))
