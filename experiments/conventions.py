@@ -17,9 +17,9 @@ import numpy as np
 import tyro
 
 from sam_jax import _checks, metrics
-from sam_jax.attacks import ATTACKS, lira, rmia, score_targets, threshold
+from sam_jax.attacks import ATTACKS, lira, rmia, score_targets
 from sam_jax.cli.errors import usage_errors
-from sam_jax.metrics import attack_metrics, num_models
+from sam_jax.metrics import attack_metrics, num_models, shadow_thresholds
 from sam_jax.signals import load_signals
 from sam_jax.training import membership
 from sam_jax.types import AttackFn, Signals
@@ -210,11 +210,11 @@ def thresholds(signals: Signals) -> tuple[float, float]:
     scores = score_targets(ATTACKS["confidence"], signals)[:, pool]
     keep = np.asarray(signals.keep)[:, pool]
     rules: tuple[Callable, ...] = (
-        threshold.shadow_thresholds,
-        threshold.oracle_thresholds,
+        shadow_thresholds.shadow_thresholds,
+        shadow_thresholds.oracle_thresholds,
     )
     carried, oracle = (
-        float(threshold.accuracy_at(scores, keep, rule(scores, keep)).mean())
+        float(shadow_thresholds.accuracy_at(scores, keep, rule(scores, keep)).mean())
         for rule in rules
     )
     return carried, oracle

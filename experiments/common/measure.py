@@ -9,7 +9,6 @@ from scipy import special
 
 from sam_jax.analysis import output_variance
 from sam_jax.attacks import ATTACKS, score_targets
-from sam_jax.attacks.threshold import accuracy_at, shadow_thresholds
 from sam_jax.metrics import (
     mean_over_models,
     metric_names,
@@ -18,6 +17,7 @@ from sam_jax.metrics import (
 )
 from sam_jax.metrics.accuracy import accuracies
 from sam_jax.metrics.bootstrap import exact_metrics
+from sam_jax.metrics.shadow_thresholds import accuracy_at, shadow_thresholds
 from sam_jax.types import Signals
 
 ATTACK_NAMES = (

@@ -1,7 +1,7 @@
 """What an attacker would reach: thresholds fixed on shadow models, then carried over.
 
 The best threshold of a ROC curve is chosen with the answers in hand. Here each target's
-threshold comes from the other models alone (``attacks.threshold``), so the rates are
+threshold comes from the other models alone (``shadow_thresholds``), so the rates are
 those of an attack that could be run, and its false-positive rate is what it turned out
 to be rather than what was asked for. From them: how many accusations are right when
 members are rare, and what they say about differential privacy.
@@ -15,8 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import special
 
-from sam_jax.attacks import threshold
-from sam_jax.metrics import epsilon, rates, roc
+from sam_jax.metrics import epsilon, rates, roc, shadow_thresholds
 from sam_jax.metrics.estimate import Estimate
 
 PRIORS = (0.01, 0.1, 0.5)
@@ -92,13 +91,13 @@ def carried_calls(
     """
     scores = np.asarray(scores, np.float64)
     roc.check_scores(scores, keep)
-    rules = {BEST: threshold.shadow_thresholds(scores, keep)}
+    rules = {BEST: shadow_thresholds.shadow_thresholds(scores, keep)}
     if labels is not None and len(np.unique(labels)) > 1:
-        rules[BEST_PER_CLASS] = threshold.shadow_thresholds(scores, keep, labels)
+        rules[BEST_PER_CLASS] = shadow_thresholds.shadow_thresholds(scores, keep, labels)
     num_other = int((~keep).sum() - (~keep).sum(axis=1).max())
     for fpr in fprs:
         if roc.is_resolvable(fpr, num_other):
-            column = threshold.shadow_fpr_thresholds(scores, keep, fpr)[:, None]
+            column = shadow_thresholds.shadow_fpr_thresholds(scores, keep, fpr)[:, None]
             rules[f"FPR {100 * fpr:g} % on shadow models"] = column
     return [
         _calls(rule, scores >= thresholds, keep, priors, level)

@@ -7,8 +7,13 @@ import pytest
 from scipy import stats
 
 from sam_jax import metrics
-from sam_jax.attacks import threshold
-from sam_jax.metrics import attack_metrics, epsilon, rates, thresholds
+from sam_jax.metrics import (
+    attack_metrics,
+    epsilon,
+    rates,
+    shadow_thresholds,
+    thresholds,
+)
 
 
 def audit(rng, num_targets=8, num_examples=300, shift=1.0, row=0.0, column=0.0):
@@ -23,7 +28,7 @@ def audit(rng, num_targets=8, num_examples=300, shift=1.0, row=0.0, column=0.0):
 def test_the_fpr_threshold_is_the_lowest_that_the_other_targets_allow(fpr):
     scores, keep = audit(np.random.default_rng(0), 4, 40)
     scores = scores.round(1)  # with ties
-    found = threshold.shadow_fpr_thresholds(scores, keep, fpr)
+    found = shadow_thresholds.shadow_fpr_thresholds(scores, keep, fpr)
     for target in range(4):
         others = np.arange(4) != target
         pool = scores[others][~keep[others]]
@@ -42,7 +47,9 @@ def test_rates_are_counts_and_precision_is_bayes():
         thresholds.BEST_PER_CLASS,
         "FPR 5 % on shadow models",
     ]
-    called = scores >= threshold.shadow_fpr_thresholds(scores, keep, 0.05)[:, None]
+    called = (
+        scores >= shadow_thresholds.shadow_fpr_thresholds(scores, keep, 0.05)[:, None]
+    )
     tpr, fpr = called[keep].mean(), called[~keep].mean()
     own = found[-1]
     assert own.tpr.value == pytest.approx(tpr) and own.fpr.value == pytest.approx(fpr)
@@ -50,7 +57,7 @@ def test_rates_are_counts_and_precision_is_bayes():
     right = 0.1 * tpr / (0.1 * tpr + 0.9 * fpr)
     assert own.precision["0.1"].value == pytest.approx(right)
     assert own.precision["0.1"].low < right < own.precision["0.1"].high
-    first = threshold.shadow_thresholds(scores, keep)
+    first = shadow_thresholds.shadow_thresholds(scores, keep)
     expected = ((scores >= first)[keep].mean() + (scores < first)[~keep].mean()) / 2
     assert found[0].balanced_accuracy.value == pytest.approx(expected)
 

@@ -1,6 +1,6 @@
 """Thresholds on scores, chosen as an attacker can: on shadow models, not the target.
 
-An example is called a member where its score is at least the threshold. Each target's
+An example counts as a member where its score is at least the threshold. Each target's
 thresholds come from the scores of all other models, pooled, and maximise the balanced
 accuracy there; one for all examples, or one per class. The target's own best threshold
 needs its membership: it is an oracle, and goes by that name. NumPy, float64.
@@ -15,13 +15,16 @@ from jaxtyping import Bool, Float, Int
 
 from sam_jax import _checks
 
+MaskArray = Bool[np.ndarray, "_ _"] | Int[np.ndarray, "_ _"]
+"""Whether each model trained on each example; 1 and 0 are taken too."""
+
 MAX_CANDIDATES = 4096
 """Thresholds tried: all distinct scores, or this many quantiles if there are more."""
 
 
 def shadow_thresholds(
     scores: Float[np.ndarray, "t n"],
-    keep: Bool[np.ndarray, "_ _"],
+    keep: MaskArray,
     labels: Int[np.ndarray, "n"] | None = None,
 ) -> Float[np.ndarray, "t n"]:
     """Returns each target's threshold per example, chosen on the other targets.
@@ -38,14 +41,14 @@ def shadow_thresholds(
         The threshold that applies to each example, the lowest of equally good ones.
 
     Raises:
-        ValueError: If shapes differ, scores are NaN, or there is only one model.
+        ArgumentError: If shapes differ, scores are NaN, or there is only one model.
     """
-    _check(scores, keep)
+    keep = _checked(scores, keep)
     _checks.at_least(2, num_models=len(scores))
     thresholds = np.empty(scores.shape)
     for columns in _groups(labels, scores.shape[1]):
         candidates = _candidates(scores[:, columns])
-        true, false = _calls(scores[:, columns], keep[:, columns], candidates)
+        true, false = _decisions(scores[:, columns], keep[:, columns], candidates)
         others = [counts.sum(axis=0) - counts for counts in (true, false)]
         best = _balanced_accuracy(*others).argmax(axis=1)
         thresholds[:, columns] = candidates[best][:, None]
@@ -54,25 +57,25 @@ def shadow_thresholds(
 
 def oracle_thresholds(
     scores: Float[np.ndarray, "t n"],
-    keep: Bool[np.ndarray, "_ _"],
+    keep: MaskArray,
     labels: Int[np.ndarray, "n"] | None = None,
 ) -> Float[np.ndarray, "t n"]:
     """Returns each target's best threshold on its own members, which no attacker has.
 
     Arguments, result and errors are those of ``shadow_thresholds``; one model will do.
     """
-    _check(scores, keep)
+    keep = _checked(scores, keep)
     thresholds = np.empty(scores.shape)
     for columns in _groups(labels, scores.shape[1]):
         candidates = _candidates(scores[:, columns])
-        counts = _calls(scores[:, columns], keep[:, columns], candidates)
+        counts = _decisions(scores[:, columns], keep[:, columns], candidates)
         best = _balanced_accuracy(*counts).argmax(axis=1)
         thresholds[:, columns] = candidates[best][:, None]
     return thresholds
 
 
 def shadow_fpr_thresholds(
-    scores: Float[np.ndarray, "t n"], keep: Bool[np.ndarray, "_ _"], fpr: float
+    scores: Float[np.ndarray, "t n"], keep: MaskArray, fpr: float
 ) -> Float[np.ndarray, "t"]:
     """Returns each target's lowest threshold with FPR at most ``fpr`` on the others.
 
@@ -80,31 +83,31 @@ def shadow_fpr_thresholds(
     scores are sorted once; a target's own are stepped over.
 
     Raises:
-        ValueError: As in ``shadow_thresholds``, or if ``fpr`` is not in (0, 1].
+        ArgumentError: As in ``shadow_thresholds``, or if ``fpr`` is not in (0, 1].
     """
-    _check(scores, keep)
+    keep = _checked(scores, keep)
     _checks.at_least(2, num_models=len(scores))
     _checks.positive(fpr=fpr)
     _checks.in_unit_interval(fpr=fpr)
-    owners, _ = np.nonzero(~keep)
+    models, _ = np.nonzero(~keep)
     values = scores[~keep].astype(np.float64)
-    own = (~keep).sum(axis=1)
-    allowed = np.floor(fpr * (len(values) - own) * (1 + 1e-12)).astype(int)
-    size = min(int(allowed.max() + own.max()) + 1, len(values))
+    num_of_target = (~keep).sum(axis=1)
+    allowed = np.floor(fpr * (len(values) - num_of_target) * (1 + 1e-12)).astype(int)
+    size = min(int(allowed.max() + num_of_target.max()) + 1, len(values))
     top = np.argpartition(-values, size - 1)[:size]
     top = top[np.argsort(-values[top], kind="stable")]
     thresholds = np.full(len(scores), -np.inf)
     for target, num_allowed in enumerate(allowed):
-        others = values[top[owners[top] != target]]
+        others = values[top[models[top] != target]]
         if num_allowed < len(others):
-            # Just above the first score too many, with which ties are called together.
+            # Just above the first score too many, whose ties are decided together.
             thresholds[target] = np.nextafter(others[num_allowed], np.inf)
     return thresholds
 
 
 def accuracy_at(
     scores: Float[np.ndarray, "t n"],
-    keep: Bool[np.ndarray, "_ _"],
+    keep: MaskArray,
     thresholds: Float[np.ndarray, "t n"],
 ) -> Float[np.ndarray, "t"]:
     """Returns each target's balanced accuracy with the given thresholds.
@@ -112,32 +115,37 @@ def accuracy_at(
     ``(TPR + 1 - FPR) / 2`` over all examples of the target; NaN for a target without
     members or without non-members.
     """
-    _check(scores, keep)
-    called = scores >= thresholds
+    keep = _checked(scores, keep)
+    is_above = scores >= thresholds
     with np.errstate(invalid="ignore"):
-        tpr = (called & keep).sum(axis=1) / keep.sum(axis=1)
-        fpr = (called & ~keep).sum(axis=1) / (~keep).sum(axis=1)
+        tpr = (is_above & keep).sum(axis=1) / keep.sum(axis=1)
+        fpr = (is_above & ~keep).sum(axis=1) / (~keep).sum(axis=1)
     return (tpr + 1 - fpr) / 2
 
 
-def _check(scores, keep):
+def _checked(scores: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """The mask as booleans; raises unless it is one and the scores are numbers."""
+    keep = _checks.mask(keep=keep)
     if scores.shape != keep.shape:
-        raise ValueError(
-            f"scores and keep must have one shape, got {scores.shape} and {keep.shape}."
+        raise _checks.ArgumentError(
+            "scores", f"and keep must have one shape, got {scores.shape}, {keep.shape}."
         )
     if np.isnan(scores).any():
-        raise ValueError(f"scores must not be NaN, got {np.isnan(scores).sum()} NaN.")
+        raise _checks.ArgumentError(
+            "scores", f"must not be NaN, got {np.isnan(scores).sum()} NaN."
+        )
+    return keep
 
 
-def _groups(labels, num_examples):
+def _groups(labels: np.ndarray | None, num_examples: int) -> list[np.ndarray]:
     """Columns that share a threshold: all of them, or each class."""
     if labels is None:
         return [np.arange(num_examples)]
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
-def _candidates(scores):
-    """Increasing thresholds that call differently, and one that calls nothing."""
+def _candidates(scores: np.ndarray) -> np.ndarray:
+    """Increasing thresholds that decide differently, and one above all scores."""
     distinct = np.unique(scores)
     if len(distinct) > MAX_CANDIDATES:
         ranks = np.linspace(0, len(distinct) - 1, MAX_CANDIDATES).round().astype(int)
@@ -145,23 +153,25 @@ def _candidates(scores):
     return np.append(distinct.astype(np.float64), np.inf)
 
 
-def _calls(scores, keep, candidates):
-    """Called members and non-members, with their totals at -inf: [T, K + 1] counts."""
+def _decisions(
+    scores: np.ndarray, keep: np.ndarray, candidates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Members and non-members above each candidate, totals first: [T, K + 1] counts."""
     num_candidates = len(candidates)
 
-    def count(group):
+    def count(group: np.ndarray) -> np.ndarray:
         rows, columns = np.nonzero(group)
-        # The candidates at or below a score are those that call it.
-        called_by = np.searchsorted(candidates, scores[rows, columns], side="right")
+        # A score is above the candidates at or below it.
+        num_below = np.searchsorted(candidates, scores[rows, columns], side="right")
         size = len(scores) * (num_candidates + 1)
-        flat = np.bincount(rows * (num_candidates + 1) + called_by, minlength=size)
+        flat = np.bincount(rows * (num_candidates + 1) + num_below, minlength=size)
         counts = flat.reshape(len(scores), -1)
         return counts[:, ::-1].cumsum(axis=1)[:, ::-1]
 
     return count(keep), count(~keep)
 
 
-def _balanced_accuracy(true, false):
+def _balanced_accuracy(true: np.ndarray, false: np.ndarray) -> np.ndarray:
     """Balanced accuracy at each candidate from counts; column 0 holds the totals."""
     tpr = true[:, 1:] / np.maximum(true[:, :1], 1)
     fpr = false[:, 1:] / np.maximum(false[:, :1], 1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sam_jax.attacks import threshold
+from sam_jax.metrics import shadow_thresholds as threshold
 
 RNG = np.random.default_rng(0)
 KEEP = RNG.random((5, 40)) < 0.5
