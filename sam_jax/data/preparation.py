@@ -13,11 +13,8 @@ from sam_jax._checks import ArgumentError
 from sam_jax.data import tfds
 
 BUILDERS = {
-    "fashion_mnist_10k": ("embedded", "FashionMnist10k"),
-    "hospital100": ("embedded", "Hospital100"),
     "location30": ("privacytrust", "Location30"),
     "purchase100": ("privacytrust", "Purchase100"),
-    "retinamnist": ("embedded", "Retinamnist"),
     "texas100": ("privacytrust", "Texas100"),
 }
 """Our own builders: name -> module of ``sam_jax.data.builders`` and class."""

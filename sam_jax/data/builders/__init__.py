@@ -1,4 +1,4 @@
-"""TFDS builders of our own: the embedded sets, and tables that TFDS does not have.
+"""TFDS builders of tables that TFDS does not have.
 
 A builder turns public source files into prepared TFDS data. Importing a module of
 this package imports ``tensorflow_datasets``; ``sam_jax.data`` does so only on demand.

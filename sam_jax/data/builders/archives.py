@@ -1,9 +1,10 @@
-"""Reads binary tables out of ``.tgz`` archives, checking every line.
+"""Binary tables in ``.tgz`` archives, with every line checked.
 
 Nothing is unpacked to disk: the one member that is wanted is streamed.
 """
 
 import contextlib
+import gzip
 import itertools
 import pathlib
 import tarfile
@@ -13,6 +14,50 @@ from typing import IO
 
 import numpy as np
 from jaxtyping import Bool
+
+MAX_UNPACKED = 2**33
+"""Bytes that an archive may unpack to: ten times the largest of the published ones."""
+
+
+def read_gzip(path: pathlib.Path, max_unpacked: int = MAX_UNPACKED) -> bytes:
+    """Returns what a gzip file holds, read to its end so that its CRC is checked.
+
+    Raises:
+        ValueError: If it is damaged or unpacks to more than ``max_unpacked`` bytes.
+    """
+    return b"".join(_unpack(path, max_unpacked))
+
+
+def check_gzip(path: pathlib.Path, max_unpacked: int = MAX_UNPACKED) -> None:
+    """Reads a gzip file to its end, and keeps nothing.
+
+    A reader that stops at the last row it needs never compares the CRC, which comes
+    after it.
+
+    Raises:
+        ValueError: As ``read_gzip``.
+    """
+    for _ in _unpack(path, max_unpacked):
+        pass
+
+
+def _unpack(path: pathlib.Path, max_unpacked: int) -> Iterator[bytes]:
+    """The content of a gzip file, a mebibyte at a time."""
+    total = 0
+    try:
+        with gzip.open(path) as file:
+            while block := file.read(2**20):
+                total += len(block)
+                if total > max_unpacked:
+                    raise ValueError(
+                        f"{path} must unpack to at most {max_unpacked:,} bytes; it "
+                        "holds more."
+                    )
+                yield block
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(
+            f"{path} must be a complete gzip file; download it again ({error})."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -27,6 +72,7 @@ def open_member(path: pathlib.Path, member: str) -> Iterator[IO[bytes]]:
         ValueError: If the archive cannot be read, has an absolute member or one that
             leads out of it, or lacks the file.
     """
+    check_gzip(path)
     try:
         with tarfile.open(path, "r:gz") as archive:
             members = archive.getmembers()

@@ -1,8 +1,9 @@
 """A TFDS builder that writes small ArrayRecord files and needs no TensorFlow."""
 
+import hashlib
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import requests
@@ -42,6 +43,9 @@ class CompactBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         "Source files are downloaded, or taken from manual_dir under their own names."
     )
 
+    CHECKSUMS: Mapping[str, str] = {}
+    """MD5 of source files by name, as their publishers state them."""
+
     def __init__(self, **kwargs: Any) -> None:
         """Takes what ``tfds.core.DatasetBuilder`` takes, less ``file_format``."""
         super().__init__(file_format=tfds.core.FileFormat.ARRAY_RECORD, **kwargs)
@@ -50,7 +54,24 @@ class CompactBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return CompactWriter()
 
     def fetch(self, dl_manager: Any, filename: str, url: str) -> pathlib.Path:
-        """The source file: from ``manual_dir`` where it is there, else downloaded."""
+        """The source file: from ``manual_dir`` where it is there, else downloaded.
+
+        Raises:
+            ValueError: If its checksum is known and another one.
+        """
+        path = self._find(dl_manager, filename, url)
+        expected = self.CHECKSUMS.get(filename)
+        if expected is not None:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "md5").hexdigest()
+            if digest != expected:
+                raise ValueError(
+                    f"{path} must have the MD5 checksum {expected}, got {digest}; "
+                    "download it again."
+                )
+        return path
+
+    def _find(self, dl_manager: Any, filename: str, url: str) -> pathlib.Path:
         try:
             local = pathlib.Path(dl_manager.manual_dir) / filename
         except AssertionError:  # No manual_dir was given, or it is empty.

@@ -1,10 +1,11 @@
 """Builders of the small real sets that come with the package.
 
-``sam-jax prepare fashion_mnist_10k --data-dir=DIR`` makes the files of
-``sam_jax/data/embedded`` again from their public sources.
+    python -m tools.embedded_sets fashion_mnist_10k DIR [--manual-dir=SOURCES]
+
+makes the files of ``sam_jax/data/embedded`` again from their public sources.
 """
 
-import gzip
+import argparse
 import hashlib
 import inspect
 import pathlib
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from sam_jax.data.builders import diabetes130
+from sam_jax.data.builders.archives import read_gzip
 from sam_jax.data.builders.compact import CompactBuilder
+from tools import diabetes130
 
 _FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _FASHION_CLASSES = [
@@ -30,6 +32,9 @@ _FASHION_CLASSES = [
     "Bag",
     "Ankle boot",
 ]
+MAX_UNPACKED = 2**27
+"""Bytes of an IDX file; the largest published one has 47 million."""
+
 _RETINA_CLASSES = ["no DR", "mild", "moderate", "severe", "proliferative"]
 
 
@@ -44,6 +49,12 @@ class FashionMnist10k(CompactBuilder):
 
     name = "fashion_mnist_10k"
     VERSION = tfds.core.Version("1.0.0")
+    CHECKSUMS = {
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    }
 
     def _info(self) -> tfds.core.DatasetInfo:
         return _image_info(
@@ -86,6 +97,7 @@ class Retinamnist(CompactBuilder):
 
     name = "retinamnist"
     VERSION = tfds.core.Version("1.0.0")
+    CHECKSUMS = {"retinamnist.npz": "bd4c0672f1bba3e3a89f0e4e876791e4"}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return _image_info(
@@ -130,7 +142,7 @@ class Hospital100(CompactBuilder):
     """Hospital stays of diabetics: 782 binary features, the diagnosis as the class.
 
     One row a patient (the first stay); the class is the primary diagnosis (ICD-9),
-    one of the 100 most frequent. ``sam_jax.data.builders.diabetes130`` has the rule.
+    one of the 100 most frequent. ``tools/diabetes130.py`` has the rule.
     """
 
     name = "hospital100"
@@ -188,7 +200,7 @@ def read_idx(path: pathlib.Path) -> np.ndarray:
     Raises:
         ValueError: If it is not one.
     """
-    data = gzip.decompress(path.read_bytes())
+    data = read_gzip(path, MAX_UNPACKED)
     if data[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} must be an IDX file of unsigned bytes.")
     num_axes = data[3]
@@ -198,7 +210,10 @@ def read_idx(path: pathlib.Path) -> np.ndarray:
 
 def balanced_rows(split: str, y: np.ndarray, per_class: int) -> np.ndarray:
     """Rows of the ``per_class`` lowest digests of each class, classes in turn."""
-    digest = lambda row: hashlib.sha256(f"{split}/{row}".encode()).hexdigest()
+
+    def digest(row: int) -> str:
+        return hashlib.sha256(f"{split}/{row}".encode()).hexdigest()
+
     by_class = [
         sorted(np.flatnonzero(y == label).tolist(), key=digest)[:per_class]
         for label in np.unique(y)
@@ -228,3 +243,27 @@ def _image_info(
         disable_shuffling=True,
         **kwargs,
     )
+
+
+BUILDERS = {
+    builder.name: builder for builder in (FashionMnist10k, Hospital100, Retinamnist)
+}
+
+
+def main() -> None:
+    """Prepares a set in a folder of the user's choice."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=sorted(BUILDERS))
+    parser.add_argument("data_dir")
+    parser.add_argument("--manual-dir", help="holds source files, if they are here")
+    options = parser.parse_args()
+    config = tfds.download.DownloadConfig(
+        manual_dir=options.manual_dir, try_download_gcs=False
+    )
+    builder = BUILDERS[options.name](data_dir=options.data_dir)
+    builder.download_and_prepare(download_config=config, file_format="array_record")
+    print(builder.data_path)
+
+
+if __name__ == "__main__":
+    main()

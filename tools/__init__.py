@@ -1,0 +1,1 @@
+"""Programs that maintainers run once: makers of the embedded data sets."""
