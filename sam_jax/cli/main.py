@@ -9,6 +9,7 @@ COMMANDS = {
     "attack": "attacks models that were trained elsewhere, from a file of signals",
     "explain": "memorization, influence, variance and sharpness of an audit's models",
     "theory": "checks the claims about linear interpolation against simulation",
+    "plan": "what an audit costs on a TPU or GPU that is not here",
     "prepare": "downloads and prepares a data set",
 }
 """Subcommand -> what it does; each is ``command`` of the module of its name."""
@@ -31,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     module = importlib.import_module(f"sam_jax.cli.{name}")
     # Imported after the subcommand, which may set what JAX reads at its start.
+    from sam_jax.cli.compilation_cache import use_compilation_cache
     from sam_jax.cli.errors import usage_errors
+
+    use_compilation_cache()
 
     with usage_errors(module.Config):
         return module.command(options)
@@ -47,5 +51,7 @@ def _usage() -> str:
             *lines,
             "",
             "sam-jax COMMAND --help lists the options of a command.",
+            "Compiled programs are kept in SAM_JAX_CACHE (~/.cache/sam_jax/xla by",
+            "default); SAM_JAX_CACHE=off keeps none.",
         ]
     )

@@ -1,0 +1,103 @@
+"""What does an audit cost on a TPU or GPU that is not here?
+
+    sam-jax plan --target v5e --dataset cifar10 --model resnet18 --num-models 256
+
+compiles the training of `sam-jax audit` with the same options for that chip, and prints
+how many models train at once, what a step takes, and the hours of all models on 1, 8
+and 64 chips: of training, without loading, signals and attacks. Nothing is trained.
+With --shape no data set is needed: the pool is --pool-size inputs of that shape. TPUs
+need `pip install "sam_jax[tpu-plan]"`, GPUs `pip install "sam_jax[cuda]"`. Compiling a
+residual network for a TPU takes minutes.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from sam_jax import _checks
+from sam_jax._checks import ArgumentError
+from sam_jax.cli import audit, run_folder
+from sam_jax.models import MODELS, compute_dtype
+from sam_jax.training import targets
+from sam_jax.training.target_plan import TargetPlan, plan_for_target
+from sam_jax.training.trainer import TrainingTask
+from sam_jax.types import Examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(audit.Config):
+    """Plans an audit for a chip that is not attached."""
+
+    target: str = "v5e"
+    """v5e, v5p, v6e, a100 or h100; :8 compiles for eight of them at once."""
+    shape: tuple[int, ...] = ()
+    """Of an input, in place of a data set: 32 32 3 for CIFAR-10."""
+    num_classes: int = 10
+    """Classes of inputs of that shape."""
+
+
+def main(config: Config) -> dict[str, TargetPlan]:
+    """Prints a plan for each optimizer and the hours of all; returns the plans."""
+    target, chips = targets.parse_target(config.target)
+    try:
+        targets.target_devices(target, chips)
+    except ModuleNotFoundError as error:
+        raise ArgumentError("target", f"must be installed. {error}") from error
+    pool, num_classes = make_pool(config)
+    train_config = audit.make_train_config(config)
+    optimizers = audit.make_optimizers(config, train_config, len(pool.y))
+    factory = _checks.one_of(MODELS, model=config.model)
+    dtype = compute_dtype(config.precision, target.platform)
+    model = factory(num_classes, dtype=dtype)
+    augment = audit.make_augment(config, pool.x.shape)
+    plans = {}
+    for name, optimizer in optimizers.items():
+        make_optimizer = functools.partial(_same, optimizer)
+        task = TrainingTask(model, make_optimizer, train_config, augment=augment)
+        plans[name] = plan_for_target(config.target, task, {}, pool, config.num_models)
+        print(f"{name}: {plans[name]}\n", flush=True)
+    hours = [sum(plan.hours(n) for plan in plans.values()) for n in (1, 8, 64)]
+    print(
+        f"All {len(plans)} optimizers: {hours[0]:.3g} h on 1, {hours[1]:.3g} h on 8, "
+        f"{hours[2]:.3g} h on 64 chips of {target.title}; training alone."
+    )
+    return plans
+
+
+def make_pool(config: Config) -> tuple[Examples, int]:
+    """Returns the shapes of the pool, and the number of classes.
+
+    Raises:
+        ArgumentError: If a shape is given without a number of inputs.
+    """
+    if not config.shape:
+        dataset = audit.make_dataset(config)
+        return _shapes(dataset.train), dataset.num_classes
+    _checks.at_least(1, pool_size=config.pool_size)
+    for size in config.shape:
+        _checks.at_least(1, shape=size)
+    _checks.at_least(2, num_classes=config.num_classes)
+    x = jax.ShapeDtypeStruct((config.pool_size, *config.shape), np.float32)
+    y = jax.ShapeDtypeStruct((config.pool_size,), np.int32)
+    return Examples(x, y), config.num_classes
+
+
+def _shapes(pool: Examples) -> Examples:
+    shapes = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in pool)
+    return Examples(*shapes)
+
+
+def _same(optimizer: Any, _: Any) -> Any:
+    return optimizer
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Runs ``sam-jax plan`` with its options; returns the exit status."""
+    # What is compiled here never runs here.
+    jax.config.update("jax_platforms", "cpu")
+    main(run_folder.parse_options("plan", Config, __doc__ + audit.CHOICES, arguments))
+    return 0
