@@ -252,7 +252,7 @@ def test_the_data_dir_is_read_from_the_environment(tmp_path, monkeypatch, table)
 
 def test_every_registered_set_of_ours_has_a_builder():
     ours = {n for n, row in data.DATASETS.items() if row.source}
-    embedded = {path.name for path in tfds.EMBEDDED_DIR.iterdir() if path.is_dir()}
+    embedded = {path.name for path in data.tfds.EMBEDDED_DIR.iterdir() if path.is_dir()}
     assert ours == set(preparation.BUILDERS) | embedded
 
 
