@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from sam_jax import theory
-from sam_jax.theory import simulation
+from sam_jax.theory import sampling, simulation
 
 SPECTRA = {"isotropic": theory.isotropic, "power law": theory.power_law}
 
@@ -40,8 +40,8 @@ def main():
     print("|---|---:|---:|---:|---:|---:|")
     for name, make in SPECTRA.items():
         population = make(args.d)
-        problem = simulation.random_labels(population)
-        counts = simulation.group_counts(population, args.n)
+        problem = sampling.random_labels(population)
+        counts = sampling.group_counts(population, args.n)
         keys = jax.random.split(jax.random.key(0), args.num_sets)
         start = time.perf_counter()
         outcome = simulation.simulate(keys, problem, counts, etas)

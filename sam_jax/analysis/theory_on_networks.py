@@ -1,4 +1,4 @@
-"""What actual SAM does: on linear least squares, and on networks that interpolate."""
+"""Actual SAM on linear least squares, and on networks that interpolate."""
 
 import dataclasses
 import functools
@@ -12,9 +12,10 @@ from scipy import special, stats
 
 from sam_jax import theory
 from sam_jax.optimizers.aliases import SAM, sharpness_aware
-from sam_jax.theory import simulation
-from sam_jax.theory.agreement import Cell
-from sam_jax.theory.claims import TAU, Claim
+from sam_jax.theory import sampling
+from sam_jax.theory.agreement import GridCell
+from sam_jax.theory.claims import TheoryClaim
+from sam_jax.theory.simulated_problems import TAU
 
 RHOS = (0.0, 0.05, 0.1, 0.2, 0.5)
 NUM_TRAIN, NUM_TEST, NUM_INPUTS, WIDTH = 32, 400, 16, 96
@@ -22,15 +23,15 @@ RESIDUAL = 1e-3
 """Largest training residual that counts as interpolation."""
 
 
-def linear_models(key: jax.Array) -> tuple[Claim, dict[str, float]]:
+def linear_models(key: jax.Array) -> tuple[TheoryClaim, dict[str, float]]:
     """Claim 6 on linear least squares, and the numbers that no theory predicts."""
     population = theory.power_law(60)
-    problem = simulation.random_labels(population)
-    X, y = simulation.training_sets(jax.random.split(key, 16), problem, (20,))
+    problem = sampling.random_labels(population)
+    X, y = sampling.training_sets(jax.random.split(key, 16), problem, (20,))
     G = theory.sharpness_metric(population.pooled, 10.0)
     plain = theory.min_norm_interpolator(X, y, np.ones(60))
     model = theory.min_norm_interpolator(X, y, G)
-    with simulation.double_precision():
+    with sampling.double_precision():
         data = jnp.asarray(X), jnp.asarray(y)
         descend = jax.vmap(_descend_linear, (0, 0, None, None, None))
         run = jax.jit(descend, static_argnums=4)
@@ -45,10 +46,12 @@ def linear_models(key: jax.Array) -> tuple[Claim, dict[str, float]]:
     distance = lambda a, b: float(np.abs(a - b).max())
     tolerance = 1e-7
     cells = [
-        Cell("SGD ends at w_0", distance(sgd, plain), 0.0, tolerance),
-        Cell("SAM stays in the row space", distance(outside(constant), 0), 0.0, 1e-12),
-        Cell("annealed SAM ends at w_0", distance(annealed, plain), 0.0, tolerance),
-        Cell(
+        GridCell("SGD ends at w_0", distance(sgd, plain), 0.0, tolerance),
+        GridCell(
+            "SAM stays in the row space", distance(outside(constant), 0), 0.0, 1e-12
+        ),
+        GridCell("annealed SAM ends at w_0", distance(annealed, plain), 0.0, tolerance),
+        GridCell(
             "preconditioned descent ends at w_G",
             distance(preconditioned, model),
             0.0,
@@ -64,7 +67,7 @@ def linear_models(key: jax.Array) -> tuple[Claim, dict[str, float]]:
         ),
         "mean norm of w_0": float(size),
     }
-    claim = Claim(
+    claim = TheoryClaim(
         "6 what actual SAM does",
         "On linear least squares SAM stays in the row space, where SGD's interpolator "
         "is the only one; preconditioned descent reaches w_G.",

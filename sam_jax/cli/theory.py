@@ -29,7 +29,7 @@ from sam_jax import _checks, theory
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.cli import run_folder
 from sam_jax.reporting import drawings, page, tables
-from sam_jax.theory import claims, high_dimension
+from sam_jax.theory import claims, high_dimension, simulated_problems
 
 KINDS = ("random features", "two-layer ReLU")
 COLUMNS = ("claim", "statement", "grid", "cells", "worst (s.e.)", "limit", "verdict")
@@ -65,7 +65,7 @@ class Config:
 class Result:
     """Everything that the report shows."""
 
-    claims: list[claims.Claim]
+    claims: list[claims.TheoryClaim]
     linear: dict[str, float]
     networks: dict[str, nets.Measured]
     drawings: dict[str, drawings.Drawing]
@@ -75,16 +75,18 @@ def run(config: Config) -> Result:
     """Simulates the grid, checks the claims and draws the figures."""
     small = list(
         itertools.product(
-            claims.SPECTRA,
+            simulated_problems.SPECTRA,
             ("random labels", "two classes"),
             [(10, 100), (25, 100), (50, 100), (90, 100)],
         )
     )
     labels = ("random labels", "teacher", "noisy teacher")
-    large = list(itertools.product(claims.SPECTRA, labels, [(100, 400)]))
-    large += [(s, "random labels", (200, 400)) for s in claims.SPECTRA]
+    large = list(itertools.product(simulated_problems.SPECTRA, labels, [(100, 400)]))
+    large += [(s, "random labels", (200, 400)) for s in simulated_problems.SPECTRA]
     keys = iter(jax.random.split(jax.random.key(config.seed), 128))
-    num_tasks = len(small) + len(large) + len(claims.SPECTRA) + 1 + len(KINDS)
+    num_tasks = (
+        len(small) + len(large) + len(simulated_problems.SPECTRA) + 1 + len(KINDS)
+    )
     with tqdm.tqdm(total=num_tasks, desc="problems", unit="problem") as bar:
 
         def simulate(problems, exact):
@@ -92,14 +94,18 @@ def run(config: Config) -> Result:
             for spectrum, kind, (n, d) in problems:
                 sets = config.num_sets
                 key = next(keys)
-                runs.append(claims.train(key, spectrum, kind, n, d, sets, exact))
+                runs.append(
+                    simulated_problems.simulate_problem(
+                        key, spectrum, kind, n, d, sets, exact
+                    )
+                )
                 bar.update()
             return runs
 
         trained = simulate(small, True)
         at_size = simulate(large, False)
         averages = []
-        for spectrum in claims.SPECTRA:
+        for spectrum in simulated_problems.SPECTRA:
             averages += high_dimension.label_averages(
                 next(keys), spectrum, config.num_averages
             )
@@ -168,7 +174,7 @@ def network_rows(result: Result) -> list[list[tables.Cell]]:
             interpolates = measured.residual[[0, r]].max() < nets.RESIDUAL
             spread = measured.variance[r].mean() ** 0.5
             near = theory.contraction_raises_advantage(
-                measured.mean[r].mean(), spread, claims.TAU
+                measured.mean[r].mean(), spread, simulated_problems.TAU
             )
             rows.append(
                 [

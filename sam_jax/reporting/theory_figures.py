@@ -9,15 +9,22 @@ from sam_jax import theory
 from sam_jax.analysis.theory_on_networks import RHOS, Measured
 from sam_jax.reporting import canvas
 from sam_jax.reporting.drawings import Drawing
-from sam_jax.theory.claims import ETAS, SPECTRA, TAU, THRESHOLDS, Claim, Trained
+from sam_jax.theory.claims import TheoryClaim
 from sam_jax.theory.high_dimension import AVERAGED_ETAS, SIZES, Averaged
+from sam_jax.theory.simulated_problems import (
+    ETAS,
+    SPECTRA,
+    TAU,
+    THRESHOLDS,
+    SimulatedProblem,
+)
 
 _ETA_GRID = np.logspace(-2, 3, 41)
 _RATIOS = np.linspace(0.05, 0.98, 48)
 
 
 def against_eta(
-    runs: Sequence[Trained], field: str, threshold: int | None, title: str
+    runs: Sequence[SimulatedProblem], field: str, threshold: int | None, title: str
 ) -> Drawing:
     """Simulation (points, 95 % bars) and theory (lines) over eta, random labels."""
     figure, panels = canvas.blank_panels(title, len(SPECTRA), 3.2, 3.0)
@@ -60,7 +67,7 @@ def against_eta(
     return Drawing(figure, caption, columns, rows)
 
 
-def _expected(run: Trained, field: str) -> np.ndarray:
+def _expected(run: SimulatedProblem, field: str) -> np.ndarray:
     """Mean closed form over the training sets, [e, k]."""
     closed = {
         "variance": lambda: run.sigma**2,
@@ -215,7 +222,7 @@ def networks(results: Mapping[str, Measured]) -> Drawing:
     return Drawing(figure, caption, ["network", "value", "rho", "mean", "half"], rows)
 
 
-def deviations(claim: Claim) -> Drawing:
+def deviations(claim: TheoryClaim) -> Drawing:
     """All cells of a claim in standard errors, and the limit."""
     deviation = np.sort([cell.deviation for cell in claim.cells])[::-1]
     figure, (axes,) = canvas.blank_panels(f"Claim {claim.name}: all cells", 1, 5.0, 2.8)

@@ -1,4 +1,4 @@
-"""How far a simulation is from a theory, in standard errors, and when that is too far.
+"""Agreement of simulation and theory, in standard errors over a grid of cells.
 
 A check is a grid of cells. A claim holds on the grid when no cell deviates by more than
 4 standard errors, raised for the number of cells (Bonferroni) so that the chance of a
@@ -17,13 +17,13 @@ from sam_jax.theory._arrays import Reals
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class GridCell:
     """One comparison.
 
     Attributes:
         label: Where on the grid.
         simulation: Monte Carlo estimate.
-        theory: What it should be.
+        theory: Its value by the theory.
         standard_error: Of their difference, > 0; for exact statements, what rounding
             may do.
         allowance: Distance from the theory that is not counted: 0, or the stated
@@ -50,7 +50,7 @@ def paired_cell(
     theory: Reals,
     smallest_error: float,
     relative_allowance: float = 0.0,
-) -> Cell:
+) -> GridCell:
     """Returns the comparison of the mean of ``samples`` with a theory.
 
     Args:
@@ -59,8 +59,8 @@ def paired_cell(
         theory: One value for all, or one for each training set: then the standard
             error is that of the paired differences.
         smallest_error: Floor of the standard error, > 0: for rates one over the number
-            of draws, since no event among few leaves no spread to estimate.
-        relative_allowance: ``Cell.allowance`` as a fraction of the theory.
+            of draws, since no event among few has no measured variance.
+        relative_allowance: ``GridCell.allowance`` as a fraction of the theory.
 
     Raises:
         ValueError: If there are fewer than 2 samples or ``smallest_error <= 0``.
@@ -72,7 +72,7 @@ def paired_cell(
     theory = np.broadcast_to(np.asarray(theory, np.float64), samples.shape)
     error = np.std(samples - theory, ddof=1) / math.sqrt(samples.size)
     mean = float(theory.mean())
-    return Cell(
+    return GridCell(
         label,
         float(samples.mean()),
         mean,
@@ -81,7 +81,7 @@ def paired_cell(
     )
 
 
-def limit_cell(label: str, sizes: Reals, samples: Reals, theory: float) -> Cell:
+def limit_cell(label: str, sizes: Reals, samples: Reals, theory: float) -> GridCell:
     """Returns the comparison of an asymptotic theory with simulations of several sizes.
 
     The means are fitted by ``limit + slope / n`` with weights from their standard
@@ -104,7 +104,7 @@ def limit_cell(label: str, sizes: Reals, samples: Reals, theory: float) -> Cell:
     design = np.stack([np.ones_like(sizes), 1 / sizes], axis=1) / errors[:, None]
     covariance = np.linalg.inv(design.T @ design)
     limit, _ = covariance @ design.T @ (means / errors)
-    return Cell(label, float(limit), float(theory), math.sqrt(covariance[0, 0]))
+    return GridCell(label, float(limit), float(theory), math.sqrt(covariance[0, 0]))
 
 
 def critical_deviation(num_cells: int, single: float = 4.0) -> float:
@@ -122,7 +122,7 @@ def critical_deviation(num_cells: int, single: float = 4.0) -> float:
     return float(-special.ndtri(special.ndtr(-single) / num_cells))
 
 
-def agrees(cells: list[Cell]) -> bool:
+def agrees(cells: list[GridCell]) -> bool:
     """Whether no cell deviates by more than ``critical_deviation(len(cells))``."""
     limit = critical_deviation(len(cells))
     return all(cell.deviation <= limit for cell in cells)

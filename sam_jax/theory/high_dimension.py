@@ -7,9 +7,16 @@ import jax
 import numpy as np
 
 from sam_jax import theory
-from sam_jax.theory import simulation
-from sam_jax.theory.agreement import Cell, limit_cell, paired_cell
-from sam_jax.theory.claims import ETAS, SPECTRA, TAU, THRESHOLDS, Claim, Trained
+from sam_jax.theory import sampling
+from sam_jax.theory.agreement import GridCell, limit_cell, paired_cell
+from sam_jax.theory.claims import TheoryClaim
+from sam_jax.theory.simulated_problems import (
+    ETAS,
+    SPECTRA,
+    TAU,
+    THRESHOLDS,
+    SimulatedProblem,
+)
 
 SIZES = (20, 40, 80)
 """Examples n at which the order of the error is measured, with d = 4 n."""
@@ -26,8 +33,8 @@ class Averaged:
 
 
 def high_dimensional_values(
-    at_size: Sequence[Trained], averages: Sequence[Averaged]
-) -> Claim:
+    at_size: Sequence[SimulatedProblem], averages: Sequence[Averaged]
+) -> TheoryClaim:
     """Claim 5: equivalents within 3 % at n = 100, d = 400, and exact in the limit."""
     cells = []
     for run in at_size:
@@ -37,7 +44,7 @@ def high_dimensional_values(
         where = f"{average.spectrum}, eta = {average.eta:g}"
         cells.append(limit_cell(f"limit: {where}", SIZES, average.ratios, 1.0))
         cells.append(_order_cell(f"order: {where}", average.ratios - 1))
-    return Claim(
+    return TheoryClaim(
         "5 exact high-dimensional values",
         "Variance, risk and both advantages follow from the spectrum, with an error of "
         "order 1/n.",
@@ -58,7 +65,7 @@ def label_averages(key: jax.Array, spectrum: str, sets: int) -> list[Averaged]:
     ratios = np.empty((len(AVERAGED_ETAS), len(SIZES), sets))
     for i, n in enumerate(SIZES):
         population = SPECTRA[spectrum](4 * n)
-        counts = simulation.group_counts(population, n)
+        counts = sampling.group_counts(population, n)
         scales = np.repeat(np.sqrt(population.eigenvalues), counts, axis=0)
         for e, eta in enumerate(AVERAGED_ETAS):
             equivalent = theory.deterministic_equivalent(population, n, eta, noise=1.0)
@@ -77,7 +84,7 @@ def _average_over_labels(X: np.ndarray, spectrum: np.ndarray, eta: float) -> flo
     return float(np.sum(spectrum / (1 + eta * spectrum) @ models**2))
 
 
-def _order_cell(label: str, errors: np.ndarray) -> Cell:
+def _order_cell(label: str, errors: np.ndarray) -> GridCell:
     """Whether the error falls like 1/n from the first size to the last.
 
     Terms of order 1/n^2 are allowed for: a quarter of the error at the last size.
@@ -87,10 +94,10 @@ def _order_cell(label: str, errors: np.ndarray) -> Cell:
     error = errors.std(1, ddof=1) / np.sqrt(errors.shape[1])
     expected = float(share * mean[0])
     both = float(np.hypot(error[-1], share * error[0]))
-    return Cell(label, float(mean[-1]), expected, both, abs(expected) / 4)
+    return GridCell(label, float(mean[-1]), expected, both, abs(expected) / 4)
 
 
-def _equivalent_cells(run: Trained, e: int, eta: float) -> list[Cell]:
+def _equivalent_cells(run: SimulatedProblem, e: int, eta: float) -> list[GridCell]:
     """Variance, risk and, for random labels, both advantages at one eta."""
     equivalent = theory.deterministic_equivalent(
         run.population, run.n, eta, run.beta, run.noise

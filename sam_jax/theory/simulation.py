@@ -6,7 +6,6 @@ attacks are run on them. Everything is float64, one training set per key, vmappe
 keys and metrics and mapped in chunks that stay in the processor's cache.
 """
 
-import contextlib
 import functools
 from typing import NamedTuple
 
@@ -16,48 +15,15 @@ import numpy as np
 from jaxtyping import Array, Float, Float64
 
 from sam_jax import _checks
-from sam_jax.theory.populations import Population
+from sam_jax.theory.sampling import Problem, Sample, double_precision, sample
 from sam_jax.types import Key
 
 _CHUNK = 16
 _TOLERANCE = 1e-11
 
 
-class Problem(NamedTuple):
-    """How a training set arises: ``y = x beta + noise * sign``, ``sign`` ±1 at random.
-
-    Attributes:
-        scales: Standard deviations of each group along the eigenvectors.
-        beta: Weights of the teacher.
-        mean: Class mean; ``sign * mean`` is added to every input.
-        noise: Size of the random signs in the labels. Noise 1 and no teacher are
-            labels ±1, of margin 1 on every member.
-    """
-
-    scales: Float[np.ndarray | Array, "k d"]
-    beta: Float[np.ndarray | Array, " d"]
-    mean: Float[np.ndarray | Array, " d"]
-    noise: Float[np.ndarray | Array, ""]
-
-
-class Sample(NamedTuple):
-    """Examples, members or not.
-
-    Attributes:
-        X: Inputs.
-        y: Labels.
-        sign: What the labels have beyond the teacher; the class of labels ±1.
-        noise: Standard normal noise of the score that is released for each example.
-    """
-
-    X: Float64[Array, "*s n d"]
-    y: Float64[Array, "*s n"]
-    sign: Float64[Array, "*s n"]
-    noise: Float64[Array, "*s n"]
-
-
 class Outcome(NamedTuple):
-    """What the attacks found: seeds S, strengths E, groups K, thresholds T.
+    """Results of the attacks: seeds S, strengths E, groups K, thresholds T.
 
     Attributes:
         residual: Largest ``|X w - y|`` of the trained model.
@@ -82,87 +48,12 @@ class Outcome(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What is measured: the settings of ``simulate`` that are arrays."""
+    """Settings of ``simulate`` that are arrays."""
 
     problem: Problem
     etas: Float[np.ndarray | Array, " e"]
     thresholds: Float[np.ndarray | Array, " t"]
     tau: Float[np.ndarray | Array, ""]
-
-
-def random_labels(population: Population) -> Problem:
-    """Returns the problem with labels ±1 that nothing predicts."""
-    return make_problem(population, noise=1.0)
-
-
-def make_problem(
-    population: Population,
-    beta: Float[np.ndarray, " d"] | None = None,
-    mean: Float[np.ndarray, " d"] | None = None,
-    noise: float = 0.0,
-) -> Problem:
-    """Returns a problem on ``population``; the teacher and the mean default to 0.
-
-    Raises:
-        ValueError: If ``noise < 0`` or ``beta`` or ``mean`` has the wrong size.
-    """
-    _checks.non_negative(noise=noise)
-    d = population.eigenvalues.shape[1]
-    beta = np.zeros(d) if beta is None else beta
-    mean = np.zeros(d) if mean is None else mean
-    for name, vector in (("beta", beta), ("mean", mean)):
-        if vector.shape != (d,):
-            raise ValueError(f"{name} must have shape ({d},), got {vector.shape}.")
-    return Problem(np.sqrt(population.eigenvalues), beta, mean, np.asarray(noise))
-
-
-def group_counts(population: Population, n: int) -> tuple[int, ...]:
-    """Returns how many of ``n`` examples each group has: ``n * weights``, rounded.
-
-    Raises:
-        ValueError: If a group is left without an example.
-    """
-    edges = np.rint(n * np.cumsum(population.weights)).astype(int)
-    counts = tuple(int(count) for count in np.diff(edges, prepend=0))
-    _checks.at_least(1, smallest_group=min(counts))
-    return counts
-
-
-def double_precision() -> contextlib.AbstractContextManager:
-    """Returns a context in which JAX keeps float64, in old and new versions of JAX."""
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    from jax import experimental  # Where older versions of JAX have it.
-
-    return experimental.enable_x64()  # pyrefly: ignore[missing-attribute]
-
-
-def sample(key: Key, problem: Problem, counts: tuple[int, ...]) -> Sample:
-    """Returns ``counts[k]`` examples of each group; call under ``double_precision``."""
-    n, d = sum(counts), problem.scales.shape[-1]
-    draws = jax.random.normal(key, (n, d + 2), jnp.float64)
-    # Else XLA draws anew in each of the uses below, and compiles for twice as long.
-    draws = jax.lax.optimization_barrier(draws)
-    sign = jnp.where(draws[:, d] < 0, -1.0, 1.0)
-    X = draws[:, :d] * problem.scales[np.repeat(np.arange(len(counts)), counts)]
-    X = X + sign[:, None] * problem.mean[None, :]
-    return Sample(X, X @ problem.beta + problem.noise * sign, sign, draws[:, d + 1])
-
-
-def training_sets(
-    keys: Key, problem: Problem, counts: tuple[int, ...]
-) -> tuple[Float64[np.ndarray, "s n d"], Float64[np.ndarray, "s n"]]:
-    """Returns ``X, y`` that ``simulate`` trains on for the same keys."""
-    with double_precision():
-        problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), problem)
-        data = _training_samples(keys, problem, counts)
-        return np.asarray(data.X), np.asarray(data.y)
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _training_samples(keys, problem, counts):
-    one = lambda key: sample(jax.random.fold_in(key, 0), problem, counts)
-    return jax.vmap(one)(keys)
 
 
 def gradient_descent(
@@ -177,8 +68,11 @@ def gradient_descent(
     this is the plain form that ``descend`` accelerates.
     """
     step = 1 / jnp.sum(X**2 / metric[None, :])
-    descend = lambda _, w: w - step * (X.T @ (X @ w - y)) / metric
-    return jax.lax.fori_loop(0, num_steps, descend, jnp.zeros_like(metric))
+
+    def one_step(_: Array, w: Array) -> Array:
+        return w - step * (X.T @ (X @ w - y)) / metric
+
+    return jax.lax.fori_loop(0, num_steps, one_step, jnp.zeros_like(metric))
 
 
 def descend(
@@ -193,12 +87,12 @@ def descend(
     """
     limit = _TOLERANCE**2 * (y @ y)
 
-    def gradient_of(residual):
+    def gradient_of(residual: Array) -> tuple[Array, Array]:
         gradient = residual @ X
         preconditioned = gradient / metric
         return preconditioned, gradient @ preconditioned
 
-    def step(state):
+    def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
         w, residual, direction, size, count = state
         image = X @ direction
         length = size / (image @ image)
@@ -213,7 +107,9 @@ def descend(
             count + 1,
         )
 
-    unfinished = lambda state: (state[1] @ state[1] > limit) & (state[4] < 10 * len(y))
+    def unfinished(state: tuple[Array, ...]) -> Array:
+        return (state[1] @ state[1] > limit) & (state[4] < 10 * len(y))
+
     first, size = gradient_of(y)
     start = (jnp.zeros_like(metric), y, first, size, 0)
     return jax.lax.while_loop(unfinished, step, start)[0]
@@ -251,66 +147,101 @@ def simulate(
     _checks.at_least(2, num_non_members=num_non_members)
     n, d = sum(counts), problem.scales.shape[-1]
     if n >= d:
-        raise ValueError(f"counts must add up to less than d={d}, got {n}.")
+        raise _checks.ArgumentError(
+            "counts", f"must add up to less than d={d}, got {n}."
+        )
     with double_precision():
-        as_double = lambda leaf: jnp.asarray(leaf, jnp.float64)
         setup = Setup(problem, etas, np.asarray(thresholds), np.asarray(tau))
-        setup = jax.tree.map(as_double, setup)
-        weights = as_double(np.asarray(counts) / n)
+        setup = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), setup)
+        weights = jnp.asarray(np.asarray(counts) / n, jnp.float64)
         outcome = _simulate(keys, setup, weights, counts, num_non_members)
         return jax.tree.map(np.asarray, outcome)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
-def _simulate(keys, setup, weights, counts, num_non_members):
+def _simulate(
+    keys: Key,
+    setup: Setup,
+    weights: Array,
+    counts: tuple[int, ...],
+    num_non_members: int,
+) -> Outcome:
     """Maps ``_simulate_one`` over the keys, a chunk at a time."""
-    one = lambda key: _simulate_one(key, setup, weights, counts, num_non_members)
+
+    def one(key: Key) -> Outcome:
+        return _simulate_one(key, setup, weights, counts, num_non_members)
+
     return jax.lax.map(one, keys, batch_size=_CHUNK)
 
 
-def _simulate_one(key, setup, weights, counts, num_non_members):
+def _simulate_one(
+    key: Key,
+    setup: Setup,
+    weights: Array,
+    counts: tuple[int, ...],
+    num_non_members: int,
+) -> Outcome:
     """Returns the outcome [e, ...] of one training set."""
     problem = setup.problem
     data = sample(jax.random.fold_in(key, 0), problem, counts)
     covariance = weights @ problem.scales**2
     metrics = 1 + setup.etas[:, None] * covariance[None, :]
     models = jax.vmap(descend, (None, None, 0))(data.X, data.y, metrics)
-
+    # All models of a training set are attacked with the same non-members.
     test_counts = (num_non_members,) * len(counts)
     test = sample(jax.random.fold_in(key, 1), problem, test_counts)
-    split = lambda a: a.reshape(len(counts), num_non_members)
-    attack = lambda w: _attack(w, data, test, split, setup)
+
+    def attack(w: Array) -> Outcome:
+        return _attack(w, data, test, num_non_members, setup)
+
     return jax.vmap(attack)(models)
 
 
-def _attack(w, data, test, split, setup):
+def _attack(
+    w: Array, data: Sample, test: Sample, num_non_members: int, setup: Setup
+) -> Outcome:
     """Returns the outcome of one model."""
-    problem = setup.problem
+    problem, tau = setup.problem, setup.tau
     outputs = data.X @ w
-    members, others = data.sign * outputs, split(test.sign * (test.X @ w))
     mu = problem.mean @ w
-    advantage = lambda hit, false: jnp.mean(hit) - jnp.mean(false, axis=1)
-    passes = lambda t: advantage(members >= t, others >= t)
-    large = lambda t: advantage(jnp.abs(members) >= t, jnp.abs(others) >= t)
 
-    spread = jnp.sqrt(problem.scales**2 @ w**2 + setup.tau**2)[:, None]
-    log_in = lambda m: _log_density(m, jnp.ones_like(mu), setup.tau)
-    looks_in = lambda m: log_in(m) > _log_density(m, mu, spread)
-    seen_members = (members + setup.tau * data.noise)[None, :]
-    seen_others = others + setup.tau * split(test.noise)
+    def by_group(values: Array) -> Array:
+        return values.reshape(-1, num_non_members)
+
+    members, others = data.sign * outputs, by_group(test.sign * (test.X @ w))
+    # The likelihood-ratio attack sees scores with noise of size tau.
+    std = jnp.sqrt(problem.scales**2 @ w**2 + tau**2)[:, None]
+    noisy_members = (members + tau * data.noise)[None, :]
+    noisy_others = others + tau * by_group(test.noise)
+
+    def decide(margin: Array) -> Array:
+        as_member = _log_density(margin, jnp.ones_like(mu), tau)
+        return as_member > _log_density(margin, mu, std)
+
+    def above(threshold: Array) -> Array:
+        return _advantage(members >= threshold, others >= threshold)
+
+    def large(threshold: Array) -> Array:
+        return _advantage(jnp.abs(members) >= threshold, jnp.abs(others) >= threshold)
+
     return Outcome(
         residual=jnp.max(jnp.abs(outputs - data.y)),
         variance=jnp.mean((others - mu) ** 2, axis=1),
-        risk=jnp.mean(split(test.X @ (w - problem.beta)) ** 2, axis=1),
+        risk=jnp.mean(by_group(test.X @ (w - problem.beta)) ** 2, axis=1),
         expected_variance=problem.scales**2 @ w**2,
         expected_risk=problem.scales**2 @ (w - problem.beta) ** 2,
-        confidence=jax.vmap(passes, out_axes=-1)(setup.thresholds),
+        confidence=jax.vmap(above, out_axes=-1)(setup.thresholds),
         two_sided=jax.vmap(large, out_axes=-1)(setup.thresholds),
-        likelihood_ratio=jnp.mean(looks_in(seen_members), axis=1)
-        - jnp.mean(looks_in(seen_others), axis=1),
+        likelihood_ratio=jnp.mean(decide(noisy_members), axis=1)
+        - jnp.mean(decide(noisy_others), axis=1),
     )
 
 
-def _log_density(m, mean, spread):
+def _advantage(hits: Array, false_alarms: Array) -> Array:
+    """True-positive rate minus false-positive rate of each group."""
+    return jnp.mean(hits) - jnp.mean(false_alarms, axis=1)
+
+
+def _log_density(m: Array, mean: Array, std: Array) -> Array:
     """Normal log-density up to a constant."""
-    return -0.5 * ((m - mean) / spread) ** 2 - jnp.log(spread)
+    return -0.5 * ((m - mean) / std) ** 2 - jnp.log(std)

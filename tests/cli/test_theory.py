@@ -9,14 +9,18 @@ import pytest
 from sam_jax import theory
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.cli import theory as experiment
-from sam_jax.theory import claims, high_dimension
-from sam_jax.theory.agreement import Cell
+from sam_jax.theory import claims, high_dimension, simulated_problems
+from sam_jax.theory.agreement import GridCell
 
 
 @pytest.fixture(scope="module")
 def trained():
     key = jax.random.key(0)
-    return [claims.train(key, "power law", "random labels", 10, 30, 48, True)]
+    return [
+        simulated_problems.simulate_problem(
+            key, "power law", "random labels", 10, 30, 48, True
+        )
+    ]
 
 
 def test_claims_hold_on_a_small_grid(trained):
@@ -87,8 +91,8 @@ def test_the_reading_follows_the_interval():
 
 def fake_run(trained, holds):
     """A result with one claim that holds or fails, and no networks trained."""
-    cell = Cell("somewhere", 1.0 if holds else 9.0, 1.0, 0.5)
-    claim = claims.Claim("1 claim", "statement", "grid", [cell])
+    cell = GridCell("somewhere", 1.0 if holds else 9.0, 1.0, 0.5)
+    claim = claims.TheoryClaim("1 claim", "statement", "grid", [cell])
     measured = nets.Measured(*np.random.default_rng(0).random((5, len(nets.RHOS), 4)))
     drawing = experiment.theory_figures.deviations(claim)
     return experiment.Result([claim], {"x": 1.0}, {"net": measured}, {"cells": drawing})

@@ -8,14 +8,14 @@ from sam_jax.theory import agreement
 
 
 def cell_at(deviation):
-    return agreement.Cell("", 1.0 + 0.5 * deviation, 1.0, 0.5)
+    return agreement.GridCell("", 1.0 + 0.5 * deviation, 1.0, 0.5)
 
 
 def test_the_deviation_is_in_standard_errors_beyond_the_allowance():
-    assert agreement.Cell("", 3.0, 1.0, 0.5).deviation == 4
-    assert agreement.Cell("", 3.0, 1.0, 0.5, allowance=1.5).deviation == 1
-    assert agreement.Cell("", 1.1, 1.0, 0.5, allowance=0.2).deviation == 0
-    assert agreement.Cell("", math.nan, 1.0, 0.5).deviation == math.inf
+    assert agreement.GridCell("", 3.0, 1.0, 0.5).deviation == 4
+    assert agreement.GridCell("", 3.0, 1.0, 0.5, allowance=1.5).deviation == 1
+    assert agreement.GridCell("", 1.1, 1.0, 0.5, allowance=0.2).deviation == 0
+    assert agreement.GridCell("", math.nan, 1.0, 0.5).deviation == math.inf
 
 
 def test_the_limit_keeps_the_chance_of_a_false_alarm_over_the_grid():

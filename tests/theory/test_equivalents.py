@@ -4,7 +4,7 @@ import pytest
 from scipy import integrate, optimize
 
 from sam_jax import theory
-from sam_jax.theory import simulation
+from sam_jax.theory import sampling, simulation
 
 POPULATIONS = {
     "isotropic": theory.isotropic,
@@ -129,9 +129,9 @@ def sampled(population, n, eta, beta, noise, num_sets, seed=0):
 def test_equivalents_are_within_three_percent_at_n_100_d_400(make, noise):
     population, etas = make(400), np.array([0.0, 1.0])
     beta = np.full(400, 0.05 if noise < 1 else 0.0)
-    problem = simulation.make_problem(population, beta, noise=noise)
+    problem = sampling.make_problem(population, beta, noise=noise)
     keys = jax.random.split(jax.random.key(0), 64)
-    counts = simulation.group_counts(population, 100)
+    counts = sampling.group_counts(population, 100)
     got = simulation.simulate(keys, problem, counts, etas, num_non_members=2)
     for i, eta in enumerate(etas):
         expected = theory.deterministic_equivalent(population, 100, eta, beta, noise)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sam_jax import theory
-from sam_jax.theory import simulation
+from sam_jax.theory import sampling, simulation
 from sam_jax.theory.agreement import agrees, paired_cell
 
 ETAS = np.array([0.0, 0.1, 1.0, 10.0, 100.0])
@@ -13,10 +13,10 @@ KEYS = jax.random.split(jax.random.key(0), 48)
 
 def run(population, n=10, mean=None, noise=1.0, beta=None, **settings):
     """Returns the outcome and the closed-form models [s, e, d] of its training sets."""
-    problem = simulation.make_problem(population, beta, mean, noise)
-    counts = simulation.group_counts(population, n)
+    problem = sampling.make_problem(population, beta, mean, noise)
+    counts = sampling.group_counts(population, n)
     outcome = simulation.simulate(KEYS, problem, counts, ETAS, **settings)
-    X, y = simulation.training_sets(KEYS, problem, counts)
+    X, y = sampling.training_sets(KEYS, problem, counts)
     models = [
         theory.min_norm_interpolator(
             X, y, theory.sharpness_metric(population.pooled, e)
@@ -38,11 +38,11 @@ def cells(samples, expected, smallest_error=1e-9):
 @pytest.mark.parametrize("eta", [0.0, 3.0])
 def test_descent_reaches_the_closed_form(eta):
     population = theory.power_law(30)
-    problem = simulation.random_labels(population)
-    X, y = simulation.training_sets(KEYS[:4], problem, (12,))
+    problem = sampling.random_labels(population)
+    X, y = sampling.training_sets(KEYS[:4], problem, (12,))
     metric = theory.sharpness_metric(population.pooled, eta)
     expected = theory.min_norm_interpolator(X, y, metric)
-    with simulation.double_precision():
+    with sampling.double_precision():
         X, y, metric = jnp.asarray(X), jnp.asarray(y), jnp.asarray(metric)
         fast = jax.vmap(simulation.descend, (0, 0, None))(X, y, metric)
         np.testing.assert_allclose(fast, expected, rtol=1e-7, atol=1e-9)
@@ -106,7 +106,7 @@ def test_two_sided_attack_and_risk_agree_with_the_closed_forms():
 
 def test_a_training_set_is_the_same_in_any_batch():
     population = theory.power_law(30)
-    problem = simulation.random_labels(population)
+    problem = sampling.random_labels(population)
     many = simulation.simulate(KEYS, problem, (10,), ETAS)
     order = np.random.default_rng(0).permutation(len(KEYS))
     mixed = simulation.simulate(KEYS[order], problem, (10,), ETAS)
@@ -114,19 +114,19 @@ def test_a_training_set_is_the_same_in_any_batch():
 
 
 def test_groups_are_counted_by_their_shares():
-    assert simulation.group_counts(theory.minority(20), 15) == (12, 3)
+    assert sampling.group_counts(theory.minority(20), 15) == (12, 3)
     with pytest.raises(ValueError, match="smallest_group must be .* >= 1, got 0"):
-        simulation.group_counts(theory.minority(20, share=0.01), 10)
+        sampling.group_counts(theory.minority(20, share=0.01), 10)
 
 
 def test_bad_problems_are_refused():
     population = theory.isotropic(10)
-    problem = simulation.random_labels(population)
+    problem = sampling.random_labels(population)
     with pytest.raises(ValueError, match="less than d=10, got 10"):
         simulation.simulate(KEYS, problem, (10,), ETAS)
     with pytest.raises(ValueError, match="tau must be finite and > 0, got 0"):
         simulation.simulate(KEYS, problem, (5,), ETAS, tau=0.0)
     with pytest.raises(ValueError, match=r"mean must have shape \(10,\), got \(3,\)"):
-        simulation.make_problem(population, mean=np.ones(3))
+        sampling.make_problem(population, mean=np.ones(3))
     with pytest.raises(ValueError, match="noise must be finite and >= 0"):
-        simulation.make_problem(population, noise=-1.0)
+        sampling.make_problem(population, noise=-1.0)
