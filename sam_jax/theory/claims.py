@@ -215,7 +215,7 @@ def _sampled_change(rng: np.random.Generator, mu: float, sigma: float) -> GridCe
     return paired_cell(where, samples, expected, least)
 
 
-def _least_change(expected: np.ndarray | float, draws: float) -> float:
+def _least_change(expected: np.ndarray | float, draws: float | int) -> float:
     """Floor of the standard error of a rate's change: that many draws must differ."""
     return float(np.sqrt(max(np.abs(np.mean(expected)), 1 / draws) / draws))
 
@@ -227,10 +227,10 @@ def _turning_cell(mu: float, tau: float) -> GridCell:
         np.concatenate([np.linspace(-9, 11, 4001), 1 + tau * np.linspace(-9, 9, 8001)])
     )
 
-    def normal(mean: float, s: float) -> np.ndarray:
+    def normal(mean: float, s: float | np.floating) -> np.ndarray:
         return np.exp(-(((m - mean) / s) ** 2) / 2) / s
 
-    gaps = [np.abs(normal(1, tau) - normal(mu, np.hypot(s, tau))) for s in sigmas]
+    gaps = [np.abs(normal(1.0, tau) - normal(mu, np.hypot(s, tau))) for s in sigmas]
     distance = np.trapezoid(gaps, m, axis=1)
     lowest = float(sigmas[np.argmin(distance)])
     expected = float(theory.turning_sigma(mu, tau))
