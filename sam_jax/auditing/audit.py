@@ -1,6 +1,7 @@
 """The audit: train shadow models under several optimizers, attack all, compare."""
 
 import dataclasses
+import functools
 import pathlib
 import time
 import warnings
@@ -9,16 +10,23 @@ from typing import Any
 
 import optax
 
+from sam_jax._checks import ArgumentError
 from sam_jax.auditing.checks import check_audit
 from sam_jax.auditing.config import AttackConfig
 from sam_jax.auditing.evaluate import attack_signals
-from sam_jax.auditing.plan import make_plan
+from sam_jax.auditing.plan import AuditPlan, make_plan
 from sam_jax.auditing.result import AuditResult
-from sam_jax.auditing.trained_signals import train_optimizer, without_diverged
+from sam_jax.auditing.trained_signals import (
+    join_chunks,
+    train_optimizer,
+    without_diverged,
+)
 from sam_jax.data import dataset_from_arrays
 from sam_jax.data.duplicates import find_duplicates
 from sam_jax.training.checkpoint import ChunkStore
+from sam_jax.training.chunk_files import Arrays
 from sam_jax.training.progress import ProgressBar
+from sam_jax.training.shadow_models import shard_models
 from sam_jax.training.trainer import TrainingTask
 from sam_jax.types import AugmentFn, Dataset, Model, TrainConfig
 
@@ -88,30 +96,111 @@ def audit(
     )
     for text in find_duplicates(dataset).texts(dataset):
         warnings.warn(text, stacklevel=2)
-    plan = make_plan(
-        dataset,
-        attack_config.num_models,
-        attack_config.num_canaries,
-        attack_config.seed,
+    plan = _plan(dataset, attack_config)
+    with ChunkStore(cache_dir) as store:
+        chunks, seconds = _train(
+            _tasks(model, optimizers, train_config, augment),
+            plan,
+            attack_config.num_queries,
+            store,
+            progress,
+        )
+    signals, logs = without_diverged(
+        {name: join_chunks(own, plan, train_config) for name, own in chunks.items()}
     )
-    num_queries = attack_config.num_queries
-    trained, seconds = {}, {}
-    num_epochs = attack_config.num_models * train_config.num_epochs
-    with (
-        ChunkStore(cache_dir) as store,
-        ProgressBar(progress, num_epochs, optimizers) as bar,
-    ):
-        for name, optimizer in optimizers.items():
-            task = TrainingTask(
-                model, lambda _, tx=optimizer: tx, train_config, augment=augment
-            )
-            start = time.perf_counter()
-            trained[name] = train_optimizer(name, task, plan, num_queries, store, bar)
-            seconds[f"train {name}"] = time.perf_counter() - start
-    signals, logs = without_diverged(trained)
     start = time.perf_counter()
     result = attack_signals(
         signals, plan.dataset, attack_config, logs=logs, canaries=plan.canaries
     )
     seconds["attack"] = time.perf_counter() - start
     return dataclasses.replace(result, seconds=seconds)
+
+
+def train_shard(
+    model: Model | tuple[Callable[..., Any], Callable[..., Any]],
+    optimizers: Mapping[str, optax.GradientTransformation],
+    dataset: Dataset | tuple[Any, Any, Any, Any],
+    train_config: TrainConfig,
+    attack_config: AttackConfig,
+    store: ChunkStore,
+    *,
+    augment: AugmentFn | None = None,
+    progress: bool = True,
+) -> None:
+    """Trains one process's share of an audit's models, and attacks none.
+
+    Once all shards are done, or before, ``audit`` with the same arguments and the
+    store's folder as ``cache_dir`` trains what is missing and attacks all models.
+
+    Args:
+        model: As in ``audit``, and so all further arguments.
+        optimizers: By name.
+        dataset: Pool and test examples.
+        train_config: How each model is trained.
+        attack_config: How many models, and what is kept of each.
+        store: A ``ChunkStore`` with a folder that all processes share, and a shard.
+        augment: Of training batches.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ArgumentError: Before anything is trained, for an argument that makes no sense.
+        FloatingPointError: If the loss of more models than may is no longer finite.
+    """
+    if store.folder is None or store.shard is None:
+        raise ArgumentError("store", "must have a folder and a shard.")
+    if not isinstance(dataset, Dataset):
+        dataset = dataset_from_arrays("arrays", *dataset)
+    model, train_config, attack_config = check_audit(
+        model, optimizers, dataset, train_config, attack_config, augment
+    )
+    plan = _plan(dataset, attack_config)
+    shard_models(len(plan.keep), train_config, store.shard)
+    with store:
+        _train(
+            _tasks(model, optimizers, train_config, augment),
+            plan,
+            attack_config.num_queries,
+            store,
+            progress,
+        )
+
+
+def _plan(dataset: Dataset, config: AttackConfig) -> AuditPlan:
+    return make_plan(dataset, config.num_models, config.num_canaries, config.seed)
+
+
+def _tasks(
+    model: Model,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    config: TrainConfig,
+    augment: AugmentFn | None,
+) -> dict[str, TrainingTask]:
+    """What is trained, by optimizer."""
+    tasks = {}
+    for name, optimizer in optimizers.items():
+        make_optimizer = functools.partial(_same, optimizer)
+        tasks[name] = TrainingTask(model, make_optimizer, config, augment=augment)
+    return tasks
+
+
+def _same(optimizer: Any, _: Any) -> Any:
+    """The optimizer, whatever the hyper-parameters."""
+    return optimizer
+
+
+def _train(
+    tasks: Mapping[str, TrainingTask],
+    plan: AuditPlan,
+    num_queries: int,
+    store: ChunkStore,
+    progress: bool,
+) -> tuple[dict[str, list[Arrays]], dict[str, float]]:
+    """Chunks of the models of each optimizer, and the seconds that they took."""
+    chunks, seconds = {}, {}
+    num_epochs = len(plan.keep) * next(iter(tasks.values())).config.num_epochs
+    with ProgressBar(progress, num_epochs, tasks) as bar:
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            chunks[name] = train_optimizer(name, task, plan, num_queries, store, bar)
+            seconds[f"train {name}"] = time.perf_counter() - start
+    return chunks, seconds

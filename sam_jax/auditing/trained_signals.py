@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -12,12 +12,13 @@ import numpy as np
 from sam_jax.auditing.plan import AuditPlan
 from sam_jax.signals import compute
 from sam_jax.training.checkpoint import ChunkStore
+from sam_jax.training.chunk_files import Arrays
 from sam_jax.training.chunk_training import Callbacks
 from sam_jax.training.identity import Identity, hash_program, training_identity
 from sam_jax.training.progress import ProgressBar
-from sam_jax.training.shadow_models import check_diverged, train_chunks
+from sam_jax.training.shadow_models import check_diverged, shard_models, train_chunks
 from sam_jax.training.trainer import TrainingTask
-from sam_jax.types import Examples, Signals, TrainLog
+from sam_jax.types import Examples, Signals, TrainConfig, TrainLog
 
 
 class Trained(NamedTuple):
@@ -41,7 +42,7 @@ def train_optimizer(
     num_queries: int,
     store: ChunkStore,
     bar: ProgressBar,
-) -> Trained:
+) -> list[Arrays]:
     """Trains the models of one optimizer that are missing; keeps signals, not weights.
 
     Args:
@@ -51,6 +52,10 @@ def train_optimizer(
         num_queries: Augmented queries of each example.
         store: Where trained chunks are kept.
         bar: Shows how far the training is.
+
+    Returns:
+        Signals, curves and numbers of the models, chunk by chunk: of all models, or of
+        those that this shard and others have trained so far.
 
     Raises:
         ArgumentError: If the store holds models that depend on something else.
@@ -69,7 +74,10 @@ def train_optimizer(
         on_state=kept.save_partial,
         resume=kept.resume,
     )
-    missing = np.setdiff1d(np.arange(len(plan.keep)), done)
+    wanted = np.arange(len(plan.keep))
+    if store.shard is not None:
+        wanted = shard_models(len(plan.keep), config, store.shard)
+    missing = np.setdiff1d(wanted, done)
     for chunk in train_chunks(
         plan.train_key,
         task,
@@ -93,6 +101,22 @@ def train_optimizer(
         kept.save(arrays)
         chunks.append(arrays)
         bar.finish(len(chunk.models) * config.num_epochs)
+    return chunks
+
+
+def join_chunks(
+    chunks: Sequence[Arrays], plan: AuditPlan, config: TrainConfig
+) -> Trained:
+    """Returns the signals of all models of an optimizer.
+
+    Args:
+        chunks: From ``train_optimizer``; together they hold every model.
+        plan: Mask and columns of the audit.
+        config: Settings of the training.
+
+    Raises:
+        FloatingPointError: If more models diverged than may.
+    """
     # Chunks come in the order in which they were trained, models in that of the mask.
     order = np.argsort(np.concatenate([chunk["models"] for chunk in chunks]))
     joined = {k: np.concatenate([c[k] for c in chunks])[order] for k in chunks[0]}
@@ -100,7 +124,7 @@ def train_optimizer(
     diverged = {int(m): int(epochs[m]) for m in np.flatnonzero(epochs)}
     check_diverged(diverged, config)
     outputs = {field: joined[field] for field in compute.ModelSignals._fields}
-    signals = Signals(**outputs, keep=plan.keep, labels=np.asarray(examples.y))
+    signals = Signals(**outputs, keep=plan.keep, labels=np.asarray(plan.examples().y))
     return Trained(signals, TrainLog(joined["loss"], joined["accuracy"]), diverged)
 
 

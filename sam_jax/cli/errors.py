@@ -2,18 +2,49 @@
 
 import contextlib
 import dataclasses
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 from sam_jax._checks import ArgumentError
+from sam_jax.data.atomic_files import StorageError
+
+GO_ON = "What is finished is kept: the same command goes on from there."
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asks the process to end, as Ctrl-C does.
+
+    Attributes:
+        signal: Its number.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+def stop_on_signals() -> None:
+    """Makes SIGTERM and SIGHUP end a run as Ctrl-C does, so that it can say goodbye."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # Another thread than the main one may not set handlers.
+        if number is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _: Any) -> None:
+    raise Stopped(number)
 
 
 @contextlib.contextmanager
 def usage_errors(settings: type | None = None) -> Iterator[None]:
     """Turns an ``ArgumentError`` into one line with the option's name, and status 2.
 
-    Any other ``ValueError`` is a bug and keeps its traceback. A run that diverged exits
-    with status 1.
+    Any other ``ValueError`` is a bug and keeps its traceback. A run that diverged, a
+    full disk and the like exit with status 1; a signal with 128 and its number.
 
     Args:
         settings: Dataclass of the command's options; an argument that is none of its
@@ -27,9 +58,16 @@ def usage_errors(settings: type | None = None) -> Iterator[None]:
             name = _option(name, settings)
         print(f"error: {name} {error.rule}", file=sys.stderr)
         raise SystemExit(2) from None
-    except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (FloatingPointError, StorageError) as error:
+        print(f"error: {_text(error)}. {GO_ON}", file=sys.stderr)
         raise SystemExit(1) from None
+    except OSError as error:
+        print(f"error: {_text(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt as error:
+        number = error.signal if isinstance(error, Stopped) else signal.SIGINT
+        print(f"\nStopped by {number.name}. {GO_ON}", file=sys.stderr)
+        raise SystemExit(128 + number) from None
 
 
 @contextlib.contextmanager
@@ -46,6 +84,16 @@ def as_option(argument: str, option: str) -> Iterator[None]:
         if error.argument != argument:
             raise
         raise ArgumentError(option, error.rule) from error
+
+
+def _text(error: Exception) -> str:
+    """The error in one line, without the number of an ``OSError``."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+        if error.filename is not None:
+            text = f"{error.filename}: {text}"
+    return text.rstrip(".")
 
 
 def _option(argument: str, settings: type) -> str:

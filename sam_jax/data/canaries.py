@@ -8,6 +8,7 @@ from jaxtyping import Bool, Int
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
+from sam_jax.data.blocks import model_blocks
 from sam_jax.data.noise import corrupt_labels
 from sam_jax.types import Dataset, Examples, Key
 
@@ -45,8 +46,8 @@ def flip_coins(
 ) -> Bool[np.ndarray, "m n"]:
     """Returns the mask with independent fair coins in the canaries' columns.
 
-    A column that came out the same for all models is drawn again, so that every
-    canary has models with and without it.
+    A column that came out the same for the first 64 models is drawn again, so that
+    every canary has models with and without it.
 
     Args:
         key: Random key of the coins.
@@ -54,12 +55,14 @@ def flip_coins(
         columns: The canaries' columns of ``keep``.
     """
     keep = np.array(keep)
-    missing = np.asarray(columns)
-    while missing.size:
-        key, draw_key = jax.random.split(key)
-        coins = np.asarray(
-            jax.random.bernoulli(draw_key, 0.5, (len(keep), missing.size))
-        )
-        keep[:, missing] = coins
-        missing = missing[coins.all(axis=0) | ~coins.any(axis=0)]
+    for block_key, rows in model_blocks(key, len(keep)):
+        missing = np.asarray(columns)
+        while missing.size:
+            block_key, draw_key = jax.random.split(block_key)
+            shape = (rows.stop - rows.start, missing.size)
+            coins = np.asarray(jax.random.bernoulli(draw_key, 0.5, shape))
+            keep[rows, missing] = coins
+            # A later block may be small, where conditions would make coins dependent.
+            is_constant = coins.all(axis=0) | ~coins.any(axis=0)
+            missing = missing[is_constant & (rows.start == 0)]
     return keep

@@ -51,7 +51,7 @@ class ChunkStore:
         say: Callable[[str], None] = warnings.warn,
     ):
         self.folder = None if folder is None else pathlib.Path(folder)
-        self.retrain_changed, self.say = retrain_changed, say
+        self.retrain_changed, self.shard, self.say = retrain_changed, shard, say
         self._lock = None if self.folder is None else FolderLock(self.folder, shard)
 
     def __enter__(self) -> "ChunkStore":
@@ -70,7 +70,7 @@ class ChunkStore:
                 error.errno, f"{self.folder} could not be made: {error.strerror}"
             ) from error
         self._lock.acquire("cache_dir")
-        if self._lock.shard is None:  # Other shards may be writing theirs.
+        if self.shard is None:  # Other shards may be writing theirs.
             remove_drafts(self.folder)
         return self
 

@@ -24,10 +24,16 @@ class FolderLock:
     Attributes:
         folder: What is locked.
         shard: Number of the shard and of all shards, or None for a whole run.
+        name: Of the lock's file in the folder.
     """
 
-    def __init__(self, folder: pathlib.Path, shard: tuple[int, int] | None = None):
-        self.folder, self.shard = folder, shard
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        shard: tuple[int, int] | None = None,
+        name: str = "run.lock",
+    ):
+        self.folder, self.shard, self.name = folder, shard, name
         self.files: list[IO[str]] = []
 
     def acquire(self, argument: str) -> None:
@@ -40,10 +46,10 @@ class FolderLock:
             ArgumentError: If another process holds it; says which.
             StorageError: If no file can be made in the folder.
         """
-        self._take("run.lock", self.shard is not None, argument)
+        self._take(self.name, self.shard is not None, argument)
         if self.shard is not None:
             number, count = self.shard
-            self._take(f"shard-{number}-of-{count}.lock", False, argument)
+            self._take(f"{self.name}.{number}-of-{count}", False, argument)
 
     def release(self) -> None:
         """Lets others in."""

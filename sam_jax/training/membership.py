@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
+from sam_jax.data.blocks import model_blocks
 from sam_jax.types import Key
 
 
@@ -15,7 +17,8 @@ def balanced_keep(
     """Returns a mask in which each example is 'in' in exactly half of the models.
 
     Examples are assigned independently of one another, so two examples share a
-    training set no more often than chance has it.
+    training set no more often than chance has it. Models are assigned in blocks of 64,
+    each balanced, so that the first 64 of 256 are those of 64.
 
     Args:
         key: Random key; the same key gives the same mask.
@@ -27,7 +30,7 @@ def balanced_keep(
         keep: True where model m trains on example n.
 
     Raises:
-        ValueError: If ``num_models`` is odd or under 4, or ``num_examples`` under 1.
+        ArgumentError: If ``num_models`` is odd or under 4, or ``num_examples`` under 1.
 
     References:
         Carlini et al., "Membership Inference Attacks From First Principles", 2022,
@@ -36,13 +39,18 @@ def balanced_keep(
     _checks.at_least(4, num_models=num_models)
     _checks.at_least(1, num_examples=num_examples)
     if num_models % 2:
-        raise ValueError(
-            "num_models must be even, so that each example is 'in' in exactly half "
-            f"of the models, got {num_models}."
+        raise ArgumentError(
+            "num_models",
+            "must be even, so that each example is 'in' in exactly half of the models, "
+            f"got {num_models}.",
         )
-    draws = np.asarray(jax.random.uniform(key, (num_examples, num_models)))
-    order = np.argsort(draws, axis=1, kind="stable")
-    return np.ascontiguousarray((order < num_models // 2).T)
+    keep = np.empty((num_models, num_examples), np.bool_)
+    for block_key, rows in model_blocks(key, num_models):
+        size = rows.stop - rows.start
+        draws = np.asarray(jax.random.uniform(block_key, (num_examples, size)))
+        order = np.argsort(draws, axis=1, kind="stable")
+        keep[rows] = (order < size // 2).T
+    return keep
 
 
 def epoch_batches(

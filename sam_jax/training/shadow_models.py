@@ -131,6 +131,40 @@ def _first_size(
     return chunk_size.first_guess(config.models_per_chunk, len(wanted), devices)
 
 
+def shard_models(
+    num_models: int, config: TrainConfig, shard: tuple[int, int]
+) -> Int[np.ndarray, "k"]:
+    """Returns the models of one of several processes that share the work.
+
+    Whole chunks where there are as many as shards; then a model is the same bit for
+    bit, whichever process trains it. A fixed ``models_per_chunk`` sees to that.
+
+    Args:
+        num_models: Models in all.
+        config: Settings of the training.
+        shard: Number of the process, from 0, and of all processes.
+
+    Raises:
+        ArgumentError: If the number is out of range.
+
+    Example:
+        >>> settings = TrainConfig(models_per_chunk=2)
+        >>> [shard_models(8, settings, (i, 3)).tolist() for i in range(3)]
+        [[0, 1, 6, 7], [2, 3], [4, 5]]
+    """
+    number, count = shard
+    if not 0 <= number < count:
+        raise ArgumentError(
+            "shard", f"must be i/n with i from 0 to n - 1, got {number}/{count}."
+        )
+    devices = jax.local_devices()
+    size = chunk_size.first_guess(config.models_per_chunk, num_models, devices)
+    models = np.arange(num_models)
+    if -(-num_models // size) >= count:
+        return models[models // size % count == number]
+    return np.array_split(models, count)[number]
+
+
 def _fitting_plan(
     ensemble: Ensemble, left: Int[np.ndarray, "k"], size: int, config: TrainConfig
 ) -> chunk_size.Plan:

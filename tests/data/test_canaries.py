@@ -84,3 +84,14 @@ def test_a_coin_that_the_other_models_give_away_is_not_counted():
     np.testing.assert_array_equal(found.num_canaries, [2, 3, 1])
     with pytest.raises(ValueError, match="num_targets must be"):
         one_run_epsilon.one_run_audit(scores[:2], keep[:2])
+
+
+def test_coins_of_the_first_64_models_do_not_depend_on_how_many_follow():
+    columns = np.arange(0, 300, 3)
+    key = jax.random.key(5)
+    masks = [
+        canaries.flip_coins(key, np.zeros((m, 300), bool), columns) for m in (64, 200)
+    ]
+    np.testing.assert_array_equal(masks[1][:64], masks[0])
+    later = masks[1][64:][:, columns]
+    assert abs(later.mean() - 0.5) < 4 * 0.5 / np.sqrt(later.size)

@@ -62,3 +62,22 @@ def test_epochs_differ_and_are_uniform_over_own_examples():
     counts = np.bincount(first, minlength=30)[::3]
     assert counts.sum() == 3000
     assert np.abs(counts - 300).max() < 4.5 * np.sqrt(300 * 0.9)
+
+
+def test_more_models_leave_the_first_blocks_alone():
+    key = jax.random.key(3)
+    few, more = (membership.balanced_keep(key, m, 50) for m in (64, 200))
+    np.testing.assert_array_equal(more[:64], few)
+    np.testing.assert_array_equal(more.sum(axis=0), 100)
+    assert np.abs(np.corrcoef(more[:64].ravel(), more[64:128].ravel())[0, 1]) < 0.06
+
+
+def test_the_mask_of_up_to_64_models_is_one_draw():
+    """The rule, written down again: the lower half of a uniform draw's ranks."""
+    key = jax.random.key(3)
+    for num_models in (4, 16, 64):
+        draws = np.asarray(jax.random.uniform(key, (50, num_models)))
+        ranks = np.argsort(draws, axis=1, kind="stable")
+        np.testing.assert_array_equal(
+            membership.balanced_keep(key, num_models, 50), (ranks < num_models // 2).T
+        )
