@@ -25,8 +25,8 @@ from sam_jax.data import dataset_from_arrays
 from sam_jax.data.duplicates import find_duplicates
 from sam_jax.training.checkpoint import ChunkStore
 from sam_jax.training.chunk_files import Arrays
+from sam_jax.training.processes import shard_models
 from sam_jax.training.progress import ProgressBar
-from sam_jax.training.shadow_models import shard_models
 from sam_jax.training.trainer import TrainingTask
 from sam_jax.types import AugmentFn, Dataset, Model, TrainConfig
 

@@ -15,9 +15,11 @@ from sam_jax.training.checkpoint import ChunkStore
 from sam_jax.training.chunk_files import Arrays
 from sam_jax.training.chunk_training import Callbacks
 from sam_jax.training.identity import Identity, hash_program, training_identity
+from sam_jax.training.processes import shard_models
 from sam_jax.training.progress import ProgressBar
-from sam_jax.training.shadow_models import check_diverged, shard_models, train_chunks
+from sam_jax.training.shadow_models import train_chunks
 from sam_jax.training.trainer import TrainingTask
+from sam_jax.training.training_checks import check_diverged
 from sam_jax.types import Examples, Signals, TrainConfig, TrainLog
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from sam_jax._checks import ArgumentError
 from sam_jax.training import chunk_size
 from sam_jax.training.chunk_training import (
     Callbacks,
@@ -22,11 +21,8 @@ from sam_jax.training.chunk_training import (
     train_chunk,
 )
 from sam_jax.training.lifted_training import lift_training
-from sam_jax.training.trainer import (
-    TrainingTask,
-    check_train_config,
-    num_steps_per_epoch,
-)
+from sam_jax.training.trainer import TrainingTask
+from sam_jax.training.training_checks import check_diverged, check_training
 from sam_jax.types import Examples, Key, TrainConfig, TrainLog, TrainState
 
 
@@ -131,40 +127,6 @@ def _first_size(
     return chunk_size.first_guess(config.models_per_chunk, len(wanted), devices)
 
 
-def shard_models(
-    num_models: int, config: TrainConfig, shard: tuple[int, int]
-) -> Int[np.ndarray, "k"]:
-    """Returns the models of one of several processes that share the work.
-
-    Whole chunks where there are as many as shards; then a model is the same bit for
-    bit, whichever process trains it. A fixed ``models_per_chunk`` sees to that.
-
-    Args:
-        num_models: Models in all.
-        config: Settings of the training.
-        shard: Number of the process, from 0, and of all processes.
-
-    Raises:
-        ArgumentError: If the number is out of range.
-
-    Example:
-        >>> settings = TrainConfig(models_per_chunk=2)
-        >>> [shard_models(8, settings, (i, 3)).tolist() for i in range(3)]
-        [[0, 1, 6, 7], [2, 3], [4, 5]]
-    """
-    number, count = shard
-    if not 0 <= number < count:
-        raise ArgumentError(
-            "shard", f"must be i/n with i from 0 to n - 1, got {number}/{count}."
-        )
-    devices = jax.local_devices()
-    size = chunk_size.first_guess(config.models_per_chunk, num_models, devices)
-    models = np.arange(num_models)
-    if -(-num_models // size) >= count:
-        return models[models // size % count == number]
-    return np.array_split(models, count)[number]
-
-
 def _fitting_plan(
     ensemble: Ensemble, left: Int[np.ndarray, "k"], size: int, config: TrainConfig
 ) -> chunk_size.Plan:
@@ -208,30 +170,6 @@ def _report(
             loss,
             accuracy,
         )
-    )
-
-
-def check_diverged(diverged: Mapping[int, int], config: TrainConfig) -> None:
-    """Raises an error if more models diverged than may.
-
-    Args:
-        diverged: Number of a model -> the epoch, from 1, in which it diverged.
-        config: Settings of the training.
-
-    Raises:
-        FloatingPointError: Names the models and their epochs.
-    """
-    if len(diverged) <= config.max_diverged:
-        return
-    listed = [
-        f"model {model} diverged: its training loss is not finite in epoch {epoch} of "
-        f"{config.num_epochs}"
-        for model, epoch in sorted(diverged.items())[:3]
-    ]
-    more = len(diverged) - len(listed)
-    listed += [f"{more} more"] if more else []
-    raise FloatingPointError(
-        f"{'; '.join(listed)}. A lower learning rate or rho may help."
     )
 
 
@@ -286,39 +224,3 @@ def train_shadow_models(
         for chunk in train_chunks(key, task, hyperparams, keep, pool, **options)
     ]
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *chunks)
-
-
-def check_training(
-    keep: np.ndarray, hyperparams: Any, pool: Examples, config: TrainConfig
-) -> None:
-    """Raises ``ArgumentError`` for arguments that training could not make sense of."""
-    check_train_config(config)
-    if keep.ndim != 2 or keep.dtype != np.bool_:
-        raise ArgumentError(
-            "keep",
-            f"must be a bool [M, N] array, got {keep.dtype} of shape {keep.shape}.",
-        )
-    if keep.shape[1] != len(pool.x) or len(pool.x) != len(pool.y):
-        raise ArgumentError(
-            "keep",
-            "must have a column for each example of the pool, got "
-            f"{keep.shape[1]} columns for {len(pool.x)} inputs and {len(pool.y)} "
-            "labels.",
-        )
-    if not keep.any(axis=1).all():
-        raise ArgumentError(
-            "keep",
-            "must give every model at least one example; row "
-            f"{int(np.argmin(keep.any(axis=1)))} has none.",
-        )
-    num_steps_per_epoch(config, keep.shape[1])
-    for path, leaf in jax.tree_util.tree_leaves_with_path(hyperparams):
-        name = f"hyperparams{jax.tree_util.keystr(path)}"
-        if leaf.ndim < 1 or leaf.shape[0] != keep.shape[0]:
-            raise ArgumentError(
-                name,
-                f"must hold one value for each of the {keep.shape[0]} models, got "
-                f"shape {leaf.shape}.",
-            )
-        if not (np.isfinite(leaf) & (leaf >= 0)).all():
-            raise ArgumentError(name, f"must be finite and >= 0, got {leaf.tolist()}.")

@@ -303,7 +303,7 @@ def test_a_size_that_the_user_set_is_tried_whatever_the_plan_says(monkeypatch):
     assert {plan.models_per_chunk for plan in plans} == {4}
 
 
-def test_answers_survive_running_out_of_memory(monkeypatch):
+def test_signals_survive_running_out_of_memory(monkeypatch):
     trained, _ = train()
     options = {"batch_size": 32, "num_queries": 2, "key": KEY}
     options["augment"] = lambda key, x: x + jax.random.normal(key, x.shape)
@@ -311,7 +311,7 @@ def test_answers_survive_running_out_of_memory(monkeypatch):
     assert np.abs(whole.phi[..., 0] - whole.phi[..., 1]).min(axis=0).max() > 0
     plain = compute.chunk_signals(MODEL, trained, POOL)
     assert_close([whole.phi[..., :1], plain.phi])
-    real, sizes = compute._lifted, []
+    real, sizes = compute._of_many_models, []
 
     def scarce(model, models_per_vmap, *, batch_size, **options):
         sizes.append(batch_size)
@@ -319,8 +319,8 @@ def test_answers_survive_running_out_of_memory(monkeypatch):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
         return real(model, models_per_vmap, batch_size=batch_size, **options)
 
-    monkeypatch.setattr(compute, "_lifted", scarce)
-    with pytest.warns(UserWarning, match="Out of memory: asking about 8 examples"):
+    monkeypatch.setattr(compute, "_of_many_models", scarce)
+    with pytest.warns(UserWarning, match="Out of memory: going on with batches of 8 "):
         small = compute.chunk_signals(MODEL, trained, POOL, **options)
     assert sizes == [32, 16, 8]
     assert_close([whole.phi, small.phi])
