@@ -29,7 +29,7 @@ def use_compilation_cache() -> None:
     devices then compiles nothing. The folder may be deleted at any time.
     """
     folder = cache_folder()
-    if folder is None or jax.config.jax_compilation_cache_dir:
+    if folder is None or jax.config.values["jax_compilation_cache_dir"]:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

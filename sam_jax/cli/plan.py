@@ -76,19 +76,14 @@ def make_pool(config: Config) -> tuple[Examples, int]:
     """
     if not config.shape:
         dataset = audit.make_dataset(config)
-        return _shapes(dataset.train), dataset.num_classes
+        return dataset.train, dataset.num_classes
     _checks.at_least(1, pool_size=config.pool_size)
     for size in config.shape:
         _checks.at_least(1, shape=size)
     _checks.at_least(2, num_classes=config.num_classes)
-    x = jax.ShapeDtypeStruct((config.pool_size, *config.shape), np.float32)
-    y = jax.ShapeDtypeStruct((config.pool_size,), np.int32)
+    x: Any = jax.ShapeDtypeStruct((config.pool_size, *config.shape), np.float32)
+    y: Any = jax.ShapeDtypeStruct((config.pool_size,), np.int32)
     return Examples(x, y), config.num_classes
-
-
-def _shapes(pool: Examples) -> Examples:
-    shapes = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in pool)
-    return Examples(*shapes)
 
 
 def _same(optimizer: Any, _: Any) -> Any:
