@@ -5,64 +5,73 @@
 reads docs/results/where_it_begins and writes docs/results/claims.md.
 """
 
-import dataclasses
-import pathlib
 from collections.abc import Sequence
 
-import tyro
-
-from experiments.common.claim_list import CLAIMS, PLACES, Claim
+from experiments.common.claim_list import CLAIMS, PLACES, Claim, Place
 from experiments.common.map_figure import EQUAL_ACCURACY
+from experiments.common.matching import TOLERANCE
 from experiments.common.measure import MODELS, Row
+from experiments.common.pages import Sweep, run_page, table
 from experiments.common.tables import read_rows
+
+VERDICTS = ("agrees", "disagrees", "not resolved")
 
 HEAD = """\
 | The paper: statement | its setting | its SGD → SAM | here | SGD → SAM here | \
-difference [95 % interval] | verdict |
-| --- | --- | --- | --- | --- | --- | --- |
+difference [95 % interval] | verdict | scale |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Writes the table of the paper's claims."""
-
-    results: pathlib.Path = pathlib.Path("docs/results/where_it_begins")
-    """Folder of the sweep's tables."""
-    output: pathlib.Path = pathlib.Path("docs/results/claims.md")
-    """File to write."""
-
-
-def main(config: Config) -> None:
-    """Reads the tables and writes the claims."""
-    config.output.write_text(claims_page(read_rows(config.results / "cells.csv")))
-    print(f"Wrote {config.output}.")
-
-
-def claims_page(rows: Sequence[Row]) -> str:
+def page(sweep: Sweep) -> str:
     """Returns the page: each claim at each place, and its sign over the whole map."""
+    rows = list(sweep.rows.values())
     lines = [
-        claim_line(claim, place.label, row)
+        claim_line(claim, place, row)
         for claim in CLAIMS
         for place in PLACES
         for row in rows
         if (row.cell, row.optimizer) == (place.cell, place.optimizer)
         and (row.attack, row.metric) == (claim.attack, claim.metric)
     ]
-    counts = [count_line(claim, rows) for claim in CLAIMS]
+    counts = [
+        count_line(claim, comparison, compared)
+        for claim in CLAIMS
+        for comparison, compared in comparisons(sweep).items()
+    ]
     return (
         "# The paper's claims and this study\n\n"
-        "Made by `python -m experiments.claims` from `where_it_begins/cells.csv`; "
-        "all at laptop scale. A verdict is that of one setting: *agrees* or "
-        "*disagrees* where the interval of the difference leaves 0 out, else *not "
-        "resolved*.\n\n" + HEAD + "\n".join(lines) + "\n\n## Over the whole map\n\n"
-        "SAM at each radius and cell, at equal training accuracy (within "
-        f"{EQUAL_ACCURACY:g} of SGD) and elsewhere: how many agree, disagree, are not "
-        "resolved.\n\n"
-        "| statement | equal accuracy: agree | disagree | not resolved | elsewhere: "
-        "agree | disagree | not resolved |\n| --- | --- | --- | --- | --- | --- | --- "
-        "|\n" + "\n".join(counts) + "\n"
+        "Made by `python -m experiments.claims` from the tables in `where_it_begins`. "
+        "A verdict is that of one setting: *agrees* or *disagrees* where the 95 % "
+        "interval of the difference leaves 0 out, else *not resolved*.\n\n"
+        + HEAD
+        + "\n".join(lines)
+        + "\n\n## Over the whole map\n\n"
+        "Cells and radii of SAM by verdict, in three comparisons: after equal epochs "
+        "(all of them), at equal training accuracy (those within "
+        f"{EQUAL_ACCURACY:g} of SGD), at equal training loss (those that have an SGD "
+        f"run of another decay or length within {100 * TOLERANCE:g} % of their "
+        "training loss, which takes the place of their own).\n\n"
+        + table(["Statement", "compared", *VERDICTS], counts)
     )
+
+
+def comparisons(sweep: Sweep) -> dict[str, list[Row]]:
+    """Returns the rows of plain SAM that enter each of the three comparisons."""
+    rows = [row for row in sweep.rows.values() if row.optimizer.startswith("sam-")]
+    equal = {
+        (row.cell, row.optimizer)
+        for row in rows
+        if (row.attack, row.metric) == (MODELS, "train_accuracy")
+        and abs(row.difference) <= EQUAL_ACCURACY
+    }
+    return {
+        "after equal epochs": rows,
+        "at equal training accuracy": [
+            row for row in rows if (row.cell, row.optimizer) in equal
+        ],
+        "at equal training loss": read_rows(sweep.folder / "equal_loss.csv"),
+    }
 
 
 def verdict(claim: Claim, row: Row) -> str:
@@ -75,38 +84,28 @@ def verdict(claim: Claim, row: Row) -> str:
     """
     low, high = sorted((claim.sign * row.low, claim.sign * row.high))
     if low > 0:
-        return "agrees"
-    return "disagrees" if high < 0 else "not resolved"
+        return VERDICTS[0]
+    return VERDICTS[1] if high < 0 else VERDICTS[2]
 
 
-def claim_line(claim: Claim, label: str, row: Row) -> str:
+def claim_line(claim: Claim, place: Place, row: Row) -> str:
     """Returns one line of the table."""
     values = f"{row.sgd:.4f} → {row.value:.4f}"
     difference = f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
-    cells = [claim.statement, claim.setting, claim.figures or "not known to us"]
-    return f"| {' | '.join([*cells, label, values, difference, verdict(claim, row)])} |"
+    paper = [claim.statement, claim.setting, claim.figures or "not known to us"]
+    here = [place.label, values, difference, verdict(claim, row), place.scale]
+    return f"| {' | '.join([*paper, *here])} |"
 
 
-def count_line(claim: Claim, rows: Sequence[Row]) -> str:
-    """Returns how often a claim holds, with and without equal training accuracy."""
-    equal = {
-        (row.cell, row.optimizer): abs(row.difference) <= EQUAL_ACCURACY
+def count_line(claim: Claim, comparison: str, rows: Sequence[Row]) -> list[str]:
+    """Returns how often a claim holds in a comparison."""
+    verdicts = [
+        verdict(claim, row)
         for row in rows
-        if (row.attack, row.metric) == (MODELS, "train_accuracy")
-    }
-    counts = []
-    for fit in (True, False):
-        verdicts = [
-            verdict(claim, row)
-            for row in rows
-            if (row.attack, row.metric) == (claim.attack, claim.metric)
-            and row.optimizer.startswith("sam-")
-            and equal[row.cell, row.optimizer] == fit
-        ]
-        names = ("agrees", "disagrees", "not resolved")
-        counts += [str(verdicts.count(name)) for name in names]
-    return f"| {' | '.join([claim.statement, *counts])} |"
+        if (row.attack, row.metric) == (claim.attack, claim.metric)
+    ]
+    return [claim.statement, comparison, *(str(verdicts.count(v)) for v in VERDICTS)]
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    run_page("claims", __doc__, page)

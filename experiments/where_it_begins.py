@@ -48,8 +48,12 @@ class Config:
     """Print the cost and stop."""
 
 
-def main(config: Config) -> list[Row]:
-    """Runs what is missing of the sweep and writes its tables; returns all rows."""
+def main(config: Config) -> pathlib.Path | None:
+    """Runs what is missing and writes all tables; returns their folder, if not a plan.
+
+    Raises:
+        ValueError: If no cell is left to run, or data are missing.
+    """
     preset = SCALES[config.scale]
     design = [
         (cell, perturbations)
@@ -61,7 +65,7 @@ def main(config: Config) -> list[Row]:
         raise ValueError(f"only must match a cell of the preset, got {config.only!r}.")
     print(f"{len(design)} cells: {cost_of(design, preset.device)}.")
     if config.plan:
-        return []
+        return None
     folder = pathlib.Path("runs") / "where_it_begins" / config.name
     progress = Progress(folder, design)
     rows: list[Row] = []
@@ -72,7 +76,7 @@ def main(config: Config) -> list[Row]:
     write_results(results, [cell for cell, _ in design], rows, folder)
     run_folder.write_json(results / "metadata.json", run_folder.environment())
     print(f"Results: {results}")
-    return rows
+    return results
 
 
 def run_cell(
@@ -130,7 +134,7 @@ def row_from_json(values: list[Any]) -> Row:
 class Progress:
     """A line for each trained optimizer: what it took, and the time left."""
 
-    def __init__(self, folder: pathlib.Path, design: Design):
+    def __init__(self, folder: pathlib.Path, design: Design) -> None:
         self.folder = folder
         self.left = sum(
             operations(cell, p)

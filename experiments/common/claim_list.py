@@ -1,8 +1,11 @@
 """Claims of the paper, as its public summaries state them, and where each is tried."""
 
 import dataclasses
+from dataclasses import replace
 
+from experiments.common.cells import Cell
 from experiments.common.measure import MODELS
+from experiments.common.presets import MANY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,27 +89,30 @@ class Place:
 
     Attributes:
         label: What to call it in the table.
+        scale: Scale and number of models.
         cell: Name of the cell.
         optimizer: Method and radius.
     """
 
     label: str
+    scale: str
     cell: str
     optimizer: str
 
 
-_FASHION = "fashion_mnist_10k-n500"
+def _place(label: str, cell: Cell) -> Place:
+    return Place(label, f"laptop, {cell.num_models} models", cell.name, "sam-0.05")
+
 
 PLACES = (
-    Place(
-        "Fashion-MNIST, MLP, at equilibrium with weight decay, SAM 0.05, 32 models",
-        f"{_FASHION}-mlp256-e500-wd0.005-lr0.1-b64-m32-s0",
-        "sam-0.05",
-    ),
-    Place(
-        "the same with batch norm, SAM 0.1, 8 models",
-        f"{_FASHION}-mlp_bn256-e500-wd0.005-lr0.1-b64-m8-s0",
-        "sam-0.1",
+    _place("Fashion-MNIST, MLP at equilibrium with weight decay, SAM 0.05", MANY),
+    _place("the same, seed 1 (other pool, masks, weights)", replace(MANY, seed=1)),
+    _place("the same, seed 2", replace(MANY, seed=2)),
+    _place("the same on hospital100", replace(MANY, dataset="hospital100")),
+    _place("Fashion-MNIST, with batch norm", replace(MANY, network="mlp_bn")),
+    _place(
+        "Fashion-MNIST, stopped after 60 epochs, weight decay 5e-4",
+        replace(MANY, num_epochs=60, weight_decay=5e-4),
     ),
 )
 """Settings of the table: where the sign is the paper's, and where it is not."""

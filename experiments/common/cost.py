@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,7 @@ def _one_gradient(
     x = jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32)
     params, state = jax.eval_shape(model.init, jax.random.key(0), x)
 
-    def loss(params, state, x):
+    def loss(params: Any, state: Any, x: jax.Array) -> jax.Array:
         logits, _ = model.apply(params, state, x, True, jax.random.key(0))
         return jnp.sum(logits)
 

@@ -32,50 +32,17 @@ def map_figure(rows: Sequence[Row], labels: Mapping[tuple[str, str], str]) -> An
         rows: Results of the sweep.
         labels: Text of each line by cell and optimizer, in the order to draw.
     """
-    from matplotlib import colors
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
-    found = {(r.cell, r.optimizer, r.attack, r.metric): r for r in rows}
+    by_key = {(r.cell, r.optimizer, r.attack, r.metric): r for r in rows}
     figure = Figure(figsize=(9.6, 1.4 + 0.235 * len(labels)), layout="constrained")
     axes = figure.subplots()
-    scale = colors.LinearSegmentedColormap.from_list(
-        "signed", ["#0072b2", "#ffffff", "#d55e00"]
-    )
-    for line, place in enumerate(labels):
+    texts = []
+    for line, (place, text) in enumerate(labels.items()):
         for column, (attack, metric) in enumerate(COLUMNS):
-            row = found[*place, attack, metric]
-            resolved = row.low > 0 or row.high < 0
-            shade = scale(0.5 + 0.5 * np.clip(row.difference / LIMITS[metric], -1, 1))
-            axes.add_patch(
-                Rectangle(
-                    (column, line),
-                    1,
-                    1,
-                    facecolor=shade,
-                    edgecolor="#dfe3e8" if resolved else "#9aa3ad",
-                    hatch=None if resolved else "////",
-                    lw=0.5,
-                )
-            )
-            axes.text(
-                column + 0.5,
-                line + 0.52,
-                f"{row.difference:+.4f}",
-                ha="center",
-                va="center",
-                fontsize=7,
-                fontweight="bold" if resolved else "normal",
-                bbox={"fc": "white", "ec": "none", "alpha": 0.65, "pad": 0.6},
-            )
-    flagged = [
-        abs(found[*place, MODELS, "train_accuracy"].difference) > EQUAL_ACCURACY
-        for place in labels
-    ]
-    texts = [
-        text + (" *" if flag else "")
-        for text, flag in zip(labels.values(), flagged, strict=True)
-    ]
+            _draw_tile(axes, column, line, by_key[*place, attack, metric])
+        fit = by_key[*place, MODELS, "train_accuracy"]
+        texts.append(text + " *" * (abs(fit.difference) > EQUAL_ACCURACY))
     axes.set_yticks(np.arange(len(texts)) + 0.5, texts, fontsize=7)
     heads = [f"{a.replace('_', ' ')}\n{_metric(m)}" for a, m in COLUMNS]
     axes.set_xticks(np.arange(len(heads)) + 0.5, heads, fontsize=7.5)
@@ -88,6 +55,42 @@ def map_figure(rows: Sequence[Row], labels: Mapping[tuple[str, str], str]) -> An
         fontsize=8,
     )
     return figure
+
+
+def _draw_tile(axes: Any, column: int, line: int, row: Row) -> None:
+    """Draws a difference: its colour, hatched where not resolved, and its value."""
+    from matplotlib.patches import Rectangle
+
+    resolved = row.low > 0 or row.high < 0
+    tile = Rectangle(
+        (column, line),
+        1,
+        1,
+        facecolor=_color(row.difference / LIMITS[row.metric]),
+        edgecolor="#dfe3e8" if resolved else "#9aa3ad",
+        hatch=None if resolved else "////",
+        lw=0.5,
+    )
+    axes.add_patch(tile)
+    axes.text(
+        column + 0.5,
+        line + 0.52,
+        f"{row.difference:+.4f}",
+        ha="center",
+        va="center",
+        fontsize=7,
+        fontweight="bold" if resolved else "normal",
+        bbox={"fc": "white", "ec": "none", "alpha": 0.65, "pad": 0.6},
+    )
+
+
+def _color(share: float) -> tuple[float, ...]:
+    """Blue at -1, white at 0, orange at 1: told apart by colour-blind readers too."""
+    from matplotlib import colors
+
+    ends = ["#0072b2", "#ffffff", "#d55e00"]
+    scale = colors.LinearSegmentedColormap.from_list("signed", ends)
+    return scale(0.5 + 0.5 * float(np.clip(share, -1, 1)))
 
 
 def _metric(name: str) -> str:

@@ -41,10 +41,10 @@ def mechanism_of(
 
 
 def _changes(before: np.ndarray, after: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    found = output_variance.decompose(
+    change = output_variance.decompose(
         output_variance.fit_gaussians(before, inside),
         output_variance.fit_gaussians(after, inside),
     )
-    total = found.after - found.before
-    parts = found.shift, found.contraction, found.member_std, found.interaction
-    return np.array([*parts, total])
+    total = change.after - change.before
+    factors = change.shift, change.contraction, change.member_std, change.interaction
+    return np.array([*factors, total])

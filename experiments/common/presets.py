@@ -29,33 +29,44 @@ CENTRE = Cell(pool_size=500, num_epochs=500, weight_decay=5e-3)
 """Small enough that SAM interpolates too, long enough that more epochs change nothing:
 the logits grow until weight decay holds them."""
 
+MANY = replace(CENTRE, width=128, num_models=32)
+"""The same with the models that small differences need; the width changes little."""
+
 LARGER = Cell(pool_size=1000, num_epochs=400, weight_decay=5e-3)
 """Twice the pool: SAM no longer interpolates at every radius."""
 
-_VARIANTS = (
-    Perturbation("sam", 0.02),
-    Perturbation("sam", 0.05),
-    Perturbation("sam", 0.1),
-    Perturbation("sam", 0.2),
-    Perturbation("asam", 0.5),
-    Perturbation("random_sam", 0.1),
-)
+_TABLE = Cell(pool_size=1000, num_epochs=200)
 
-LAPTOP: Design = (
-    # Near the sign change: many models, and the SGD of equal training loss.
+_RELATIVES = (Perturbation("asam", 0.5), Perturbation("random_sam", 0.1))
+
+# Near the sign change, with many models; the lone SGDs have the training losses of SAM.
+_CONFIRMED: Design = (
+    (MANY, sam(0.05, 0.1)),
+    # Other pools, masks and weights: the setting was found with seed 0.
+    (replace(MANY, seed=1), sam(0.05)),
+    (replace(MANY, seed=2), sam(0.05)),
+    (replace(MANY, weight_decay=4e-3), (SGD,)),
+    (replace(MANY, weight_decay=3.3e-3), (SGD,)),
     (replace(CENTRE, num_models=32), sam(0.05)),
     (replace(CENTRE, num_models=32, weight_decay=4e-3), (SGD,)),
-    # One factor at a time around the centre.
-    (CENTRE, (SGD, *_VARIANTS)),
+    (replace(MANY, network="mlp_bn"), sam(0.05)),
+    (replace(MANY, num_epochs=60, weight_decay=5e-4), sam(0.05)),
+    (replace(MANY, dataset="hospital100"), sam(0.05)),
+)
+
+# The screen: one factor at a time around two centres, with few models.
+_SCREEN: Design = (
+    (CENTRE, (*sam(0.02, 0.05, 0.1, 0.2), *_RELATIVES)),
     (replace(CENTRE, weight_decay=4e-3), (SGD,)),
     (replace(CENTRE, weight_decay=3.3e-3), (SGD,)),
     (replace(CENTRE, weight_decay=1e-2), sam(0.05)),
     (replace(CENTRE, weight_decay=1.5e-3), sam(0.05, 0.1)),
     (replace(CENTRE, num_epochs=250), sam(0.05, 0.1)),
     (replace(CENTRE, num_epochs=1000), sam(0.05)),
+    (replace(CENTRE, width=64), sam(0.05, 0.1)),
     (replace(CENTRE, width=512), sam(0.05)),
+    (replace(CENTRE, label_noise=0.1), sam(0.05, 0.1)),
     (replace(CENTRE, network="mlp_bn"), sam(0.1)),
-    # A larger pool.
     (LARGER, sam(0.05, 0.1)),
     (replace(LARGER, num_epochs=300, weight_decay=1e-2), sam(0.05, 0.1)),
     (replace(LARGER, network="mlp_bn", num_epochs=200), sam(0.1, 0.2)),
@@ -63,7 +74,25 @@ LAPTOP: Design = (
         replace(LARGER, network="mlp_bn", num_epochs=200, weight_decay=5e-4),
         sam(0.1, 0.2),
     ),
+    (replace(_TABLE, dataset="hospital100"), sam(0.05)),
+    (replace(_TABLE, dataset="location30_table"), sam(0.05, 0.1)),
 )
+
+# Other networks, pools and data.
+_FEW = replace(CENTRE, width=128)
+_ELSEWHERE: Design = (
+    (
+        replace(CENTRE, network="cnn_bn", width=8, num_epochs=100),
+        sam(0.05),
+    ),
+    (replace(_FEW, pool_size=2000, num_epochs=150), sam(0.05)),
+    (replace(_FEW, augment=("crop",)), sam(0.05)),
+    (replace(_FEW, dataset="retinamnist"), sam(0.05)),
+    (replace(_FEW, dataset="retail100"), sam(0.05)),
+    (replace(_FEW, dataset="cifar10_subset", num_epochs=300), sam(0.05)),
+)
+
+LAPTOP: Design = (*_CONFIRMED, *_SCREEN, *_ELSEWHERE)
 
 _RESNET = Cell(
     dataset="cifar10_subset",
@@ -78,7 +107,7 @@ _RESNET = Cell(
 )
 
 GPU: Design = (
-    *((replace(cell, num_models=64), optimizers) for cell, optimizers in LAPTOP[2:11]),
+    *((replace(cell, num_models=64), optimizers) for cell, optimizers in _SCREEN[:11]),
     (_RESNET, sam(0.05, 0.1)),
     (replace(_RESNET, augment=()), sam(0.05, 0.1)),
     (replace(_RESNET, dataset="cifar100_subset", pool_size=8_000), sam(0.1)),

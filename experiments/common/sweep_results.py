@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.common.cells import Cell, read_signals
 from experiments.common.effects import Effect, main_effects
-from experiments.common.map_figure import map_figure
+from experiments.common.map_figure import EQUAL_ACCURACY, map_figure
 from experiments.common.matching import match_losses, measure_match
 from experiments.common.measure import MODELS, Row
 from experiments.common.mechanism import mechanism_of
@@ -45,7 +45,11 @@ def write_results(
     write_settings(results / "settings.csv", cells)
     write_equal_loss(results, by_name, rows, folder)
     effects = fitted_effects(by_name, rows)
-    write_table(results / "effects.csv", ["attack", "metric", *Effect._fields], effects)
+    write_table(
+        results / "effects.csv",
+        ["comparison", "attack", "metric", "cells", "r_squared", *Effect._fields],
+        effects,
+    )
     write_mechanism(results, rows, folder)
     places = list(dict.fromkeys((r.cell, r.optimizer) for r in rows))
     labels = {p: label(by_name[p[0]], p[1]) for p in places if p[1] != "sgd"}
@@ -61,6 +65,7 @@ def label(cell: Cell, optimizer: str) -> str:
     words += [f"{cell.num_epochs} ep", f"wd {cell.weight_decay:g}"]
     words += [f"noise {cell.label_noise:g}"] if cell.label_noise else []
     words += list(cell.augment)
+    words += [f"seed {cell.seed}"] if cell.seed else []
     return ", ".join([*words, f"{cell.num_models} models, {optimizer}"])
 
 
@@ -118,26 +123,45 @@ def factors(cell: Cell, optimizer: str) -> dict[str, float]:
 def fitted_effects(cells: Mapping[str, Cell], rows: Sequence[Row]) -> list[list]:
     """Returns main effects on each of ``RESPONSES``, of factors that vary.
 
-    Cells of plain SAM count; nothing is fitted where there are too few.
+    Plain SAM after equal epochs, and those of its runs at equal training accuracy;
+    nothing is fitted where there are too few cells.
     """
+    plain = [row for row in rows if row.optimizer.startswith("sam-")]
+    equal = {
+        (row.cell, row.optimizer)
+        for row in plain
+        if (row.attack, row.metric) == (MODELS, "train_accuracy")
+        and abs(row.difference) <= EQUAL_ACCURACY
+    }
+    compared = {
+        "equal epochs": plain,
+        "equal training accuracy": [
+            row for row in plain if (row.cell, row.optimizer) in equal
+        ],
+    }
     lines = []
-    for attack, metric in RESPONSES:
-        used = [
-            row
-            for row in rows
-            if (row.attack, row.metric) == (attack, metric)
-            and row.optimizer.startswith("sam-")
-        ]
-        levels = [factors(cells[row.cell], row.optimizer) for row in used]
-        names = varying_factors(levels)
-        design = np.array([[level[n] for n in names] for level in levels])
-        groups = np.unique([row.cell for row in used], return_inverse=True)[1]
-        if len(np.unique(groups)) <= len(names) + 1:
-            continue
-        response = np.array([row.difference for row in used])
-        for effect in main_effects(names, design, response, groups):
-            lines.append([attack, metric, *effect])
+    for comparison, chosen in compared.items():
+        for attack, metric in RESPONSES:
+            used = [r for r in chosen if (r.attack, r.metric) == (attack, metric)]
+            lines += [[comparison, attack, metric, *line] for line in _fit(cells, used)]
     return lines
+
+
+def _fit(cells: Mapping[str, Cell], rows: Sequence[Row]) -> list[list]:
+    """The number of cells, R squared and one effect a line."""
+    levels = [factors(cells[row.cell], row.optimizer) for row in rows]
+    names = varying_factors(levels)
+    design = np.array([[level[n] for n in names] for level in levels])
+    groups = np.unique([row.cell for row in rows], return_inverse=True)[1]
+    num_cells = len(np.unique(groups))
+    if num_cells <= len(names) + 1:
+        return []
+    response = np.array([row.difference for row in rows])
+    effects = main_effects(names, design, response, groups)
+    slopes = np.array([effect.value for effect in effects[1:]])
+    fitted = response.mean() + (design - design.mean(axis=0)) @ slopes
+    r_squared = 1 - float(np.var(response - fitted) / np.var(response))
+    return [[num_cells, r_squared, *effect] for effect in effects]
 
 
 def varying_factors(levels: Sequence[Mapping[str, float]]) -> list[str]:

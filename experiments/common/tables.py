@@ -70,3 +70,20 @@ def write_settings(path: pathlib.Path, cells: Iterable[Cell]) -> None:
 
 def _joined(value: Any) -> Any:
     return "+".join(value) if isinstance(value, tuple) else value
+
+
+def read_settings(path: pathlib.Path) -> list[Cell]:
+    """Reads what ``write_settings`` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [_cell(line) for line in csv.DictReader(file)]
+
+
+def _cell(line: dict[str, str]) -> Cell:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(Cell):
+        text = line[field.name]
+        if isinstance(field.default, tuple):
+            values[field.name] = tuple(text.split("+")) if text else ()
+        else:
+            values[field.name] = type(field.default)(text)
+    return Cell(**values)
