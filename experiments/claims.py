@@ -50,8 +50,8 @@ def page(sweep: Sweep) -> str:
         "Cells and radii of SAM by verdict, in three comparisons: after equal epochs "
         "(all of them), at equal training accuracy (those within "
         f"{EQUAL_ACCURACY:g} of SGD), at equal training loss (those that have an SGD "
-        f"run of another decay or length within {100 * TOLERANCE:g} % of their "
-        "training loss, which takes the place of their own).\n\n"
+        "run on the same data and network, of any weight decay and length, within "
+        f"{100 * TOLERANCE:g} % of their training loss).\n\n"
         + table(["Statement", "compared", *VERDICTS], counts)
     )
 

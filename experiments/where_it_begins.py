@@ -74,7 +74,9 @@ def main(config: Config) -> pathlib.Path | None:
     results = config.results or folder / "results"
     results.mkdir(parents=True, exist_ok=True)
     write_results(results, [cell for cell, _ in design], rows, folder)
-    run_folder.write_json(results / "metadata.json", run_folder.environment())
+    seeds = sorted({cell.seed for cell, _ in design})
+    described = run_folder.environment() | {"scale": config.scale, "seeds": seeds}
+    run_folder.write_json(results / "metadata.json", described)
     print(f"Results: {results}")
     return results
 
