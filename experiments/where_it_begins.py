@@ -13,6 +13,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import sys
 import time
 from typing import Any
 
@@ -74,8 +75,12 @@ def main(config: Config) -> pathlib.Path | None:
     results = config.results or folder / "results"
     results.mkdir(parents=True, exist_ok=True)
     write_results(results, [cell for cell, _ in design], rows, folder)
-    seeds = sorted({cell.seed for cell, _ in design})
-    described = run_folder.environment() | {"scale": config.scale, "seeds": seeds}
+    module = f"experiments.{pathlib.Path(sys.argv[0]).stem}"
+    described = run_folder.environment() | {
+        "command": " ".join(["python", "-m", module, *sys.argv[1:]]),
+        "scale": config.scale,
+        "seeds": sorted({cell.seed for cell, _ in design}),
+    }
     run_folder.write_json(results / "metadata.json", described)
     print(f"Results: {results}")
     return results
