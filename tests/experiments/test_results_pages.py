@@ -1,0 +1,89 @@
+"""Pages of results: verdicts, and that the committed ones are what the tables give."""
+
+import dataclasses
+import pathlib
+
+import pytest
+
+from experiments import claims, study
+from experiments.common.cells import Cell
+from experiments.common.claim_list import CLAIMS, Claim
+from experiments.common.measure import Row
+from experiments.common.pages import Sweep, change, read_sweep
+from experiments.common.tables import read_settings, write_rows, write_settings
+
+RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
+
+
+@pytest.mark.parametrize("name", study.PAGES)
+def test_each_committed_page_is_what_the_committed_tables_give(name):
+    sweep = read_sweep(RESULTS / "where_it_begins")
+    assert (RESULTS / f"{name}.md").read_text() == study.PAGES[name](sweep)
+
+
+def test_every_run_of_sam_has_a_line_in_every_table_of_the_variance():
+    sweep = read_sweep(RESULTS / "where_it_begins")
+    page = (RESULTS / "variance.md").read_text()
+    for place in sweep.places("sam-"):
+        assert page.count(f"| {sweep.label(place)} |") == 3
+
+
+def test_every_place_of_the_claims_has_a_line_for_every_claim():
+    page = (RESULTS / "claims.md").read_text()
+    for claim in CLAIMS:
+        for place in claims.PLACES:
+            assert any(
+                claim.statement in line and place.label in line
+                for line in page.splitlines()
+            )
+
+
+@pytest.mark.parametrize(
+    ("sign", "low", "high", "expected"),
+    [
+        (1, 0.1, 0.2, "agrees"),
+        (1, -0.2, -0.1, "disagrees"),
+        (1, -0.1, 0.2, "not resolved"),
+        (-1, 0.1, 0.2, "disagrees"),
+        (-1, -0.2, -0.1, "agrees"),
+        (1, 0.0, 0.2, "not resolved"),
+    ],
+)
+def test_a_verdict_needs_an_interval_on_one_side_of_0(sign, low, high, expected):
+    claim = Claim("statement", "setting", "", "loss", "auc", sign)
+    row = Row("cell", "sam-0.05", "loss", "auc", 0.6, 0.5, (low + high) / 2, low, high)
+    assert claims.verdict(claim, row) == expected
+
+
+def test_a_cell_that_sam_does_not_fit_is_not_compared_at_equal_accuracy(tmp_path):
+    rows = {}
+    for cell, gap in (("a", 0.0), ("b", -0.01)):
+        fit = "models", "train_accuracy", 1 + gap, 1.0, gap, gap, gap
+        leakage = "loss", "auc", 0.6, 0.5, 0.1, 0.05, 0.15
+        for values in (fit, leakage):
+            row = Row(cell, "sam-0.05", *values)
+            rows[row.cell, row.optimizer, row.attack, row.metric] = row
+    matched = [Row("b", "sam-0.05", "loss", "auc", 0.6, 0.6, 0.0, -0.01, 0.01)]
+    write_rows(tmp_path / "equal_loss.csv", matched)
+    claim = Claim("statement", "setting", "", "loss", "auc")
+    compared = claims.comparisons(Sweep(rows, {}, tmp_path))
+    counts = [claims.count_line(claim, *item)[2:] for item in compared.items()]
+    assert counts == [["2", "0", "0"], ["1", "0", "0"], ["0", "0", "1"]]
+
+
+def test_only_a_resolved_change_is_bold():
+    row = Row("cell", "sam-0.05", "loss", "auc", 0.6, 0.5, 0.1, -0.05, 0.25)
+    assert "**" not in change(row)
+    assert "**+0.1000**" in change(dataclasses.replace(row, low=0.05))
+
+
+def test_settings_survive_a_table(tmp_path):
+    cells = [Cell(), Cell(augment=("flip", "crop"), weight_decay=1e-4, num_models=32)]
+    write_settings(tmp_path / "settings.csv", cells)
+    assert read_settings(tmp_path / "settings.csv") == cells
+
+
+def test_pages_need_tables(tmp_path):
+    with pytest.raises(ValueError, match="results must hold cells.csv"):
+        read_sweep(tmp_path)
+    assert Sweep({}, {}, tmp_path).places() == []
