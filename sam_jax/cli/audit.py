@@ -89,6 +89,9 @@ class Config:
     """Registered attacks, the main one first."""
     models_per_chunk: int | None = None
     """Models that train at once; chosen for the machine by default."""
+    models_per_vmap: int | None = None
+    """Of these, models under one vmap on a device; the others follow. By default one
+    where there are convolutions, else all on a GPU or TPU and four on a CPU core."""
     seed: int = 0
     """Seed of everything random."""
     overwrite: bool = False
@@ -220,6 +223,7 @@ def make_train_config(config: Config) -> sam_jax.TrainConfig:
         batch_size=config.batch_size,
         stop_accuracy=config.stop_accuracy,
         models_per_chunk=config.models_per_chunk,
+        models_per_vmap=config.models_per_vmap,
     )
     check_train_config(train_config)
     return train_config
