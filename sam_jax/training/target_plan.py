@@ -45,11 +45,12 @@ class TargetPlan(NamedTuple):
     def __str__(self) -> str:
         """Returns the lines that ``sam-jax plan`` prints."""
         step, target, made = self.compiled.step, self.target, self.compiled
+        roofline = f"roofline {1e3 * step.roofline(target):.3g} ms"
         how = "roofline of counted operations and bytes"
         if step.estimate:
-            how = "XLA's estimate of its kernels"
+            how = f"XLA's estimate of its kernels; {roofline}"
         elif step.seconds(target) > step.roofline(target):
-            how = f"its {step.kernels:.0f} kernels at 2 us each, a guess"
+            how = f"its {step.kernels:.0f} kernels at 2 us each, a guess; {roofline}"
         times = ", ".join(f"{self.hours(n):.3g} h on {n}" for n in (1, 8, 64))
         return (
             f"{self.models_per_chip} models at once on a {target.title}: "
@@ -57,8 +58,7 @@ class TargetPlan(NamedTuple):
             f"{made.model_bytes / 2**20:.1f} MiB a model\n"
             f"a step of one model: {step.operations / 1e9:.4g} GFLOP, "
             f"{step.traffic / 1e9:.3g} GB of memory traffic, "
-            f"{1e3 * step.seconds(target):.3g} ms ({how}; roofline "
-            f"{1e3 * step.roofline(target):.3g} ms)\n"
+            f"{1e3 * step.seconds(target):.3g} ms ({how})\n"
             f"{self.num_models} models of {self.num_steps:,} steps: {times} chips; "
             f"{self.hours(1):.3g} chip hours"
         )
