@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 
 import pytest
 
@@ -26,6 +27,16 @@ def test_every_run_of_sam_has_a_line_in_every_table_of_the_variance():
     page = (RESULTS / "variance.md").read_text()
     for place in sweep.places("sam-"):
         assert page.count(f"| {sweep.label(place)} |") == 3
+
+
+def test_every_number_that_the_reading_gives_is_on_a_page_made_from_the_tables():
+    pages = "".join((RESULTS / f"{name}.md").read_text() for name in study.PAGES)
+    reading = (RESULTS / "README.md").read_text()
+    intervals = re.findall(r"\[[+-]\d\.\d+,\s[+-]\d\.\d+\]", reading)
+    differences = re.findall(r"[+-]0\.\d{4}", reading)
+    assert len(intervals) > 10
+    for number in [*intervals, *differences]:
+        assert number.replace("\n", " ") in pages
 
 
 def test_every_place_of_the_claims_has_a_line_for_every_claim():
