@@ -39,7 +39,7 @@ def audit(
     attack_config: AttackConfig = AttackConfig(),  # noqa: B008, frozen
     *,
     augment: AugmentFn | None = None,
-    cache_dir: str | pathlib.Path | None = None,
+    cache_dir: str | pathlib.Path | ChunkStore | None = None,
     progress: bool = True,
 ) -> AuditResult:
     """Trains shadow models under each optimizer, attacks every model, compares.
@@ -57,7 +57,8 @@ def audit(
         augment: Applied to training batches, and to make the further queries of an
             example where ``num_queries`` is above 1.
         cache_dir: Keeps each chunk of models here once it is trained; a call with the
-            same arguments goes on from there, one with others is refused.
+            same arguments goes on from there, one with others is refused. A
+            ``ChunkStore`` may say otherwise.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -97,7 +98,9 @@ def audit(
     for text in find_duplicates(dataset).texts(dataset):
         warnings.warn(text, stacklevel=2)
     plan = _plan(dataset, attack_config)
-    with ChunkStore(cache_dir) as store:
+    if not isinstance(cache_dir, ChunkStore):
+        cache_dir = ChunkStore(cache_dir)
+    with cache_dir as store:
         chunks, seconds = _train(
             _tasks(model, optimizers, train_config, augment),
             plan,

@@ -12,6 +12,7 @@ import dataclasses
 import pathlib
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,14 +22,18 @@ import sam_jax
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS
+from sam_jax.auditing.audit import train_shard
 from sam_jax.cli import run_folder
 from sam_jax.cli.errors import as_option
+from sam_jax.cli.run_lock import locked_run
 from sam_jax.data import DATASETS
 from sam_jax.data.augment import AUGMENTATIONS, chain
 from sam_jax.data.noise import corrupt_labels
 from sam_jax.models import MODELS, compute_dtype
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
 from sam_jax.reporting import audit_files, audit_tables
+from sam_jax.training import processes
+from sam_jax.training.checkpoint import ChunkStore
 from sam_jax.training.trainer import check_train_config, num_steps_per_epoch
 from sam_jax.types import AugmentFn
 
@@ -92,8 +97,29 @@ class Config:
     models_per_vmap: int | None = None
     """Of these, models under one vmap on a device; the others follow. By default one
     where there are convolutions, else all on a GPU or TPU and four on a CPU core."""
+    max_diverged: int = 0
+    """Models of an optimizer that may diverge; they are left out, with their pairs."""
     seed: int = 0
     """Seed of everything random."""
+    cache_dir: str | None = None
+    """Keep the trained chunks of models here, also after the run: a later one of more
+    models, optimizers or other attacks trains what is missing. By default a folder of
+    the run, removed when it is finished."""
+    retrain_changed: bool = False
+    """Train models again that are there but depend on something else than now (data,
+    code, versions), instead of stopping; the old ones stay as *.bad."""
+    shard: str | None = None
+    """Train share i of n only, as "i/n", i from 0 (job arrays); the same command
+    without it trains what is missing and attacks."""
+    distributed: bool = False
+    """One of the processes of a job, found by JAX (SLURM, Open MPI, Kubernetes, TPU
+    pods); each trains its share, then process 0 attacks."""
+    coordinator: str | None = None
+    """Address host:port of process 0, where JAX cannot find it; with num_processes."""
+    num_processes: int | None = None
+    """Processes in all."""
+    process_id: int | None = None
+    """Number of this one, from 0."""
     overwrite: bool = False
     """Replace the results of an earlier run of the same name."""
 
@@ -114,6 +140,33 @@ CHOICES = run_folder.list_choices(
 
 def main(config: Config) -> sam_jax.AuditResult:
     """Runs the audit and writes its folder; returns the result."""
+    arguments, augment = make_arguments(config)
+    with as_option("cache_dir", "name"), locked_run("audit", config.name):
+        folder, chunks = _open_folder(config, arguments[2])
+        _print_start(config, arguments)
+        store = ChunkStore(chunks, retrain_changed=config.retrain_changed)
+        result = sam_jax.audit(*arguments, augment=augment, cache_dir=store)
+        sam_jax.save_audit(result, folder, run_folder.read_config(folder))
+        if config.cache_dir is None:
+            shutil.rmtree(chunks)
+        folder = run_folder.finish_run(folder, audit_files.metrics_json(result))
+        print_result(result, folder)
+    return result
+
+
+def train_share(config: Config, shard: tuple[int, int]) -> None:
+    """Trains a share of the audit's models into the folder of chunks."""
+    arguments, augment = make_arguments(config)
+    with as_option("cache_dir", "name"), locked_run("audit", config.name, shard):
+        _, chunks = _open_folder(config, arguments[2])
+        _print_start(config, arguments)
+        store = ChunkStore(chunks, shard=shard, retrain_changed=config.retrain_changed)
+        train_shard(*arguments, store, augment=augment)
+    print(f"Share {shard[0]} of {shard[1]} is trained; its chunks are in {chunks}.")
+
+
+def make_arguments(config: Config) -> tuple[tuple[Any, ...], AugmentFn | None]:
+    """Makes the arguments of ``sam_jax.audit``, checked, and the augmentation."""
     attacks = {name: _checks.one_of(ATTACKS, attacks=name) for name in config.attacks}
     dataset = make_dataset(config)
     train_config = make_train_config(config)
@@ -129,18 +182,25 @@ def main(config: Config) -> sam_jax.AuditResult:
     )
     arguments = (model, optimizers, dataset, train_config, attack_config)
     sam_jax.check_audit(*arguments, augment)
+    return arguments, augment
+
+
+def _open_folder(
+    config: Config, dataset: sam_jax.Dataset
+) -> tuple[pathlib.Path, pathlib.Path]:
+    """The folder of the run, and that of its chunks."""
     folder = run_folder.open_run("audit", config)
+    if config.cache_dir is not None:
+        return folder, pathlib.Path(config.cache_dir).expanduser()
+    return folder, folder / "chunks"
+
+
+def _print_start(config: Config, arguments: tuple[Any, ...]) -> None:
+    _, optimizers, dataset, _, _ = arguments
     print(
         f"{dataset.name}: {config.num_models} models for each of "
         f"{', '.join(optimizers)}, on halves of {len(dataset.train.y):,} examples."
     )
-    chunks = folder / "chunks"
-    result = sam_jax.audit(*arguments, augment=augment, cache_dir=chunks)
-    sam_jax.save_audit(result, folder, run_folder.read_config(folder))
-    shutil.rmtree(chunks)
-    folder = run_folder.finish_run(folder, audit_files.metrics_json(result))
-    print_result(result, folder)
-    return result
 
 
 def make_dataset(config: Config) -> sam_jax.Dataset:
@@ -224,6 +284,7 @@ def make_train_config(config: Config) -> sam_jax.TrainConfig:
         stop_accuracy=config.stop_accuracy,
         models_per_chunk=config.models_per_chunk,
         models_per_vmap=config.models_per_vmap,
+        max_diverged=config.max_diverged,
     )
     check_train_config(train_config)
     return train_config
@@ -243,5 +304,17 @@ def print_result(result: sam_jax.AuditResult, folder: pathlib.Path) -> None:
 def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax audit`` with its options; returns the exit status."""
     sam_jax.use_all_cores()
-    main(run_folder.parse_options("audit", Config, __doc__ + CHOICES, arguments))
+    config = run_folder.parse_options("audit", Config, __doc__ + CHOICES, arguments)
+    if config.distributed or config.coordinator is not None:
+        shard = processes.join_processes(
+            config.coordinator, config.num_processes, config.process_id
+        )
+        train_share(config, shard)
+        processes.wait_for_processes(f"trained {config.name}")
+        if shard[0]:
+            return 0
+    elif config.shard is not None:
+        train_share(config, processes.parse_shard(config.shard))
+        return 0
+    main(config)
     return 0

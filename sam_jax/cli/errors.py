@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from sam_jax._checks import ArgumentError
 from sam_jax.data.atomic_files import StorageError
@@ -39,12 +40,23 @@ def _stop(number: int, _: Any) -> None:
     raise Stopped(number)
 
 
+def end_by_signal(error: KeyboardInterrupt) -> NoReturn:
+    """Says how to go on, and ends the process with 128 and the number of the signal."""
+    number = error.signal if isinstance(error, Stopped) else signal.SIGINT
+    print(f"\nStopped by {number.name}. {GO_ON}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Interrupted in the middle of a compilation, XLA was seen to crash where the
+    # interpreter ends in order; all files are whole at any moment.
+    os._exit(128 + number)
+
+
 @contextlib.contextmanager
 def usage_errors(settings: type | None = None) -> Iterator[None]:
     """Turns an ``ArgumentError`` into one line with the option's name, and status 2.
 
     Any other ``ValueError`` is a bug and keeps its traceback. A run that diverged, a
-    full disk and the like exit with status 1; a signal with 128 and its number.
+    full disk and the like exit with status 1.
 
     Args:
         settings: Dataclass of the command's options; an argument that is none of its
@@ -64,10 +76,6 @@ def usage_errors(settings: type | None = None) -> Iterator[None]:
     except OSError as error:
         print(f"error: {_text(error)}", file=sys.stderr)
         raise SystemExit(1) from None
-    except KeyboardInterrupt as error:
-        number = error.signal if isinstance(error, Stopped) else signal.SIGINT
-        print(f"\nStopped by {number.name}. {GO_ON}", file=sys.stderr)
-        raise SystemExit(128 + number) from None
 
 
 @contextlib.contextmanager

@@ -33,12 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f"sam_jax.cli.{name}")
     # Imported after the subcommand, which may set what JAX reads at its start.
     from sam_jax.cli.compilation_cache import use_compilation_cache
-    from sam_jax.cli.errors import usage_errors
+    from sam_jax.cli.errors import end_by_signal, stop_on_signals, usage_errors
 
     use_compilation_cache()
 
-    with usage_errors(module.Config):
-        return module.command(options)
+    stop_on_signals()
+    try:
+        with usage_errors(module.Config):
+            return module.command(options)
+    except KeyboardInterrupt as error:
+        end_by_signal(error)
 
 
 def _usage() -> str:

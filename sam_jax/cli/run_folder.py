@@ -19,12 +19,17 @@ import numpy as np
 import tyro
 
 from sam_jax._checks import ArgumentError
+from sam_jax.cli.run_lock import check_run_name
+from sam_jax.data.atomic_files import DRAFT_SUFFIX, make_folder
 
 T = TypeVar("T")
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _CONFIG, _METRICS = "config.json", "metrics.json"
 _REPLACEMENT = ".replacement"
+_SCHEDULING = {"models_per_chunk", "models_per_vmap", "max_diverged", "retrain_changed"}
+_SCHEDULING |= {"shard", "distributed", "coordinator", "num_processes", "process_id"}
+"""Options that say how a run comes about, not what comes out; they may change."""
 
 
 def open_run(
@@ -55,16 +60,12 @@ def open_run(
             ``overwrite`` is not set; or the folder holds something else.
     """
     name = config.name
-    if name != pathlib.Path(name).name or name in ("", "..") or name.startswith("."):
-        raise ArgumentError(
-            "name",
-            "must be that of one folder, without slashes or a dot in front, got "
-            f"{name!r}.",
-        )
+    check_run_name(name)
     settings = _plain(dataclasses.asdict(config))
     settings.pop("overwrite")
     begun = {"settings": settings} | _plain(dict(facts or {}))
     folder = pathlib.Path(root) / experiment / name
+    _complete_replacement(folder)
     _refuse_other_files(folder)
     if (folder / _METRICS).exists():
         if not config.overwrite:
@@ -77,16 +78,31 @@ def open_run(
     if _resumes(folder, begun, config.overwrite):
         print(f"Going on with the unfinished run in {folder}.")
         return folder
-    if folder.exists():
+    if (folder / _CONFIG).exists():
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    make_folder(folder)
     write_json(folder / _CONFIG, begun | environment())
     return folder
 
 
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
-    """Returns what ``open_run`` wrote: settings, command, commit, versions, device."""
-    return json.loads((folder / _CONFIG).read_text())
+    """Returns what ``open_run`` wrote: settings, command, commit, versions, device.
+
+    Raises:
+        ArgumentError: If the file is damaged.
+    """
+    path = folder / _CONFIG
+    try:
+        config = json.loads(path.read_text())
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict) or not isinstance(config.get("settings"), dict):
+        raise ArgumentError(
+            "name",
+            f"must be that of a run whose settings can be read: {path} is damaged. "
+            "Pass --overwrite to start again, or another --name.",
+        )
+    return config
 
 
 def finish_run(folder: pathlib.Path, metrics: Any) -> pathlib.Path:
@@ -112,13 +128,25 @@ def finish_run(folder: pathlib.Path, metrics: Any) -> pathlib.Path:
     return final
 
 
+def _complete_replacement(folder: pathlib.Path) -> None:
+    """Ends what a kill in the middle of ``finish_run`` has left undone."""
+    new = folder.with_name(f".{folder.name}{_REPLACEMENT}")
+    old = folder.with_name(f".{folder.name}.old")
+    if not folder.exists() and old.exists():
+        (new if (new / _METRICS).exists() else old).rename(folder)
+    if old.exists():
+        shutil.rmtree(old)
+
+
 def _refuse_other_files(folder: pathlib.Path) -> None:
     """Refuses a folder whose files are not those of a run."""
     if not folder.exists():
         return
-    if not folder.is_dir() or (
-        any(folder.iterdir()) and not (folder / _CONFIG).exists()
-    ):
+    # A run that was killed before its first file was whole has left drafts at most.
+    others = folder.is_dir() and any(
+        not path.name.endswith(DRAFT_SUFFIX) for path in folder.iterdir()
+    )
+    if not folder.is_dir() or (others and not (folder / _CONFIG).exists()):
         raise ArgumentError(
             "name",
             f"must not lead to a folder that is no run: {folder} holds other files. "
@@ -130,9 +158,16 @@ def _resumes(folder: pathlib.Path, begun: Mapping[str, Any], overwrite: bool) ->
     """Whether the folder holds an unfinished run of the same settings and facts."""
     if not (folder / _CONFIG).exists():
         return False
-    before = read_config(folder)
+    try:
+        before = read_config(folder)
+    except ArgumentError:
+        if overwrite:
+            return False
+        raise
     changed = []
     for field in begun["settings"] | before["settings"]:
+        if field in _SCHEDULING:
+            continue
         if before["settings"].get(field) != begun["settings"].get(field):
             changed.append(field)
     for fact in begun:

@@ -63,6 +63,20 @@ def open_atomically(path: pathlib.Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def make_folder(folder: pathlib.Path) -> None:
+    """Makes a folder and those above it, where they are not there.
+
+    Raises:
+        StorageError: If it cannot be made; names it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            error.errno, f"{folder} could not be made: {error.strerror}"
+        ) from error
+
+
 def remove_drafts(folder: pathlib.Path) -> None:
     """Removes what killed runs left; the caller holds the folder's lock."""
     for draft in folder.glob(f".*{DRAFT_SUFFIX}"):

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from sam_jax._checks import ArgumentError
-from sam_jax.data.atomic_files import StorageError, remove_drafts
+from sam_jax.data.atomic_files import StorageError, make_folder, remove_drafts
 from sam_jax.training.chunk_files import (
     Arrays,
     leaf_bytes,
@@ -63,12 +63,7 @@ class ChunkStore:
         """
         if self.folder is None or self._lock is None:
             return self
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                error.errno, f"{self.folder} could not be made: {error.strerror}"
-            ) from error
+        make_folder(self.folder)
         self._lock.acquire("cache_dir")
         if self.shard is None:  # Other shards may be writing theirs.
             remove_drafts(self.folder)

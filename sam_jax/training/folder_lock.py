@@ -51,6 +51,12 @@ class FolderLock:
             number, count = self.shard
             self._take(f"{self.name}.{number}-of-{count}", False, argument)
 
+    def remove(self) -> None:
+        """Lets others in and, after a whole run, removes the file of the lock."""
+        if self.shard is None:
+            (self.folder / self.name).unlink(missing_ok=True)
+        self.release()
+
     def release(self) -> None:
         """Lets others in."""
         while self.files:
