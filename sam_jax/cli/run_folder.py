@@ -144,7 +144,7 @@ def _refuse_other_files(folder: pathlib.Path) -> None:
         return
     # A run that was killed before its first file was whole has left drafts at most.
     others = folder.is_dir() and any(
-        not path.name.endswith(DRAFT_SUFFIX) for path in folder.iterdir()
+        path.suffix not in (DRAFT_SUFFIX, ".tmp") for path in folder.iterdir()
     )
     if not folder.is_dir() or (others and not (folder / _CONFIG).exists()):
         raise ArgumentError(

@@ -99,6 +99,7 @@ def test_what_a_kill_leaves_before_the_first_file_is_no_obstacle(tmp_path):
     folder = tmp_path / "audit" / "default"
     folder.mkdir(parents=True)
     (folder / ".config.json.77.draft").write_text("half")
+    (folder / "config.tmp").write_text("half")
     assert begin(tmp_path) == folder and (folder / "config.json").exists()
 
 
