@@ -19,7 +19,7 @@ import tyro
 from sam_jax import _checks, metrics
 from sam_jax.attacks import ATTACKS, lira, rmia, score_targets
 from sam_jax.cli.errors import usage_errors
-from sam_jax.metrics import attack_metrics, num_models, shadow_thresholds
+from sam_jax.metrics import num_models, shadow_thresholds
 from sam_jax.signals import load_signals
 from sam_jax.training import membership
 from sam_jax.types import AttackFn, Signals
@@ -261,10 +261,11 @@ def null_auc(attack: AttackFn, signals: Signals) -> str:
     keep = np.asarray(signals.keep)
     mask = metrics.varying_columns(keep)
     scores = score_targets(attack, signals)
-    found = attack_metrics.attack_metrics(scores, keep, mask=mask, fprs=()).pooled[
-        "auc"
-    ]
-    return f"{found.value:.3f} ({found.standard_error:.3f})"
+    bootstrap = metrics.bootstrap_attack(
+        scores, keep, mask=mask, fprs=(), pooled_only=True
+    )
+    auc = metrics.pooled_metrics(bootstrap)["auc"]
+    return f"{auc.value:.3f} ({auc.standard_error:.3f})"
 
 
 def noise(num_models: int, num_examples: int) -> Signals:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from sam_jax import metrics
 from sam_jax.attacks import ATTACKS, score_targets
-from sam_jax.metrics import attack_metrics
 from tests.attacks.examples import CASES, planted_signals
 
 SHAPE = dict(num_models=12, num_examples=40, num_queries=2, num_population=20)
@@ -26,6 +26,12 @@ def test_an_attack_is_finite_finds_separated_gaussians_and_nothing_in_noise(name
     assert scores[keep].mean() > scores[~keep].mean()
     # Nothing is found where nothing is; the same program serves all three.
     scores = score_targets(ATTACKS[name], NULL)
-    options = {"mask": pool, "fprs": (), "level": 0.99, "num_replicates": 50}
-    auc = attack_metrics.attack_metrics(scores, NULL.keep, **options).pooled["auc"]
+    bootstrap = metrics.bootstrap_attack(
+        scores,
+        NULL.keep,
+        mask=pool,
+        fprs=(),
+        intervals=metrics.IntervalConfig(level=0.99, num_replicates=50),
+    )
+    auc = metrics.pooled_metrics(bootstrap)["auc"]
     assert auc.low < 0.5 < auc.high

@@ -10,13 +10,13 @@ from scipy import special
 from sam_jax.analysis import output_variance
 from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.metrics import (
+    bootstrap_attack,
     mean_over_models,
-    metric_names,
+    pooled_difference,
     pooled_metrics,
     varying_columns,
 )
 from sam_jax.metrics.accuracy import accuracies
-from sam_jax.metrics.bootstrap import exact_metrics
 from sam_jax.metrics.shadow_thresholds import accuracy_at, shadow_thresholds
 from sam_jax.types import Signals
 
@@ -108,14 +108,14 @@ def leakage_rows(
     keep = np.asarray(signals.keep)[:, mask]
     labels = np.asarray(signals.labels)[mask]
     ours, theirs = (np.asarray(s, np.float64)[:, mask] for s in (scores, baseline))
-    differences = pooled_metrics(ours, keep, theirs, fprs=FPRS)
-    values, others = (
-        exact_metrics(s.ravel(), keep.ravel(), FPRS) for s in (ours, theirs)
+    attacked, at_baseline = (
+        bootstrap_attack(s, keep, fprs=FPRS, pooled_only=True) for s in (ours, theirs)
     )
+    differences = pooled_difference(attacked, at_baseline)
+    values, others = pooled_metrics(attacked), pooled_metrics(at_baseline)
     rows = []
-    for metric, value, other in zip(metric_names(FPRS), values, others, strict=True):
-        e = differences[metric]
-        both = float(value), float(other)
+    for metric, e in differences.items():
+        both = values[metric].value, others[metric].value
         limits = e.value, e.low, e.high
         rows.append(Row(cell, optimizer, attack, metric, *both, *limits))
     for metric, groups in (

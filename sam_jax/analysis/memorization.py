@@ -11,10 +11,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy import special, stats
+from scipy import special
 
 from sam_jax import _checks
-from sam_jax.metrics.estimate import Estimate
+from sam_jax.metrics.estimate import (
+    MISSING,
+    Estimate,
+    crossed_variance,
+    make_estimate,
+)
 from sam_jax.types import Signals
 
 Outcome = Literal["correct", "probability"]
@@ -168,8 +173,7 @@ def mean_by_bin(
     An example enters bin ``bins[0]`` with the value of the second half and bin
     ``bins[1]`` with that of the first: the half that selects never measures, so that
     luck in the selection does not show in the mean. Intervals are over new models and
-    new examples, which are crossed: ``V = V_example + max(V_model - V_pair, 0)``, as in
-    ``metrics.attack_metrics``.
+    new examples (``metrics.estimate.crossed_variance``).
 
     Args:
         bins: Bin in ``[0, num_bins)`` of each example as each half sees it; -1 for
@@ -183,10 +187,6 @@ def mean_by_bin(
 
     Raises:
         ValueError: If ``level`` or ``num_bins`` is out of range.
-
-    References:
-        Cameron, Gelbach and Miller, "Robust Inference With Multiway Clustering", 2011,
-        https://doi.org/10.1198/jbes.2010.07136, Equation 2.3.
     """
     _checks.confidence_level(level)
     _checks.at_least(1, num_bins=num_bins)
@@ -201,21 +201,19 @@ def _crossed_mean(halves: Halves, chosen: np.ndarray, level: float) -> Estimate:
     """The mean of the chosen values [2, N], with its interval."""
     count, num_examples = int(chosen.sum()), int(chosen.any(axis=0).sum())
     if num_examples < 2:
-        return Estimate(*[float("nan")] * 6)
+        return MISSING
     value = float(halves.values[chosen].mean())
     spread = np.where(chosen, halves.values - value, 0).sum(axis=0) / count
     example = float(np.sum(spread**2)) * num_examples / (num_examples - 1)
     noise = np.where(chosen[np.where(halves.first, 0, 1)], halves.noise, 0) / count
-    model, cell = float(np.sum(noise.sum(axis=1) ** 2)), float(np.sum(noise**2))
-    between = max(model - cell, 0.0)
-    variance = example + between
-    num_models = len(halves.first)
-    doubt = example**2 / (num_examples - 1)
-    doubt += model**2 / (num_models - 1) if between else 0.0
-    degrees = variance**2 / doubt if doubt else float("inf")
-    error = float(np.sqrt(variance))
-    width = float(stats.t.isf((1 - level) / 2, degrees)) * error
-    return Estimate(value, value - width, value + width, error, degrees, between)
+    variance = crossed_variance(
+        example,
+        float(np.sum(noise.sum(axis=1) ** 2)),
+        float(np.sum(noise**2)),
+        example_degrees=num_examples - 1,
+        target_degrees=len(halves.first) - 1,
+    )
+    return make_estimate(value, variance, level)
 
 
 def _matching(

@@ -16,7 +16,12 @@ from jaxtyping import Bool, Float
 from sam_jax import _checks
 from sam_jax.analysis import sharpness
 from sam_jax.attacks import score_targets
-from sam_jax.metrics import attack_metrics
+from sam_jax.metrics import (
+    IntervalConfig,
+    bootstrap_attack,
+    pooled_difference,
+    pooled_metrics,
+)
 from sam_jax.metrics.accuracy import accuracies
 from sam_jax.metrics.estimate import Estimate, mean_over_models
 from sam_jax.metrics.roc import varying_columns
@@ -179,15 +184,22 @@ def sweep_rho(
     }
     measures, differences = _estimates(stacked, level)
     keep = training.keep[:num_models]
-    options = {"mask": varying_columns(keep), "fprs": (), "level": level}
-    measures["attack_auc"], differences["attack_auc"] = [], []
-    for radius_scores in scores:
-        pooled = attack_metrics.attack_metrics(radius_scores, keep, **options).pooled
-        measures["attack_auc"].append(pooled["auc"])
-        difference = attack_metrics.paired_difference(
-            radius_scores, scores[0], keep, **options
+    bootstraps = [
+        bootstrap_attack(
+            radius_scores,
+            keep,
+            mask=varying_columns(keep),
+            fprs=(),
+            intervals=IntervalConfig(level),
+            pooled_only=True,
         )
-        differences["attack_auc"].append(difference.pooled["auc"])
+        for radius_scores in scores
+    ]
+    measures["attack_auc"], differences["attack_auc"] = [], []
+    for bootstrap in bootstraps:
+        measures["attack_auc"].append(pooled_metrics(bootstrap)["auc"])
+        difference = pooled_difference(bootstrap, bootstraps[0])
+        differences["attack_auc"].append(difference["auc"])
     return RhoSweep(radii, stacked, measures, differences, signals)
 
 

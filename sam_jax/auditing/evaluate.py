@@ -19,7 +19,10 @@ from sam_jax.auditing.result import (
     OptimizerResult,
 )
 from sam_jax.metrics import (
+    Bootstrap,
+    IntervalConfig,
     attack_metrics,
+    bootstrap_attack,
     example_risk,
     num_models,
     one_run_epsilon,
@@ -27,15 +30,13 @@ from sam_jax.metrics import (
     validity,
 )
 from sam_jax.metrics.accuracy import accuracies
-from sam_jax.metrics.estimate import mean_over_models, targets_to_settle
+from sam_jax.metrics.estimate import mean_over_models, targets_to_resolve
+from sam_jax.metrics.refits import leave_models_out
 from sam_jax.metrics.roc import varying_columns
-from sam_jax.types import Dataset, Signals, TrainLog
+from sam_jax.types import AttackFn, Dataset, Signals, TrainLog
 
 DELTAS = (0.0, 1e-5)
 """Additive slacks at which epsilon is bounded."""
-
-Scores = dict[str, Float[np.ndarray, "m n"]]
-"""By attack, the score of each example against each model."""
 
 
 class Columns(NamedTuple):
@@ -48,6 +49,18 @@ class Columns(NamedTuple):
 
     counted: Bool[np.ndarray, " n"]
     canaries: Int[np.ndarray, " c"]
+
+
+class Scored(NamedTuple):
+    """The scores of one attack, and the replicates behind its intervals.
+
+    Attributes:
+        scores: Of every example against every model; higher is member.
+        bootstrap: Replicates of the metrics.
+    """
+
+    scores: Float[np.ndarray, "m n"]
+    bootstrap: Bootstrap
 
 
 def attack_signals(
@@ -84,17 +97,19 @@ def attack_signals(
     _refuse_unpaired(comparison)
     _warn_of_invalid(checks)
     columns = count_columns(signals[baseline], canaries)
-    scores: dict[str, Scores] = {}
+    scored: dict[str, dict[str, Scored]] = {}
     for name, of_optimizer in signals.items():
-        scores[name] = {}
+        scored[name] = {}
         for attack, attack_fn in config.attacks.items():
             on_attack(name, attack)
-            scores[name][attack] = score_targets(attack_fn, of_optimizer)
+            scored[name][attack] = score_attack(
+                attack_fn, of_optimizer, columns, config
+            )
 
     optimizers = {}
     for name, of_optimizer in signals.items():
-        base = None if name == baseline else (signals[baseline], scores[baseline])
-        result = evaluate_optimizer(of_optimizer, scores[name], columns, config, base)
+        base = None if name == baseline else (signals[baseline], scored[baseline])
+        result = evaluate_optimizer(of_optimizer, scored[name], columns, config, base)
         optimizers[name] = dataclasses.replace(
             result, checks=checks[name], log=(logs or {}).get(name)
         )
@@ -131,44 +146,61 @@ def check_all(
     return checks, validity.check_comparison(signals, settings) if several else []
 
 
+def score_attack(
+    attack: AttackFn, signals: Signals, columns: Columns, config: AttackConfig
+) -> Scored:
+    """Returns the scores of every model as the target, with their bootstrap."""
+    scores = score_targets(attack, signals)
+    bootstrap = bootstrap_attack(
+        scores,
+        signals.keep,
+        mask=columns.counted,
+        fprs=config.fprs,
+        intervals=IntervalConfig(config.level),
+        refits=leave_models_out(attack, signals, scores, mask=columns.counted),
+    )
+    return Scored(scores, bootstrap)
+
+
 def evaluate_optimizer(
     signals: Signals,
-    scores: Scores,
+    scored: Mapping[str, Scored],
     columns: Columns,
     config: AttackConfig,
-    baseline: tuple[Signals, Scores] | None = None,
+    baseline: tuple[Signals, Mapping[str, Scored]] | None = None,
 ) -> OptimizerResult:
     """Returns what all attacks reached on the models of one optimizer.
 
     Args:
         signals: Of the optimizer's models.
-        scores: By attack, of every example against every model.
+        scored: By attack.
         columns: Which examples count, and the canaries.
         config: Attacks, rates and level.
-        baseline: The baseline's signals and scores; None for the baseline itself.
+        baseline: The baseline's signals and attacks; None for the baseline itself.
     """
     main, keep = config.main_attack, np.asarray(signals.keep)
-    main_scores, kept = scores[main][:, columns.counted], keep[:, columns.counted]
+    kept = keep[:, columns.counted]
+    main_scores = scored[main].scores[:, columns.counted]
     attacks = {}
-    for name, of_attack in scores.items():
-        base_scores = None if baseline is None else baseline[1][name]
-        attacks[name] = evaluate_attack(
-            of_attack, signals, columns, config, base_scores
-        )
+    for name, of_attack in scored.items():
+        base = None if baseline is None else baseline[1][name].bootstrap
+        attacks[name] = evaluate_attack(of_attack, signals, columns, config, base)
     by_model = accuracies(signals)
     result = OptimizerResult(
         signals=signals,
         log=None,
-        accuracy=Accuracy(*(mean_over_models(a, config.level) for a in by_model)),
+        accuracy=Accuracy(
+            *(mean_over_models(a, config.level, bounds=(0.0, 1.0)) for a in by_model)
+        ),
         accuracy_difference=None,
         checks=[],
         attacks=attacks,
         model_count=num_models.model_count_curve(
             config.attacks[main],
             signals,
-            scores[main],
+            scored[main].scores,
             mask=columns.counted,
-            level=config.level,
+            intervals=IntervalConfig(config.level, num_replicates=200),
         ),
         risk=example_risk.risk(main_scores, kept, config.risk_fpr),
         risk_change=None,
@@ -177,9 +209,9 @@ def evaluate_optimizer(
     )
     if baseline is None:
         return result
-    base_signals, base_scores = baseline
+    base_signals, base_scored = baseline
     gaps = [a - b for a, b in zip(by_model, accuracies(base_signals), strict=True)]
-    base_main = base_scores[main][:, columns.counted]
+    base_main = base_scored[main].scores[:, columns.counted]
     change = example_risk.exposure_change(main_scores, base_main, kept)
     return dataclasses.replace(
         result,
@@ -192,24 +224,24 @@ def evaluate_optimizer(
 
 
 def evaluate_attack(
-    scores: Float[np.ndarray, "m n"],
+    scored: Scored,
     signals: Signals,
     columns: Columns,
     config: AttackConfig,
-    baseline_scores: Float[np.ndarray, "m n"] | None = None,
+    baseline: Bootstrap | None = None,
 ) -> AttackResult:
     """Returns metrics, curve, decisions and bounds of one attack.
 
     Args:
-        scores: Of every example against every model; higher is member.
+        scored: Scores and their bootstrap.
         signals: Whose mask and labels belong to the scores.
         columns: Which examples count, and the canaries.
         config: Rates and level.
-        baseline_scores: The attack's scores under the baseline, for the difference.
+        baseline: The attack's bootstrap under the baseline, for the difference.
     """
     keep, level = np.asarray(signals.keep), config.level
-    options: Any = {"mask": columns.counted, "level": level}
-    decisions = thresholds.carried_calls(
+    scores, bootstrap = scored
+    decisions = thresholds.shadow_threshold_decisions(
         scores[:, columns.counted],
         keep[:, columns.counted],
         np.asarray(signals.labels)[columns.counted],
@@ -222,17 +254,13 @@ def evaluate_attack(
         for delta in DELTAS:
             one_run.append(one_run_epsilon.one_run_audit(*coins, delta, level))
     difference = None
-    if baseline_scores is not None:
-        difference = attack_metrics.paired_difference(
-            scores, baseline_scores, keep, fprs=config.fprs, **options
-        )
+    if baseline is not None:
+        difference = attack_metrics.paired_difference(bootstrap, baseline)
     return AttackResult(
-        metrics=attack_metrics.attack_metrics(
-            scores, keep, fprs=config.fprs, **options
-        ),
-        roc=attack_metrics.roc_band(scores, keep, **options),
+        metrics=attack_metrics.attack_metrics(bootstrap),
+        roc=attack_metrics.roc_band(bootstrap),
         decisions=decisions,
-        epsilon=[thresholds.epsilon_of_calls(decisions, d, level) for d in DELTAS],
+        epsilon=[thresholds.epsilon_of_decisions(decisions, d, level) for d in DELTAS],
         one_run_epsilon=one_run,
         difference=difference,
     )
@@ -244,7 +272,7 @@ def _models_to_resolve(
     found = {}
     if attack.difference is not None:
         for metric, estimate in attack.difference.pooled.items():
-            found[metric] = targets_to_settle(estimate, num_models, level)
+            found[metric] = targets_to_resolve(estimate, num_models, level)
     return found
 
 

@@ -51,8 +51,8 @@ class AttackResult:
 
     metrics: attack_metrics.AttackMetrics
     roc: attack_metrics.RocBand
-    decisions: list[thresholds.Calls]
-    epsilon: list[thresholds.EpsilonFinding]
+    decisions: list[thresholds.Decisions]
+    epsilon: list[thresholds.DecisionEpsilon]
     one_run_epsilon: list[one_run_epsilon.OneRun]
     difference: attack_metrics.Differences | None
 

@@ -11,7 +11,7 @@ from sam_jax.analysis import rho_sweep
 from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.auditing.plan import make_plan
 from sam_jax.cli import audit, run_folder
-from sam_jax.metrics import attack_metrics
+from sam_jax.metrics import attack_metrics, bootstrap_attack
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
 from sam_jax.training.trainer import TrainingTask
 from sam_jax.types import AttackFn, Dataset
@@ -115,7 +115,9 @@ def attack_difference(
     """Returns the attack's metrics, compared minus baseline."""
     base, other = (score_targets(ATTACKS[attack], s) for s in comparison.signals)
     keep = np.asarray(comparison.signals[0].keep)
-    return attack_metrics.paired_difference(other, base, keep, mask=comparison.pool)
+    return attack_metrics.paired_difference(
+        *(bootstrap_attack(s, keep, mask=comparison.pool) for s in (other, base))
+    )
 
 
 def reproduced(

@@ -6,14 +6,22 @@ from sam_jax.metrics.attack_metrics import (
     RocBand,
     metric_names,
     paired_difference,
+    pooled_difference,
     pooled_metrics,
     roc_band,
 )
+from sam_jax.metrics.bootstrap import Bootstrap, bootstrap_attack
+from sam_jax.metrics.epsilon import (
+    EpsilonBound,
+    audited_epsilon,
+    epsilon_lower_bound,
+)
 from sam_jax.metrics.estimate import (
     Estimate,
+    IntervalConfig,
     mean_over_models,
     p_value,
-    targets_to_settle,
+    targets_to_resolve,
 )
 from sam_jax.metrics.roc import (
     Counts,
@@ -22,7 +30,6 @@ from sam_jax.metrics.roc import (
     auc,
     balanced_accuracy,
     binomial_interval,
-    check_level,
     check_scores,
     counts_at,
     is_resolvable,
@@ -34,28 +41,34 @@ from sam_jax.metrics.roc import (
 
 __all__ = [
     "AttackMetrics",
+    "Bootstrap",
     "Counts",
     "Differences",
+    "EpsilonBound",
     "Estimate",
+    "IntervalConfig",
     "RocBand",
     "RocCurve",
     "advantage",
     "auc",
+    "audited_epsilon",
     "balanced_accuracy",
     "binomial_interval",
-    "check_level",
+    "bootstrap_attack",
     "check_scores",
     "counts_at",
+    "epsilon_lower_bound",
     "is_resolvable",
     "mean_over_models",
     "metric_names",
     "p_value",
     "paired_difference",
+    "pooled_difference",
     "pooled_metrics",
     "precision_at_prior",
     "roc_band",
     "roc_curve",
-    "targets_to_settle",
+    "targets_to_resolve",
     "tpr_at_fpr",
     "varying_columns",
 ]

@@ -1,153 +1,257 @@
-"""Bootstrap replicates of attack metrics, one matrix product for all of them.
+"""The bootstrap of an attack's metrics, from which every interval is read.
 
-A replicate draws clusters of cells (target, example) with replacement. Clusters are
-the targets, groups of examples, or groups of cells; the first two carry what scores of
-one target or of one example share, the third only the noise of single cells. Scores
-enter through a histogram [clusters, member or not, bins]; weights [replicates,
-clusters] times this histogram give the counts behind every replicate's ROC curve. The
-bins are quantiles of the scores, and at the top there is one for each non-member and
-one above it, so that low false-positive rates are as exact as in the full curve.
+Targets and examples are both samples, and crossed: the variance by each is that of
+replicates that draw it with replacement (``replicates``), and ``crossed_variance``
+combines them. Drawing both in one replicate (Owen) would count the noise of single
+pairs three times: intervals are 1.7 times too wide where the scores know nothing.
+
+References:
+    Owen, "The pigeonhole bootstrap", 2007, https://arxiv.org/abs/0712.1111.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from sam_jax import _checks
 from sam_jax.metrics import roc
+from sam_jax.metrics.estimate import CrossedVariance, IntervalConfig, crossed_variance
+from sam_jax.metrics.refits import (
+    Refit,
+    make_example_groups,
+    metrics_without,
+    shared_variance,
+)
+from sam_jax.metrics.replicates import (
+    Replicates,
+    TargetReplicates,
+    make_weights,
+    pooled_replicates,
+    target_replicates,
+)
 
-MAX_GROUPS = 256
-"""Examples and cells are drawn in at most this many random groups."""
-
-NUM_QUANTILES = 256
-"""Bin edges that follow the logarithm of the false-positive rate."""
+CURVE_POINTS = 60
+"""Points of the ROC band, even in the logarithm of the false-positive rate."""
 
 
-class Plan(NamedTuple):
-    """Which clusters each replicate draws; shared by all that is to be compared.
+class SampleSizes(NamedTuple):
+    """What stands behind the metrics.
 
     Attributes:
-        target_weights: How often each of R replicates draws each of T targets.
-        group_weights: How often each replicate draws each of G groups.
-        example_groups: The group of each of N examples.
-        cell_groups: The group of each cell.
+        num_targets: T.
+        num_members: Members over all targets.
+        num_non_members: Non-members over all targets; behind the pooled FPR.
+        non_members_per_target: The fewest non-members of a target; behind the mean.
+        num_groups: Groups of examples, and of pairs, that were drawn.
+        num_refits: Refits without some models; 0 where there were none.
     """
 
-    target_weights: Float[np.ndarray, "r t"]
-    group_weights: Float[np.ndarray, "r g"]
-    example_groups: Int[np.ndarray, " n"]
-    cell_groups: Int[np.ndarray, "t n"]
+    num_targets: int
+    num_members: int
+    num_non_members: int
+    non_members_per_target: int
+    num_groups: int
+    num_refits: int
 
 
-class Replicates(NamedTuple):
-    """P metrics of the pooled scores, and of R replicates for each kind of cluster."""
+@dataclasses.dataclass(frozen=True)
+class Bootstrap:
+    """The replicates of one attack's metrics, from which all intervals are read.
 
-    value: Float[np.ndarray, " p"]
-    targets: Float[np.ndarray, "r p"]
-    examples: Float[np.ndarray, "r p"]
-    cells: Float[np.ndarray, "r p"]
+    Metrics are AUC, balanced accuracy, TPR at each of ``fprs`` and, pooled only, TPR at
+    each of ``curve_fprs``.
+
+    Attributes:
+        pooled: Metrics of one ROC curve over the scores of all targets.
+        by_target: Metrics of every target alone.
+        without_models: Pooled metrics by refit and group of examples (``refits``).
+        fprs: The false-positive rates of the TPR metrics.
+        curve_fprs: Those of the points of the ROC band.
+        sizes: What stands behind the metrics.
+        intervals: Level, replicates and seed.
+    """
+
+    pooled: Replicates
+    by_target: TargetReplicates
+    without_models: Float[np.ndarray, "g x p"]
+    fprs: tuple[float, ...]
+    curve_fprs: tuple[float, ...]
+    sizes: SampleSizes
+    intervals: IntervalConfig
+
+    def minus(self, baseline: "Bootstrap") -> "Bootstrap":
+        """Returns the replicates of the differences of the metrics.
+
+        Both are drawn with the same weights, so what targets (same seed, same training
+        set) and examples share cancels.
+
+        Raises:
+            ArgumentError: If rates, sizes or settings of the two differ.
+        """
+        for field in ("fprs", "curve_fprs", "sizes", "intervals"):
+            ours, theirs = getattr(self, field), getattr(baseline, field)
+            if ours != theirs:
+                rule = f"must have the same {field} to be paired, got {theirs}"
+                raise _checks.ArgumentError("baseline", f"{rule} and {ours}.")
+        return dataclasses.replace(
+            self,
+            pooled=Replicates(*_subtract(self.pooled, baseline.pooled)),
+            by_target=TargetReplicates(*_subtract(self.by_target, baseline.by_target)),
+            without_models=self.without_models - baseline.without_models,
+        )
+
+    def pooled_variances(self) -> list[CrossedVariance]:
+        """Returns the variance of each pooled metric, the curve's points last."""
+        num_targets, num_groups = self.sizes.num_targets, self.sizes.num_groups
+        return _crossed(
+            _variance(self.pooled.examples, num_groups),
+            _variance(self.pooled.targets, num_targets),
+            _variance(self.pooled.pairs, num_groups),
+            shared_variance(self.without_models),
+            self.sizes,
+        )
+
+    def null_errors(self) -> Float[np.ndarray, " p"]:
+        """Returns standard errors of the pooled metrics where nothing leaks.
+
+        If a model's outputs on an example do not depend on whether it trained on it,
+        examples are independent whatever the models are, so that their clusters alone
+        give the variance, however few the models.
+        """
+        return np.sqrt(_variance(self.pooled.examples, self.sizes.num_groups))
+
+    def mean_variances(self) -> list[CrossedVariance]:
+        """Returns the variance of the mean over targets of each metric."""
+        num_targets, num_groups = self.sizes.num_targets, self.sizes.num_groups
+        value, examples = self.by_target
+        alone = [_variance(target, num_groups) for target in examples]
+        pairs = np.sum(alone, axis=0) / num_targets**2
+        between = np.var(value, axis=0, ddof=1) if num_targets > 1 else pairs
+        example = _variance(examples.mean(axis=0), num_groups)
+        # What models bring to the mean over targets is taken to be what they bring to
+        # the pooled metric: the targets of each refit alone would be many times dearer.
+        shared = shared_variance(self.without_models)[: examples.shape[-1]]
+        return _crossed(example, between / num_targets, pairs, shared, self.sizes)
 
 
-class TargetReplicates(NamedTuple):
-    """P metrics of each of T targets, and of R replicates that draw examples."""
+def bootstrap_attack(
+    scores: Float[jax.Array | np.ndarray, "t n"],
+    keep: Bool[jax.Array | np.ndarray, "t n"] | Int[jax.Array | np.ndarray, "t n"],
+    *,
+    mask: Bool[jax.Array | np.ndarray, " n"] | None = None,
+    fprs: Sequence[float] = (0.01, 0.001),
+    intervals: IntervalConfig = IntervalConfig(),  # noqa: B008, frozen
+    pooled_only: bool = False,
+    refits: Iterable[Refit] = (),
+) -> Bootstrap:
+    """Returns the bootstrap of an attack's metrics.
 
-    value: Float[np.ndarray, "t p"]
-    examples: Float[np.ndarray, "t r p"]
+    Args:
+        scores: Scores of N examples against T targets; higher is member.
+        keep: True where the target trained on the example.
+        mask: True for examples to count; None counts all. Leave out examples that no
+            model kept with ``metrics.varying_columns``.
+        fprs: False-positive rates at which to take the TPR, each in (0, 1].
+        intervals: Level, replicates and seed of the intervals.
+        pooled_only: Whether to leave out every target's metrics and the ROC band, for
+            ``pooled_metrics`` at a third of the cost.
+        refits: From ``leave_models_out``: the attack without some models, so that the
+            intervals count what targets share through their shadow models.
 
+    Raises:
+        ArgumentError: If a score is NaN, a target has no member or no non-member,
+            shapes differ or a rate is out of range.
 
-class Variances(NamedTuple):
-    """Bootstrap variances of P metrics, by what is drawn again."""
-
-    targets: Float[np.ndarray, " p"]
-    examples: Float[np.ndarray, " p"]
-    cells: Float[np.ndarray, " p"]
-
-
-def make_plan(keep: Bool[np.ndarray, "t n"], num_replicates: int, seed: int) -> Plan:
-    """Returns random groups and multinomial weights of mean 1 for a mask's shape."""
-    num_targets, num_examples = keep.shape
-    rng = np.random.default_rng(seed)
-    num_groups = min(num_examples, MAX_GROUPS)
-    even = np.arange(num_targets * num_examples) % num_groups
-    return Plan(
-        target_weights=_multinomial(rng, num_replicates, num_targets),
-        group_weights=_multinomial(rng, num_replicates, num_groups),
-        example_groups=rng.permutation(np.arange(num_examples) % num_groups),
-        cell_groups=rng.permutation(even).reshape(num_targets, num_examples),
+    Example:
+        >>> keep = np.arange(4)[:, None] % 2 == np.arange(50) % 2
+        >>> scores = keep + np.random.default_rng(0).normal(size=keep.shape)
+        >>> result = attack_metrics(bootstrap_attack(scores, keep, fprs=(0.1,)))
+        >>> sorted(result.pooled)
+        ['auc', 'balanced_accuracy', 'tpr_at_fpr_0.1']
+    """
+    columns = _counted_columns(keep, mask)
+    scores, keep = _checked(scores, keep, columns)
+    fprs = _checks.false_positive_rates(fprs)
+    weights = make_weights(keep.shape, intervals)
+    num_non_members = int((~keep).sum())
+    curve_fprs, alone = [], slice(0)
+    if not pooled_only:
+        curve_fprs = np.geomspace(1 / num_non_members, 1, CURVE_POINTS).tolist()
+        alone = slice(None)
+    rates = (*fprs, *curve_fprs)
+    without_models = _without_models(refits, keep, columns, rates, intervals.seed)
+    return Bootstrap(
+        pooled=pooled_replicates(scores, keep, rates, weights),
+        by_target=target_replicates(scores[alone], keep[alone], fprs, weights),
+        without_models=without_models,
+        fprs=fprs,
+        curve_fprs=tuple(curve_fprs),
+        sizes=SampleSizes(
+            num_targets=len(keep),
+            num_members=int(keep.sum()),
+            num_non_members=num_non_members,
+            non_members_per_target=int((~keep).sum(axis=1).min()),
+            num_groups=weights.groups.shape[1],
+            num_refits=len(without_models),
+        ),
+        intervals=intervals,
     )
 
 
-def pooled_replicates(
-    scores: Float[np.ndarray, "t n"],
-    keep: Bool[np.ndarray, "t n"],
+def _counted_columns(
+    keep: jax.Array | np.ndarray, mask: jax.Array | np.ndarray | None
+) -> Int[np.ndarray, " c"]:
+    if mask is None:
+        return np.arange(keep.shape[-1])
+    counted = _checks.mask(mask=mask)
+    if not counted.any():
+        rule = "must count at least one example, got none."
+        raise _checks.ArgumentError("mask", rule)
+    return np.flatnonzero(counted)
+
+
+def _checked(
+    scores: jax.Array | np.ndarray,
+    keep: jax.Array | np.ndarray,
+    columns: Int[np.ndarray, " c"],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the columns that count, checked, as float64 and bool."""
+    scores = np.asarray(scores, np.float64)[:, columns]
+    keep = _checks.mask(keep=keep)[:, columns]
+    for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
+        try:
+            roc.check_scores(row, kept)
+        except _checks.ArgumentError as error:
+            rule = f"{error.rule} (Target {target}.)"
+            raise _checks.ArgumentError(error.argument, rule) from error
+    return scores, keep
+
+
+def _without_models(
+    refits: Iterable[Refit],
+    keep: Bool[np.ndarray, "t c"],
+    columns: Int[np.ndarray, " c"],
     fprs: Sequence[float],
-    plan: Plan,
-) -> Replicates:
-    """Returns the metrics of one ROC curve over all targets, and their replicates."""
-    codes, num_codes = _codes(scores, keep)
-    targets = np.broadcast_to(np.arange(len(scores))[:, None], scores.shape)
-    examples = np.broadcast_to(plan.example_groups, scores.shape)
-
-    def draw(weights: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-        histogram = _histogram(clusters, codes, weights.shape[1], num_codes)
-        return _metrics(weights @ histogram, fprs)
-
-    return Replicates(
-        value=exact_metrics(scores.ravel(), keep.ravel(), fprs),
-        targets=draw(plan.target_weights, targets),
-        examples=draw(plan.group_weights, examples),
-        cells=draw(plan.group_weights, plan.cell_groups),
-    )
+    seed: int,
+) -> Float[np.ndarray, "g x p"]:
+    """Metrics of each refit on each group of examples; empty without refits."""
+    groups = make_example_groups(len(columns), seed)
+    by_refit = []
+    for refit in refits:
+        # Refits number the columns of the signals, and keep has those that count.
+        counted = refit._replace(columns=np.searchsorted(columns, refit.columns))
+        by_refit.append(metrics_without(counted, keep, groups, fprs))
+    if not by_refit:
+        return np.empty((0, 1, 2 + len(fprs)))
+    return np.stack(by_refit)
 
 
-def target_replicates(
-    scores: Float[np.ndarray, "t n"],
-    keep: Bool[np.ndarray, "t n"],
-    fprs: Sequence[float],
-    plan: Plan,
-) -> TargetReplicates:
-    """Returns the metrics of every target alone, and replicates that draw examples."""
-    num_groups = plan.group_weights.shape[1]
-    value, examples = [], []
-    for row, kept in zip(scores, keep, strict=True):
-        codes, num_codes = _codes(row, kept)
-        histogram = _histogram(plan.example_groups, codes, num_groups, num_codes)
-        value.append(exact_metrics(row, kept, fprs))
-        examples.append(_metrics(plan.group_weights @ histogram, fprs))
-    return TargetReplicates(np.stack(value), np.stack(examples))
-
-
-def exact_metrics(
-    scores: Float[np.ndarray, " n"], keep: Bool[np.ndarray, " n"], fprs: Sequence[float]
-) -> Float[np.ndarray, " p"]:
-    """Returns AUC, balanced accuracy and TPR at each rate; NaN if not resolvable."""
-    curve = roc.roc_curve(scores, keep)
-    at_rates = [roc.tpr_at_fpr(curve, fpr) for fpr in fprs]
-    return np.array([roc.auc(curve), roc.balanced_accuracy(curve), *at_rates])
-
-
-def pooled_variances(replicates: Replicates, plan: Plan) -> Variances:
-    """Returns the variances of pooled metrics, or of their differences."""
-    groups = plan.group_weights.shape[1]
-    return Variances(
-        targets=_variance(replicates.targets, plan.target_weights.shape[1]),
-        examples=_variance(replicates.examples, groups),
-        cells=_variance(replicates.cells, groups),
-    )
-
-
-def mean_variances(replicates: TargetReplicates, plan: Plan) -> Variances:
-    """Returns the variances of the means over targets, or of their differences."""
-    num_targets, groups = len(replicates.value), plan.group_weights.shape[1]
-    alone = [_variance(target, groups) for target in replicates.examples]
-    cells = np.sum(alone, axis=0) / num_targets**2
-    between = np.var(replicates.value, axis=0, ddof=1) if num_targets > 1 else cells
-    return Variances(
-        targets=between / num_targets,
-        examples=_variance(replicates.examples.mean(axis=0), groups),
-        cells=cells,
-    )
+def _subtract(ours: tuple, theirs: tuple) -> list[np.ndarray]:
+    return [a - b for a, b in zip(ours, theirs, strict=True)]
 
 
 def _variance(draws: np.ndarray, num_clusters: int) -> np.ndarray:
@@ -157,57 +261,21 @@ def _variance(draws: np.ndarray, num_clusters: int) -> np.ndarray:
     return np.var(draws, axis=0, ddof=1) * num_clusters / (num_clusters - 1)
 
 
-def _multinomial(rng: np.random.Generator, num_replicates: int, size: int):
-    shares = np.full(size, 1 / size)
-    return rng.multinomial(size, shares, size=num_replicates).astype(np.float64)
-
-
-def _codes(scores: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, int]:
-    """Returns bin + (member) * bins for each cell, bin 0 highest; and 2 * bins."""
-    non_members = -np.sort(-scores[~keep], axis=None)
-    members = -np.sort(-scores[keep], axis=None)
-    last = len(non_members) - 1
-    tail = np.geomspace(1, last + 1, NUM_QUANTILES) - 1
-    tail = non_members[np.rint(tail).astype(int)]
-    coarse = NUM_QUANTILES // 4
-    edges = [
-        tail,
-        np.nextafter(tail, np.inf),
-        non_members[np.linspace(0, last, coarse).astype(int)],
-        members[np.linspace(0, len(members) - 1, coarse).astype(int)],
+def _crossed(
+    example: np.ndarray,
+    target: np.ndarray,
+    pair: np.ndarray,
+    shared: np.ndarray,
+    sizes: SampleSizes,
+) -> list[CrossedVariance]:
+    num_targets, num_refits = sizes.num_targets, sizes.num_refits
+    independent = min(num_targets, num_refits) if num_refits else num_targets
+    return [
+        crossed_variance(
+            *variances,
+            example_degrees=max(sizes.num_groups - 1, 1),
+            target_degrees=independent - 1,
+            max_degrees=max(num_targets - 1, 6) if num_refits else float("inf"),
+        )
+        for variances in zip(example, target, pair, shared, strict=True)
     ]
-    edges = np.unique(np.concatenate(edges))
-    # An edge belongs to the bin above it, as a threshold calls what reaches it.
-    bins = len(edges) - np.searchsorted(edges, scores, side="right")
-    num_bins = len(edges) + 1
-    return bins + keep * num_bins, 2 * num_bins
-
-
-def _histogram(clusters, codes, num_clusters: int, num_codes: int) -> np.ndarray:
-    flat = (clusters * num_codes + codes).ravel()
-    counts = np.bincount(flat, minlength=num_clusters * num_codes)
-    return counts.reshape(num_clusters, num_codes).astype(np.float64)
-
-
-def _metrics(counts: np.ndarray, fprs: Sequence[float]) -> np.ndarray:
-    """AUC, balanced accuracy and TPR at each rate [R, P] from counts [R, 2 * bins]."""
-    counts = counts.reshape(len(counts), 2, -1)
-    cumulative = np.cumsum(counts, axis=-1)
-    cumulative = np.concatenate([np.zeros_like(cumulative[..., :1]), cumulative], -1)
-    rates = cumulative / np.maximum(cumulative[..., -1:], 1)
-    fpr, tpr = rates[:, 0], rates[:, 1]
-    area = np.sum(np.diff(fpr) * (tpr[:, 1:] + tpr[:, :-1]), axis=-1) / 2
-    accuracy = (1 + np.max(tpr - fpr, axis=-1)) / 2
-    at_rates = [_tpr_at(fpr, tpr, rate) for rate in fprs]
-    return np.stack([area, accuracy, *at_rates], axis=-1)
-
-
-def _tpr_at(fpr: np.ndarray, tpr: np.ndarray, alpha: float) -> np.ndarray:
-    """TPR at FPR alpha, linear within a bin: a step where it holds one non-member."""
-    rows = np.arange(len(fpr))
-    below = np.sum(fpr <= alpha * (1 + 1e-12), axis=-1) - 1
-    above = np.minimum(below + 1, fpr.shape[-1] - 1)
-    width = fpr[rows, above] - fpr[rows, below]
-    share = (alpha - fpr[rows, below]) / np.where(width > 0, width, 1)
-    share = np.where(width > 0, np.maximum(share, 0), 0)
-    return tpr[rows, below] + share * (tpr[rows, above] - tpr[rows, below])

@@ -1,4 +1,4 @@
-"""Lower bounds on epsilon: what an attack's success says about differential privacy.
+"""Lower bounds on the epsilon of differential privacy from an attack's success.
 
 An (epsilon, delta)-private training algorithm bounds every membership attack, so an
 attack that does better refutes it. The bounds hold with confidence ``level`` if the
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy import optimize, stats
 
 from sam_jax import _checks
@@ -20,12 +20,12 @@ from sam_jax.metrics import roc
 
 
 class EpsilonBound(NamedTuple):
-    """A lower bound on epsilon and the calls behind it.
+    """A lower bound on epsilon and the decisions behind it.
 
     Attributes:
         epsilon: The bound in nats; 0 where nothing is shown.
-        threshold: Chosen on the half of the cells that the bound does not count.
-        counts: Calls on the other half.
+        threshold: Chosen on the half of the scores that the bound does not count.
+        counts: Decisions on the other half.
     """
 
     epsilon: float
@@ -36,26 +36,26 @@ class EpsilonBound(NamedTuple):
 def epsilon_lower_bound(
     tp: int, p: int, fp: int, n: int, delta: float = 0.0, level: float = 0.95
 ) -> float:
-    """Returns a lower bound on epsilon from right and wrong "member" calls.
+    """Returns a lower bound on epsilon from right and wrong "member" decisions.
 
     Privacy asks ``TPR <= e^eps FPR + delta`` and ``TNR <= e^eps FNR + delta``. TPR from
     below and FPR from above are Clopper-Pearson limits that miss with ``(1 - level) /
     2`` each, and both inequalities use the same two limits.
 
     Args:
-        tp: Members called members.
+        tp: Members decided to be members.
         p: Members.
-        fp: Non-members called members.
+        fp: Non-members decided to be members.
         n: Non-members.
         delta: Privacy's additive slack, in [0, 1).
         level: Confidence level, in (0, 1).
 
     Returns:
         Epsilon in nats, at least 0. It holds for a threshold that was fixed before
-        these cells were seen.
+        these scores were seen.
 
     Raises:
-        ValueError: If a count or option is out of range.
+        ArgumentError: If a count or option is out of range.
 
     References:
         Jagielski et al., "Auditing Differentially Private Machine Learning: How Private
@@ -72,7 +72,7 @@ def epsilon_lower_bound(
 
 
 def bound_from_limits(tpr_low: float, fpr_high: float, delta: float = 0.0) -> float:
-    """Returns what a least TPR and a greatest FPR say about epsilon; at least 0.
+    """Returns the bound that a least TPR and a greatest FPR imply; at least 0.
 
     ``log((TPR - delta) / FPR)``, or the same of the non-members' side if larger.
     """
@@ -83,15 +83,15 @@ def bound_from_limits(tpr_low: float, fpr_high: float, delta: float = 0.0) -> fl
 
 def audited_epsilon(
     scores: Float[jax.Array | np.ndarray, "*shape"],
-    keep: Bool[jax.Array | np.ndarray, "*shape"],
+    keep: roc.Mask,
     delta: float = 0.0,
     level: float = 0.95,
     seed: int = 0,
     num_thresholds: int = 200,
 ) -> EpsilonBound:
-    """Returns the lower bound at a threshold chosen on a random half of the cells.
+    """Returns the lower bound at a threshold chosen on a random half of scores.
 
-    The best threshold of the same cells would show privacy loss where there is none;
+    The best threshold of the same scores would show privacy loss where there is none;
     the half that chooses it is therefore not counted.
 
     Args:
@@ -102,12 +102,19 @@ def audited_epsilon(
         seed: Seed of the split.
         num_thresholds: Quantiles of the scores to choose from.
 
+    Example:
+        >>> keep = np.arange(2000) % 2 > 0
+        >>> scores = 3.0 * keep + np.random.default_rng(0).normal(size=2000)
+        >>> bound = audited_epsilon(scores, keep)
+        >>> bound.epsilon > 1.5, bound.counts.num_members + bound.counts.num_non_members
+        (True, 1000)
+
     Raises:
-        ValueError: If a score is NaN, a half has no member or no non-member, or an
+        ArgumentError: If a score is NaN, a half has no member or no non-member, or an
             option is out of range.
     """
     scores = np.asarray(scores, np.float64).ravel()
-    keep = np.asarray(keep).ravel()
+    keep = _checks.mask(keep=keep).ravel()
     roc.check_scores(scores, keep)
     _checks.at_least(1, num_thresholds=num_thresholds)
     order = np.random.default_rng(seed).permutation(scores.size)
@@ -146,7 +153,7 @@ def one_run_epsilon(
         level: Confidence level, in (0, 1).
 
     Raises:
-        ValueError: Unless ``num_correct <= num_guesses <= num_canaries``, or if an
+        ArgumentError: Unless ``num_correct <= num_guesses <= num_canaries``, or if an
             option is out of range.
 
     References:
@@ -160,12 +167,11 @@ def one_run_epsilon(
     _checks.at_least(0, num_correct=num_correct)
     _checks.at_least(1, num_guesses=num_guesses)
     _checks.in_unit_interval(delta=delta)
-    roc.check_level(level)
+    _checks.confidence_level(level)
     if not num_correct <= num_guesses <= num_canaries:
-        raise ValueError(
-            "num_correct <= num_guesses <= num_canaries must hold, "
-            f"got {num_correct}, {num_guesses} and {num_canaries}."
-        )
+        rule = "must satisfy num_correct <= num_guesses <= num_canaries, got"
+        got = f"{num_correct}, {num_guesses} and {num_canaries}"
+        raise _checks.ArgumentError("num_guesses", f"{rule} {got}.")
 
     if delta == 0:
         # The p-value is a binomial tail: its inverse is a Clopper-Pearson limit.

@@ -1,12 +1,22 @@
-"""Estimates with intervals, and what is read off them."""
+"""Estimates with intervals, and the variance under crossed clusters behind them.
 
-from typing import NamedTuple
+Every target model scores every example, so scores that share a target vary together (a
+target that overfits more), and so do scores that share an example (one that is always
+memorized): the clusters are crossed. ``crossed_variance`` is the one place where their
+variances are combined.
+"""
+
+import dataclasses
+from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+from jaxtyping import Bool, Float
+from scipy import special, stats
 
 from sam_jax import _checks
-from sam_jax.metrics import roc
+
+Scale = Literal["linear", "logit"]
+"""Scale of an interval: logit for rates, which then stay in (0, 1)."""
 
 
 class Estimate(NamedTuple):
@@ -30,6 +40,165 @@ class Estimate(NamedTuple):
     target_variance: float
 
 
+MISSING = Estimate(*[float("nan")] * 6)
+"""The estimate of what the data cannot resolve."""
+
+
+@dataclasses.dataclass(frozen=True)
+class IntervalConfig:
+    """How intervals are made.
+
+    Attributes:
+        level: Confidence level, in (0, 1).
+        num_replicates: Bootstrap replicates for each type of cluster, at least 20.
+        seed: Seed of the replicates; two results are paired if they share it.
+    """
+
+    level: float = 0.95
+    num_replicates: int = 400
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _checks.confidence_level(self.level)
+        _checks.at_least(20, num_replicates=self.num_replicates)
+        _checks.at_least(0, seed=self.seed)
+
+
+class CrossedVariance(NamedTuple):
+    """The variance of a statistic of crossed targets and examples.
+
+    Attributes:
+        variance: Over new targets and new examples.
+        degrees: Satterthwaite's degrees of freedom.
+        target_part: The part of ``variance`` that falls as 1 / T.
+    """
+
+    variance: float
+    degrees: float
+    target_part: float
+
+
+def crossed_variance(
+    example: float,
+    target: float,
+    pair: float,
+    shared: float = 0.0,
+    *,
+    example_degrees: int,
+    target_degrees: int,
+    max_degrees: float = float("inf"),
+) -> CrossedVariance:
+    """Returns the variance from those by each type of cluster.
+
+    With ``V_x`` the variance when clusters of type x are taken as independent,
+
+        V = V_example + max(V_target - V_pair, V_shared, 0)
+
+    because (target, example) pairs that share a target or an example count once. The
+    difference is cut at 0, where few targets make it noise, and ``V_shared`` is what
+    targets have in common where each is a shadow model of the others. Degrees follow
+    Satterthwaite. Cancellation between targets and pairs would put them below those of
+    the targets alone, where Student's quantiles explode; they are never fewer than
+    those of the scarcer of the two clusters.
+
+    Args:
+        example: Variance with examples as clusters.
+        target: Variance with targets as clusters.
+        pair: Variance with every (target, example) pair as a cluster.
+        shared: Variance that models bring as targets and shadow models, known from
+            refits (``refits.shared_variance``); 0 where it is not.
+        example_degrees: Degrees of freedom of ``example``, at least 1.
+        target_degrees: Degrees of freedom of ``target``; 0 for a single target, whose
+            statistic is then taken as that of this target alone.
+        max_degrees: Cap on the degrees. Where few targets decide by themselves whether
+            their part is seen at all, Satterthwaite's degrees are too many.
+
+    Example:
+        >>> crossed_variance(3.0, 2.0, 1.0, example_degrees=100, target_degrees=4)
+        CrossedVariance(variance=4.0, degrees=14.678899082568808, target_part=2.0)
+
+    References:
+        Cameron, Gelbach and Miller, "Robust Inference With Multiway Clustering", 2011,
+        https://doi.org/10.1198/jbes.2010.07136, Equation 2.3.
+        Satterthwaite, "An Approximate Distribution of Estimates of Variance
+        Components", 1946, https://doi.org/10.2307/3002019.
+    """
+    between = max(target - pair, shared, 0.0) if target_degrees > 0 else 0.0
+    variance = example + between
+    target_part = float(between + min(example, pair))
+    if variance == 0:
+        return CrossedVariance(0.0, float("inf"), 0.0)
+    if between == 0:
+        degrees = min(float(example_degrees), max_degrees)
+        return CrossedVariance(float(variance), degrees, target_part)
+    noise = example**2 / example_degrees + (between + pair) ** 2 / target_degrees
+    degrees = max(variance**2 / noise, min(example_degrees, target_degrees))
+    degrees = min(float(degrees), max_degrees)
+    return CrossedVariance(float(variance), degrees, target_part)
+
+
+def make_estimate(
+    value: float, variance: CrossedVariance, level: float, scale: Scale = "linear"
+) -> Estimate:
+    """Returns a value with Student's interval.
+
+    Args:
+        value: The value; NaN makes the whole estimate NaN.
+        variance: Its variance, not transformed.
+        level: Confidence level, in (0, 1).
+        scale: ``"logit"`` for a value in (0, 1) whose interval must stay there; the
+            error is carried to that scale by the delta method.
+    """
+    if np.isnan(value):
+        return MISSING
+    error = float(np.sqrt(variance.variance))
+    width = student_quantile(variance.degrees, level) * error
+    if scale == "linear":
+        low, high = value - width, value + width
+    else:
+        slope = value * (1 - value)
+        centre = special.logit(value)
+        low, high = special.expit([centre - width / slope, centre + width / slope])
+    rest = (error, variance.degrees, variance.target_part)
+    return Estimate(float(value), float(low), float(high), *rest)
+
+
+def influence_variance(influence: Float[np.ndarray, "t n"]) -> CrossedVariance:
+    """Returns the crossed variance of a statistic from its influence by pair.
+
+    A mean over pairs has a variance that is a sum of squares of its influence
+    function; smooth functions of means follow by the delta method.
+
+    Args:
+        influence: By (target, example) pair, summing to 0: what the statistic changes
+            by, to first order, when the pair is drawn once more.
+    """
+    num_targets, num_examples = influence.shape
+    example = float(np.sum(influence.sum(axis=0) ** 2))
+    target = float(np.sum(influence.sum(axis=1) ** 2))
+    return crossed_variance(
+        example * num_examples / max(num_examples - 1, 1),
+        target * num_targets / max(num_targets - 1, 1),
+        float(np.sum(influence**2)),
+        example_degrees=max(num_examples - 1, 1),
+        target_degrees=num_targets - 1,
+    )
+
+
+def rate_influence(
+    decided: Bool[np.ndarray, "t n"], group: Bool[np.ndarray, "t n"]
+) -> tuple[float, Float[np.ndarray, "t n"]]:
+    """Returns the rate of "member" decisions in a group of pairs, and its influence."""
+    count = int(group.sum())
+    rate = float((decided & group).sum() / count)
+    return rate, np.where(group, decided - rate, 0.0) / count
+
+
+def student_quantile(degrees: float, level: float) -> float:
+    """Returns how many standard errors an interval reaches to either side."""
+    return float(stats.t.isf((1 - level) / 2, degrees))
+
+
 def p_value(estimate: Estimate, null: float = 0.0) -> float:
     """Returns the two-sided p-value of ``value == null``: Student-t, as the interval.
 
@@ -41,7 +210,7 @@ def p_value(estimate: Estimate, null: float = 0.0) -> float:
     return float(2 * stats.t.sf(gap / estimate.standard_error, estimate.degrees))
 
 
-def targets_to_settle(
+def targets_to_resolve(
     difference: Estimate, num_targets: int, level: float = 0.95
 ) -> float:
     """Returns how many targets would put 0 outside the interval of a difference.
@@ -56,15 +225,15 @@ def targets_to_settle(
         level: Confidence level, in (0, 1).
 
     Returns:
-        A whole number, at least 2; ``num_targets`` or fewer if settled already. ``inf``
-        where the examples alone leave more uncertainty than the difference, or where
-        it is 0 or NaN.
+        A whole number, at least 2; ``num_targets`` or fewer if resolved already.
+        ``inf`` where the examples alone leave more uncertainty than the difference, or
+        where it is 0 or NaN.
 
     Raises:
-        ValueError: If ``num_targets`` or ``level`` is out of range.
+        ArgumentError: If ``num_targets`` or ``level`` is out of range.
     """
     _checks.at_least(1, num_targets=num_targets)
-    roc.check_level(level)
+    _checks.confidence_level(level)
     rest = max(difference.standard_error**2 - difference.target_variance, 0.0)
     quantile = float(stats.norm.isf((1 - level) / 2))
     allowed = (difference.value / quantile) ** 2 - rest
@@ -73,15 +242,29 @@ def targets_to_settle(
     return float(max(2, np.ceil(num_targets * difference.target_variance / allowed)))
 
 
-def mean_over_models(values: np.ndarray, level: float = 0.95) -> Estimate:
+def mean_over_models(
+    values: Float[np.ndarray, " m"],
+    level: float = 0.95,
+    bounds: tuple[float, float] = (-float("inf"), float("inf")),
+) -> Estimate:
     """Returns the mean of one value a model, with Student's interval for new models.
 
     Args:
         values: One value for each of M independently trained models, at least 2.
         level: Confidence level, in (0, 1).
+        bounds: Where the value can lie, such as (0, 1) for an accuracy: the interval
+            is cut there.
+
+    Example:
+        >>> accuracy = mean_over_models(np.array([1.0, 0.8]), bounds=(0.0, 1.0))
+        >>> round(accuracy.value, 3), accuracy.low, accuracy.high
+        (0.9, 0.0, 1.0)
     """
+    _checks.confidence_level(level)
     values = np.asarray(values, np.float64)
-    mean, degrees = float(values.mean()), len(values) - 1
+    _checks.at_least(2, num_models=len(values))
     error = float(values.std(ddof=1) / np.sqrt(len(values)))
-    width = float(stats.t.isf((1 - level) / 2, degrees)) * error
-    return Estimate(mean, mean - width, mean + width, error, float(degrees), error**2)
+    variance = CrossedVariance(error**2, float(len(values) - 1), error**2)
+    mean = make_estimate(float(values.mean()), variance, level)
+    low, high = np.clip((mean.low, mean.high), *bounds)
+    return mean._replace(low=float(low), high=float(high))

@@ -1,4 +1,4 @@
-"""Which training examples are exposed, how surely, and under which optimizer.
+"""Exposure of each training example, its uncertainty, and its change.
 
 An example is attacked once by every target. Scores of different targets are first put
 on a common scale: the false-positive rate at which the example would be accused, among
@@ -9,10 +9,11 @@ alarm in a hundred.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy import stats
 
 from sam_jax import _checks
+from sam_jax.metrics import roc
 
 PRIOR_COUNT = 4.0
 """The pooled variance weighs as much as this many targets, as in LiRA."""
@@ -24,8 +25,8 @@ class Risk(NamedTuple):
     Attributes:
         exposure: Mean over the targets that trained on it of ``-log10`` of the
             false-positive rate at which they accuse it.
-        error: Standard error of ``exposure`` over targets, its spread shrunk towards
-            the pooled one.
+        error: Standard error of ``exposure`` over targets, its standard
+            deviation shrunk towards the pooled one.
         score: Mean score over the targets with it, in the attack's own unit.
         score_error: Its standard error, likewise.
         auc: Its rank over targets: P(a target with it exposes it more than one
@@ -66,26 +67,25 @@ class Reliability(NamedTuple):
     everyone: float
 
 
-def cell_exposure(
-    scores: Float[np.ndarray, "t n"], keep: Bool[np.ndarray, "t n"]
+def pair_exposure(
+    scores: Float[np.ndarray, "t n"], keep: roc.Mask
 ) -> Float[np.ndarray, "t n"]:
     """Returns ``-log10`` of the FPR at which each target accuses each example.
 
     ``FPR = (1 + non-members that score as high) / (1 + non-members)``, the example
     itself left out: between ``1 / (1 + non-members)`` and 1.
     """
-    found = np.empty(scores.shape)
+    keep = _checks.mask(keep=keep)
+    exposures = np.empty(scores.shape)
     for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
         others = np.sort(row[~kept])
         as_high = len(others) - np.searchsorted(others, row, side="left")
         as_high = as_high - ~kept
-        found[target] = -np.log10((1 + as_high) / (1 + len(others) - ~kept))
-    return found
+        exposures[target] = -np.log10((1 + as_high) / (1 + len(others) - ~kept))
+    return exposures
 
 
-def risk(
-    scores: Float[np.ndarray, "t n"], keep: Bool[np.ndarray, "t n"], fpr: float = 0.01
-) -> Risk:
+def risk(scores: Float[np.ndarray, "t n"], keep: roc.Mask, fpr: float = 0.01) -> Risk:
     """Returns the exposure of each example, its uncertainty and its rank.
 
     Args:
@@ -94,11 +94,12 @@ def risk(
         fpr: False-positive rate at which ``caught`` counts accusations.
 
     Raises:
-        ValueError: If ``fpr`` is not above 0.
+        ArgumentError: If ``fpr`` is not above 0.
     """
     _checks.positive(fpr=fpr)
-    cells = cell_exposure(scores, keep)
-    exposure, error = _mean_and_error(cells, keep)
+    keep = _checks.mask(keep=keep)
+    exposures = pair_exposure(scores, keep)
+    exposure, error = _mean_and_error(exposures, keep)
     score, score_error = _mean_and_error(np.asarray(scores, np.float64), keep)
     order = np.lexsort((-score, -exposure))  # NaN last
     rank = np.empty(len(order), int)
@@ -112,8 +113,8 @@ def risk(
         error=error,
         score=score,
         score_error=score_error,
-        auc=_rank_over_targets(cells, keep),
-        caught=((cells >= -np.log10(fpr)) & keep).sum(axis=0),
+        auc=_rank_over_targets(exposures, keep),
+        caught=((exposures >= -np.log10(fpr)) & keep).sum(axis=0),
         num_in=keep.sum(axis=0),
         rank=rank,
         rank_low=np.minimum(above + 1, rank),
@@ -124,19 +125,20 @@ def risk(
 def exposure_change(
     scores: Float[np.ndarray, "t n"],
     baseline: Float[np.ndarray, "t n"],
-    keep: Bool[np.ndarray, "t n"],
+    keep: roc.Mask,
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Returns each example's exposure less that under the baseline, and its error.
+    """Returns each example's exposure minus that under the baseline, and its error.
 
     Paired by target: the same training set under both optimizers.
     """
-    change = cell_exposure(scores, keep) - cell_exposure(baseline, keep)
+    keep = _checks.mask(keep=keep)
+    change = pair_exposure(scores, keep) - pair_exposure(baseline, keep)
     return _mean_and_error(change, keep)
 
 
 def reliability(
     scores: Float[np.ndarray, "t n"],
-    keep: Bool[np.ndarray, "t n"],
+    keep: roc.Mask,
     num_top: int = 20,
     seed: int = 0,
 ) -> Reliability:
@@ -148,36 +150,39 @@ def reliability(
         scores: Score of each example against each target; higher is member.
         keep: Whether the target trained on it.
         num_top: How many of the most exposed examples are compared.
-        seed: Of the split of the targets.
+        seed: Seed of the split of the targets.
 
     Raises:
-        ValueError: If ``num_top`` is below 1.
+        ArgumentError: If ``num_top`` is below 1.
     """
     _checks.at_least(1, num_top=num_top)
-    cells = cell_exposure(scores, keep)
-    order = np.random.default_rng(seed).permutation(len(cells))
+    keep = _checks.mask(keep=keep)
+    exposures = pair_exposure(scores, keep)
+    order = np.random.default_rng(seed).permutation(len(exposures))
     halves = np.array_split(order, 2)
-    ours, again = (_mean_and_error(cells[half], keep[half])[0] for half in halves)
-    known = ~np.isnan(ours) & ~np.isnan(again)
+    first, again = (_mean_and_error(exposures[half], keep[half])[0] for half in halves)
+    known = ~np.isnan(first) & ~np.isnan(again)
     if known.sum() < 3:
         return Reliability(*[float("nan")] * 4)
-    ours, again = ours[known], again[known]
-    top = np.argsort(-ours, kind="stable")[:num_top]
-    constant = np.ptp(ours) == 0 or np.ptp(again) == 0
+    first, again = first[known], again[known]
+    top = np.argsort(-first, kind="stable")[:num_top]
+    constant = np.ptp(first) == 0 or np.ptp(again) == 0
     return Reliability(
-        float("nan") if constant else float(stats.spearmanr(ours, again).statistic),
-        float(ours[top].mean()),
+        float("nan") if constant else float(stats.spearmanr(first, again).statistic),
+        float(first[top].mean()),
         float(again[top].mean()),
-        float(np.mean([ours, again])),
+        float(np.mean([first, again])),
     )
 
 
-def _mean_and_error(cells, keep):
+def _mean_and_error(
+    exposures: np.ndarray, keep: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the targets with the example; its error with a shrunk variance."""
     count = keep.sum(axis=0)
     some = np.maximum(count, 1)
-    mean = np.sum(cells, axis=0, where=keep) / some
-    scatter = np.sum((cells - mean) ** 2, axis=0, where=keep)
+    mean = np.sum(exposures, axis=0, where=keep) / some
+    scatter = np.sum((exposures - mean) ** 2, axis=0, where=keep)
     freedom = np.maximum(count - 1, 0)
     pooled = scatter.sum() / max(int(freedom.sum()), 1)
     variance = (PRIOR_COUNT * pooled + scatter) / (PRIOR_COUNT + freedom)
@@ -185,9 +190,9 @@ def _mean_and_error(cells, keep):
     return np.where(count > 0, mean, np.nan), np.where(count > 0, error, np.nan)
 
 
-def _rank_over_targets(cells, keep):
+def _rank_over_targets(exposures: np.ndarray, keep: np.ndarray) -> np.ndarray:
     num_in, num_out = keep.sum(axis=0), (~keep).sum(axis=0)
-    ranks = stats.rankdata(cells, axis=0)
+    ranks = stats.rankdata(exposures, axis=0)
     above = np.sum(ranks, axis=0, where=keep) - num_in * (num_in + 1) / 2
     pairs = num_in * num_out
     return np.where(pairs > 0, above / np.maximum(pairs, 1), np.nan)

@@ -1,14 +1,10 @@
 """Intervals for any statistic of a table of models and examples, by deletion.
 
-Models and examples are both samples, and crossed. With ``V_x`` the jackknife variance
-of a statistic when groups of kind x (models, examples, single cells of the table) are
-left out in turn, its variance is
-
-    V = V_example + max(V_model - V_cell, 0)
-
-as in ``intervals``, which draws with replacement: that repeats a model, and two copies
-of one model look like two that agree. Leaving out does not, so it also suits what
-compares models with each other, such as memorization and what is made of it.
+Models and examples are both samples, and crossed: groups of models, of examples and of
+single (model, example) pairs are left out in turn, and ``crossed_variance`` combines
+the three. A bootstrap draws with replacement, which repeats a model, and two copies of
+one model look like two that agree. Leaving out does not, so it also suits what compares
+models with each other, such as memorization and what is made of it.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +14,10 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 from sam_jax import _checks
-from sam_jax.metrics import roc
-from sam_jax.metrics.estimate import Estimate
+from sam_jax.metrics.estimate import Estimate, crossed_variance, make_estimate
 
 Statistic = Callable[[Bool[np.ndarray, "m n"]], Sequence[float] | np.ndarray]
-"""``statistic(used [M, N]) -> values [P]`` from the cells that are True alone."""
+"""``statistic(used [M, N]) -> values [P]`` from the pairs that are True alone."""
 
 
 def crossed_jackknife(
@@ -40,12 +35,12 @@ def crossed_jackknife(
     times. It must be smooth: the jackknife is wrong for a median or a maximum.
 
     Args:
-        statistic: Called with the cells to use. Whatever of a model or of an example
-            has no cell must not count.
+        statistic: Called with the (model, example) pairs to use. Whatever of a model
+            or of an example has no pair must not count.
         num_models: M.
         num_examples: N.
         level: Confidence level, in (0, 1).
-        num_groups: Groups of examples and of cells, and of models where there are
+        num_groups: Groups of examples and of pairs, and of models where there are
             more; at least 2.
         seed: Seed of the grouping.
 
@@ -54,7 +49,7 @@ def crossed_jackknife(
         Student-t with Satterthwaite's degrees of freedom.
 
     Raises:
-        ValueError: If a number is too small or ``level`` out of range.
+        ArgumentError: If a number is too small or ``level`` out of range.
 
     Example:
         >>> table = np.add.outer(np.arange(4.0), np.zeros(50))
@@ -64,19 +59,17 @@ def crossed_jackknife(
         (1.5, 0.64)
 
     References:
-        Cameron, Gelbach and Miller, "Robust Inference With Multiway Clustering", 2011,
-        https://doi.org/10.1198/jbes.2010.07136, Equation 2.3.
         Shao and Tu, "The Jackknife and Bootstrap", 1995,
         https://doi.org/10.1007/978-1-4612-0795-5, section 2.3.
     """
     _checks.at_least(2, num_models=num_models, num_examples=num_examples)
     _checks.at_least(2, num_groups=num_groups)
-    roc.check_level(level)
+    _checks.confidence_level(level)
     rng = np.random.default_rng(seed)
     shape = (num_models, num_examples)
     value = np.asarray(statistic(np.ones(shape, np.bool_)), np.float64)
     variances, degrees = [], []
-    for axis_shape in ((num_models, 1), (1, num_examples), shape):
+    for axis_shape in ((1, num_examples), (num_models, 1), shape):
         size = int(np.prod(axis_shape))
         count = min(num_groups, size)
         groups = rng.permutation(np.arange(size) % count).reshape(axis_shape)
@@ -87,26 +80,29 @@ def crossed_jackknife(
             ],
             np.float64,
         )
-        spread = np.sum((without - without.mean(axis=0)) ** 2, axis=0)
-        variances.append(spread * (count - 1) / count)
+        variances.append(jackknife_variance(without))
         degrees.append(count - 1)
-    model, example, cell = variances
-    between = np.maximum(model - cell, 0)
-    variance = example + between
-    doubt = example**2 / degrees[1]
-    doubt = doubt + np.where(between > 0, model**2 / degrees[0], 0)
-    freedom = np.where(doubt > 0, variance**2 / np.where(doubt > 0, doubt, 1), np.inf)
-    # Never fewer than the groups of one kind alone would have: the variance is at least
-    # that of the examples, however much cancels between models and cells.
-    freedom = np.maximum(freedom, min(degrees))
-    error = np.sqrt(variance)
-    width = stats.t.isf((1 - level) / 2, freedom) * error
     return [
-        Estimate(*map(float, numbers))
-        for numbers in zip(
-            value, value - width, value + width, error, freedom, between, strict=True
+        make_estimate(
+            float(one),
+            crossed_variance(
+                *parts, example_degrees=degrees[0], target_degrees=degrees[1]
+            ),
+            level,
         )
+        for one, parts in zip(value, zip(*variances, strict=True), strict=True)
     ]
+
+
+def jackknife_variance(without: Float[np.ndarray, "g p"]) -> Float[np.ndarray, " p"]:
+    """Returns the variances of P statistics from their values without each of G groups.
+
+    About the mean of these values, so that a bias which falls with the sample's size
+    is no variance.
+    """
+    count = len(without)
+    squares = np.sum((without - without.mean(axis=0)) ** 2, axis=0)
+    return squares * (count - 1) / count
 
 
 def pearson(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:

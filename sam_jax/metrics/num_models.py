@@ -1,21 +1,27 @@
-"""Were there enough shadow models? Attack strength by number, on the same targets.
+"""Attack strength by number of shadow models, on the same targets.
 
-The models are dealt into disjoint groups and each group is an audit of its own: every
+The models are dealt into disjoint groups and each group is an audit by itself: every
 model is still a target once, now with the rest of its group as shadow models.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
+from sam_jax import _checks
 from sam_jax.attacks import score_targets
-from sam_jax.metrics import attack_metrics
-from sam_jax.metrics.estimate import Estimate
+from sam_jax.metrics.attack_metrics import (
+    metric_names,
+    pooled_difference,
+    pooled_metrics,
+)
+from sam_jax.metrics.bootstrap import bootstrap_attack
+from sam_jax.metrics.estimate import MISSING, Estimate, IntervalConfig
 from sam_jax.types import AttackFn, Signals
 
 MIN_MODELS = 4
-"""Smallest group: fewer leave no spread to estimate."""
+"""Smallest group: fewer leave no standard deviation to estimate."""
 
 MAX_GROUPS = 16
 """Groups attacked at each number, at most; more would only narrow the intervals."""
@@ -27,7 +33,7 @@ class ModelCountCurve(NamedTuple):
     Attributes:
         num_models: Models in a group, the target included.
         estimates: The metric at each, over the targets of all groups.
-        last_gain: The metric with all models less that with half of them, paired by
+        last_gain: The metric with all models minus that with half of them, paired by
             target and example; NaN if there was no half.
     """
 
@@ -55,39 +61,42 @@ def model_count_curve(
     *,
     mask: Bool[np.ndarray, " n"],
     metric: str = "auc",
-    level: float = 0.95,
-    seed: int = 0,
+    intervals: IntervalConfig = IntervalConfig(num_replicates=200),  # noqa: B008
 ) -> ModelCountCurve:
     """Returns how a pooled metric grows with the number of models.
 
     Args:
         attack: The attack.
-        signals: The answers of all models.
+        signals: The outputs of all models.
         scores: The attack's scores with all models.
         mask: Examples to count.
-        metric: One of ``intervals.metric_names``; the rate it names is computed.
-        level: Confidence level of all intervals.
-        seed: Seed of the deal.
+        metric: One of ``metric_names``; the rate it names is computed.
+        intervals: Of the intervals; the seed deals the models too.
     """
     num_models = len(signals.phi)
     prefix = "tpr_at_fpr_"
     fprs = (float(metric.removeprefix(prefix)),) if metric.startswith(prefix) else ()
-    keep = np.asarray(signals.keep)
-    options: Any = {"mask": mask, "level": level, "fprs": fprs}
-    order = np.random.default_rng(seed).permutation(num_models)
+    _checks.one_of(dict.fromkeys(metric_names(fprs), True), metric=metric)
+    keep = _checks.mask(keep=signals.keep)
+    options: Any = {
+        "mask": mask,
+        "fprs": fprs,
+        "intervals": intervals,
+        "pooled_only": True,
+    }
+    order = np.random.default_rng(intervals.seed).permutation(num_models)
     sizes = group_sizes(num_models)
-    found, gain = [], Estimate(*[float("nan")] * 6)
+    estimates, gain = [], MISSING
     for size in sizes:
-        if size == num_models:
-            own, targets = scores, np.arange(num_models)
-        else:
-            own, targets = _dealt(attack, signals, order, size)
-        kept = keep[targets]
-        found.append(attack_metrics.pooled_metrics(own, kept, **options)[metric])
+        dealt, targets = scores, np.arange(num_models)
+        if size < num_models:
+            dealt, targets = _dealt_scores(attack, signals, order, size)
+        few = bootstrap_attack(dealt, keep[targets], **options)
+        estimates.append(pooled_metrics(few)[metric])
         if size == num_models // 2:
-            full = scores[targets]
-            gain = attack_metrics.pooled_metrics(full, kept, own, **options)[metric]
-    return ModelCountCurve(sizes, tuple(found), gain)
+            full = bootstrap_attack(scores[targets], keep[targets], **options)
+            gain = pooled_difference(full, few)[metric]
+    return ModelCountCurve(sizes, tuple(estimates), gain)
 
 
 def says_enough(curve: ModelCountCurve, label: str = "AUC") -> str:
@@ -102,11 +111,13 @@ def says_enough(curve: ModelCountCurve, label: str = "AUC") -> str:
     return f"Doubling the models made no clear difference any more: {moved}."
 
 
-def _dealt(attack, signals, order, size):
+def _dealt_scores(
+    attack: AttackFn, signals: Signals, order: Int[np.ndarray, " m"], size: int
+) -> tuple[Float[np.ndarray, "t n"], Int[np.ndarray, " t"]]:
     """Scores of groups of ``size`` models, and which models they are."""
     num_groups = min(len(order) // size, MAX_GROUPS)
     groups = order[: num_groups * size].reshape(num_groups, size)
-    parts = []
+    scores = []
     for group in groups:
-        parts.append(score_targets(attack, signals.select(models=group)))
-    return np.concatenate(parts), groups.ravel()
+        scores.append(score_targets(attack, signals.select(models=group)))
+    return np.concatenate(scores), groups.ravel()

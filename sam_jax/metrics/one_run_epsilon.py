@@ -1,7 +1,7 @@
-"""Auditing with canaries: many examples with their own coins, each training run a test.
+"""Lower bounds on epsilon from single training runs with canaries.
 
 A canary is an example of the pool with a wrong label, which only memorization can
-learn, and each model has it by a fair coin of its own. (Examples of a balanced mask
+learn, and each model has it by a separate fair coin. (Examples of a balanced mask
 will not do: who knows the other models' masks knows the target's.) The attacker guesses
 for the canaries of the highest and the lowest scores; differential privacy limits how
 many guesses of one run can be right.
@@ -14,7 +14,7 @@ References:
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from sam_jax import _checks
 from sam_jax.metrics import epsilon, roc
@@ -50,14 +50,15 @@ class OneRun(NamedTuple):
 
 def one_run_audit(
     scores: Float[np.ndarray, "t c"],
-    keep: Bool[np.ndarray, "t c"],
+    keep: roc.Mask,
     delta: float = 0.0,
     level: float = 0.95,
+    seed: int = 0,
 ) -> OneRun:
     """Returns a lower bound on epsilon from each target's run.
 
     For how many canaries to guess is chosen by the mean bound of the other targets, so
-    that a target's own guesses do not choose it. A canary that all other models have,
+    that the guesses on a target do not choose it. A canary that all other models have,
     or none, is not counted: its coin is known, as constant columns were drawn again.
 
     Args:
@@ -65,16 +66,23 @@ def one_run_audit(
         keep: The coins.
         delta: Privacy's additive slack, in [0, 1).
         level: Confidence level, in (0, 1).
+        seed: Seed of the order among equal scores.
 
     Raises:
-        ValueError: If there are fewer than 3 targets or an option is out of range.
+        ArgumentError: If there are fewer than 3 targets or an option is out of range.
     """
     _checks.at_least(3, num_targets=len(scores))
-    roc.check_level(level)
-    outcomes = [_guess(*pair, _open(keep, t)) for t, pair in _rows(scores, keep)]
+    _checks.confidence_level(level)
+    scores, keep = np.asarray(scores, np.float64), _checks.mask(keep=keep)
+    roc.check_scores(scores, keep)
+    generator = np.random.default_rng(seed)
+    outcomes = []
+    for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
+        counted = _open(keep, target)
+        outcomes.append(_guesses(row[counted], kept[counted], generator))
     corrected = 1 - (1 - level) / len(scores)
     bounds, strict = (
-        np.array([[_bound(o, delta, at) for o in own] for own in outcomes])
+        np.array([[_bound(o, delta, at) for o in by_share] for by_share in outcomes])
         for at in (level, corrected)
     )
     others = bounds.sum(axis=0) - bounds
@@ -92,29 +100,30 @@ def one_run_audit(
     )
 
 
-def _rows(scores, keep):
-    return enumerate(zip(scores, keep, strict=True))
-
-
-def _open(keep, target):
+def _open(keep: np.ndarray, target: int) -> np.ndarray:
     """Canaries whose coin the other models do not give away."""
     return roc.varying_columns(np.delete(keep, target, axis=0))
 
 
-def _guess(row, kept, is_open):
-    """(Right guesses, guesses, canaries) for each share."""
-    row, kept = np.asarray(row, np.float64)[is_open], kept[is_open]
-    order = np.argsort(-row, kind="stable")
-    found = []
+def _guesses(
+    row: np.ndarray, kept: np.ndarray, generator: np.random.Generator
+) -> list[tuple[int, int, int]]:
+    """(Right guesses, guesses, canaries) for each share of the canaries.
+
+    Equal scores are guessed in random order: the order of the columns may tell members.
+    """
+    shuffled = generator.permutation(len(row))
+    order = shuffled[np.argsort(-row[shuffled], kind="stable")]
+    outcomes = []
     for share in GUESS_SHARES:
         half = int(share * len(row)) // 2
         top, bottom = order[:half], order[len(order) - half :]
         right = int(kept[top].sum() + (~kept[bottom]).sum())
-        found.append((right, 2 * half, len(row)))
-    return found
+        outcomes.append((right, 2 * half, len(row)))
+    return outcomes
 
 
-def _bound(outcome, delta, level):
+def _bound(outcome: tuple[int, int, int], delta: float, level: float) -> float:
     correct, guesses, canaries = outcome
     if guesses == 0:
         return 0.0

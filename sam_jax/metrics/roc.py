@@ -1,26 +1,34 @@
-"""How well scores tell members from non-members: ROC curves and what is read off them.
+"""ROC curves of membership scores, and what is read off them.
 
-Higher scores mean more likely a member, everywhere. A threshold calls a member what
-scores at or above it; equal scores fall on one side together, so ties are one step of
-the curve and never broken by order. All NumPy, float64.
+Higher scores mean more likely a member, everywhere. At a threshold, what scores at or
+above it is decided to be a member; equal scores fall on one side together, so ties are
+one step of the curve and never broken by order. All NumPy, float64.
 """
 
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
+
+Mask = (
+    Bool[jax.Array | np.ndarray, "..."]
+    | Int[jax.Array | np.ndarray, "..."]
+    | Float[jax.Array | np.ndarray, "..."]
+)
+"""True for members; 0 and 1 of any type will do."""
 
 
 class RocCurve(NamedTuple):
-    """Error rates at every threshold, from "nobody is a member" to "everybody is".
+    """Error rates at every threshold, from no positive decision to all positive.
 
     Attributes:
-        fpr: Fraction of non-members called members; non-decreasing from 0 to 1.
-        tpr: Fraction of members called members; non-decreasing from 0 to 1.
+        fpr: Fraction of non-members decided to be members; non-decreasing from 0 to 1.
+        tpr: Fraction of members decided to be members; non-decreasing from 0 to 1.
         thresholds: Decreasing; the first is ``inf``, the others are the scores.
         num_members: Number of members behind ``tpr``.
         num_non_members: Number of non-members behind ``fpr``; rates below its
@@ -35,12 +43,12 @@ class RocCurve(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Right and wrong "member" calls at one threshold.
+    """Right and wrong decisions at one threshold.
 
     Attributes:
-        true_positives: Members called members.
+        true_positives: Members decided to be members.
         num_members: All members.
-        false_positives: Non-members called members.
+        false_positives: Non-members decided to be members.
         num_non_members: All non-members.
     """
 
@@ -50,31 +58,22 @@ class Counts(NamedTuple):
     num_non_members: int
 
 
-def check_level(level: float) -> None:
-    """Raises ``ValueError`` unless a confidence level lies strictly in (0, 1)."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie strictly between 0 and 1, got {level!r}.")
-
-
 def check_scores(scores: np.ndarray, keep: np.ndarray) -> None:
-    """Raises ``ValueError`` for unequal shapes, NaN scores or a missing class."""
+    """Raises ``ArgumentError`` for unequal shapes, NaN scores or a missing class."""
     if scores.shape != keep.shape:
-        raise ValueError(
-            f"scores and keep must have one shape, got {scores.shape} and {keep.shape}."
-        )
+        rule = f"must have the shape of scores, {scores.shape}; got {keep.shape}."
+        raise ArgumentError("keep", rule)
     if np.isnan(scores).any():
         count = int(np.isnan(scores).sum())
-        raise ValueError(f"scores must not be NaN, got {count} NaN of {scores.size}.")
+        raise ArgumentError("scores", f"must not be NaN, got {count} of {scores.size}.")
     if keep.all() or not keep.any():
-        raise ValueError(
-            "keep must mark at least one member and one non-member, "
-            f"got {int(keep.sum())} members of {keep.size}."
-        )
+        rule = "must mark at least one member and one non-member, got"
+        raise ArgumentError("keep", f"{rule} {int(keep.sum())} of {keep.size}.")
 
 
 def roc_curve(
     scores: Float[jax.Array | np.ndarray, " n"],
-    keep: Bool[jax.Array | np.ndarray, " n"],
+    keep: Mask,
 ) -> RocCurve:
     """Returns the ROC curve with one point per distinct score.
 
@@ -83,14 +82,14 @@ def roc_curve(
         keep: True for members.
 
     Raises:
-        ValueError: If a score is NaN, or all or none are members.
+        ArgumentError: If a score is NaN, or all or none are members.
 
     Example:
         >>> roc = roc_curve(np.array([3.0, 2.0, 2.0, 1.0]), np.array([1, 1, 0, 0]) > 0)
         >>> roc.fpr.tolist(), roc.tpr.tolist()
         ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
     """
-    scores, keep = np.asarray(scores, np.float64), np.asarray(keep)
+    scores, keep = np.asarray(scores, np.float64), _checks.mask(keep=keep)
     check_scores(scores, keep)
     order = np.argsort(-scores, kind="stable")
     scores, keep = scores[order], keep[order]
@@ -156,7 +155,7 @@ def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
         alpha: False-positive rate, in ``(0, 1]``.
 
     Raises:
-        ValueError: If ``alpha`` lies outside ``(0, 1]``.
+        ArgumentError: If ``alpha`` lies outside ``(0, 1]``.
 
     References:
         Carlini et al., "Membership Inference Attacks From First Principles", 2022,
@@ -171,43 +170,48 @@ def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
 
 def counts_at(
     scores: Float[jax.Array | np.ndarray, "*shape"],
-    keep: Bool[jax.Array | np.ndarray, "*shape"],
+    keep: Mask,
     threshold: float,
 ) -> Counts:
-    """Returns the calls that a threshold fixed elsewhere makes on these scores.
+    """Returns the decisions at a threshold fixed elsewhere.
 
     Args:
         scores: Higher means more likely a member.
         keep: True for members.
-        threshold: Scores at or above it are called members. Chosen on shadow models
-            or on other examples: on the same scores it would be an oracle.
+        threshold: Scores at or above it are decided to be members. Choose it on shadow
+            models or on other examples: on the same scores it would be an oracle.
 
     Raises:
-        ValueError: If a score is NaN, or all or none are members.
+        ArgumentError: If a score is NaN, or all or none are members.
+
+    Example:
+        >>> scores, keep = np.array([3.0, 2.0, 2.0, 1.0]), np.array([1, 1, 0, 0])
+        >>> counts_at(scores, keep, 2.0).false_positives
+        1
     """
-    scores, keep = np.asarray(scores, np.float64), np.asarray(keep)
+    scores, keep = np.asarray(scores, np.float64), _checks.mask(keep=keep)
     check_scores(scores, keep)
-    called = scores >= threshold
+    decided = scores >= threshold
     return Counts(
-        true_positives=int((called & keep).sum()),
+        true_positives=int((decided & keep).sum()),
         num_members=int(keep.sum()),
-        false_positives=int((called & ~keep).sum()),
+        false_positives=int((decided & ~keep).sum()),
         num_non_members=int((~keep).sum()),
     )
 
 
 def precision_at_prior(tpr: float, fpr: float, prior: float) -> float:
-    """Returns the fraction of "member" calls that are right when members are rare.
+    """Returns the fraction of "member" decisions that are right when members are rare.
 
-    By Bayes: ``prior TPR / (prior TPR + (1 - prior) FPR)``. NaN where nobody is called.
+    By Bayes: ``prior TPR / (prior TPR + (1 - prior) FPR)``. NaN where none is accused.
 
     Args:
         tpr: True-positive rate of the attack.
         fpr: False-positive rate of the attack.
-        prior: Fraction of members among those the attacker asks about, in [0, 1].
+        prior: Fraction of members among the examples of interest, in [0, 1].
 
     Raises:
-        ValueError: If an argument lies outside [0, 1].
+        ArgumentError: If an argument lies outside [0, 1].
 
     References:
         Jayaraman et al., "Revisiting Membership Inference Under Realistic
@@ -231,7 +235,7 @@ def binomial_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float
         level: Two-sided confidence level; each side misses at most ``(1 - level) / 2``.
 
     Raises:
-        ValueError: Unless ``0 <= k <= n``, ``n >= 1`` and ``0 < level < 1``.
+        ArgumentError: Unless ``0 <= k <= n``, ``n >= 1`` and ``0 < level < 1``.
 
     References:
         Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in
@@ -244,19 +248,20 @@ def binomial_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float
     """
     _checks.at_least(1, n=n)
     _checks.at_least(0, k=k)
-    check_level(level)
+    _checks.confidence_level(level)
     if k > n:
-        raise ValueError(f"k must be at most n, got {k=} and {n=}.")
+        raise ArgumentError("k", f"must be at most n, got {k=} and {n=}.")
     tail = (1 - level) / 2
     low = 0.0 if k == 0 else float(stats.beta.ppf(tail, k, n - k + 1))
     high = 1.0 if k == n else float(stats.beta.isf(tail, k + 1, n - k))
     return low, high
 
 
-def varying_columns(keep: Bool[np.ndarray, "m n"]) -> Bool[np.ndarray, " n"]:
+def varying_columns(keep: Mask) -> Bool[np.ndarray, " n"]:
     """Returns True for examples that some models kept and others did not.
 
     Test examples and the population, which no model kept, are left out of metrics by
     ``mask=varying_columns(keep)`` with the keep mask of all models.
     """
+    keep = _checks.mask(keep=keep)
     return np.asarray(keep.any(axis=0) & ~keep.all(axis=0))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from sam_jax.auditing.result import AttackResult, AuditResult, OptimizerResult
-from sam_jax.metrics import thresholds
 from sam_jax.reporting import audit_report
 from sam_jax.reporting.verdict import verdict
 from sam_jax.signals import save_signals
@@ -148,7 +147,7 @@ def _one_run_epsilon(optimizer: OptimizerResult) -> dict[str, Any]:
 
 
 def _decisions(attack: AttackResult) -> list[dict[str, Any]]:
-    return [thresholds.calls_dict(made) for made in attack.decisions]
+    return [made.as_dict() for made in attack.decisions]
 
 
 def _most_exposed(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from sam_jax import metrics
 from sam_jax.attacks import ATTACKS, lira, score_targets
-from sam_jax.metrics import attack_metrics
 from tests.attacks.examples import balanced_keep, make_signals
 
 NUM_MODELS, NUM_EXAMPLES = 8, 50
@@ -23,8 +23,14 @@ def pooled_aucs(name, num_audits):
     scores = score_targets(ATTACKS[name], signals)
     found = []
     for audit in np.split(np.arange(signals.keep.shape[1]), num_audits):
-        own = scores[:, audit], signals.keep[:, audit]
-        found.append(attack_metrics.pooled_metrics(*own, num_replicates=50)["auc"][:3])
+        bootstrap = metrics.bootstrap_attack(
+            scores[:, audit],
+            signals.keep[:, audit],
+            fprs=(),
+            intervals=metrics.IntervalConfig(num_replicates=50),
+            pooled_only=True,
+        )
+        found.append(metrics.pooled_metrics(bootstrap)["auc"][:3])
     return np.array(found).T
 
 

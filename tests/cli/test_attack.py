@@ -121,7 +121,7 @@ def test_all_are_those_that_the_file_has_the_means_for():
             ("--signals", "mine.npz", "--baseline", "sgd"),
             "--baseline must be one of mine",
         ),
-        (("--signals", "copies.npz"), "models 0 and 1 answer identically"),
+        (("--signals", "copies.npz"), "models 0 and 1 have identical outputs"),
         (("--signals", "mine.npz", "mask.npz", *CHEAP), "different keep masks"),
         (("--signals", "mine.npz", "--images", "few.npy"), "--images must hold one x"),
         (("--signals", "one.npy", "--keep", "mine.npz"), "an .npz archive"),

@@ -5,8 +5,29 @@ import pytest
 from scipy import stats
 
 from sam_jax import metrics
-from sam_jax.metrics import attack_metrics, bootstrap
-from sam_jax.metrics.estimate import Estimate, p_value, targets_to_settle
+from sam_jax.metrics import attack_metrics, bootstrap_attack, replicates
+from sam_jax.metrics.estimate import (
+    Estimate,
+    IntervalConfig,
+    p_value,
+    targets_to_resolve,
+)
+
+
+def _measure(scores, keep, num_replicates=400, seed=0, level=0.95, **options):
+    """The metrics of one attack."""
+    intervals = IntervalConfig(level, num_replicates, seed)
+    boot = bootstrap_attack(scores, keep, intervals=intervals, **options)
+    return attack_metrics.attack_metrics(boot)
+
+
+def _difference(ours, theirs, keep, num_replicates=400, seed=0, **options):
+    """The paired difference of two attacks."""
+    intervals = IntervalConfig(0.95, num_replicates, seed)
+    return attack_metrics.paired_difference(
+        bootstrap_attack(ours, keep, intervals=intervals, **options),
+        bootstrap_attack(theirs, keep, intervals=intervals, **options),
+    )
 
 
 def _balanced(rng, num_targets, num_examples):
@@ -15,7 +36,7 @@ def _balanced(rng, num_targets, num_examples):
 
 
 def _audit(rng, num_targets, num_examples, row=0.0, column=0.0):
-    """Two recipes whose member shift varies by target and by example."""
+    """Two optimizers whose member shift varies by target and by example."""
     keep = _balanced(rng, num_targets, num_examples)
     noise, fresh = rng.normal(size=(2, *keep.shape))
     shift = 0.4 + row * rng.normal(size=(num_targets, 1))
@@ -28,7 +49,7 @@ def _audit(rng, num_targets, num_examples, row=0.0, column=0.0):
 @pytest.mark.parametrize("row,column", [(0.0, 0.0), (0.2, 0.0), (0.0, 0.5)])
 def test_pooled_values_are_those_of_one_curve_over_all_targets(row, column):
     scores, _, keep = _audit(np.random.default_rng(0), 4, 500, row, column)
-    result = attack_metrics.attack_metrics(scores, keep, num_replicates=20)
+    result = _measure(scores, keep, num_replicates=20)
     roc = metrics.roc_curve(scores.ravel(), keep.ravel())
     assert result.pooled["auc"].value == metrics.auc(roc)
     assert result.pooled["tpr_at_fpr_0.01"].value == metrics.tpr_at_fpr(roc, 0.01)
@@ -42,14 +63,14 @@ def test_pooled_values_are_those_of_one_curve_over_all_targets(row, column):
 
 def test_unweighted_histogram_has_the_metrics_of_the_full_curve():
     scores, _, keep = _audit(np.random.default_rng(1), 8, 2000, 0.1, 0.5)
-    codes, num_codes = bootstrap._codes(scores, keep)
+    codes, num_codes = replicates.bin_codes(scores, keep)
     counts = np.bincount(codes.ravel(), minlength=num_codes)[None].astype(float)
     rates = (0.01, 0.001)
-    exact = bootstrap.exact_metrics(scores.ravel(), keep.ravel(), rates)
-    binned = bootstrap._metrics(counts, rates)[0]
+    exact = replicates.exact_metrics(scores.ravel(), keep.ravel(), rates)
+    binned = replicates.binned_metrics(counts, rates)[0]
     np.testing.assert_allclose(binned[:2], exact[:2], atol=5e-4)
     # A bin spans at most this ratio of FPR, and a concave curve's TPR grows no faster.
-    ratio = (~keep).sum() ** (1 / (bootstrap.NUM_QUANTILES - 1))
+    ratio = (~keep).sum() ** (1 / (replicates.NUM_QUANTILES - 1))
     np.testing.assert_allclose(binned[2:], exact[2:], rtol=ratio - 1)
 
 
@@ -60,26 +81,25 @@ def test_variance_over_examples_equals_delongs_for_one_target():
     above = members[:, None] > others
     delong = above.mean(1).var(ddof=1) / len(members)
     delong += above.mean(0).var(ddof=1) / len(others)
-    got = attack_metrics.attack_metrics(scores, keep, num_replicates=2000).pooled["auc"]
+    got = _measure(scores, keep, num_replicates=2000).pooled["auc"]
     np.testing.assert_allclose(got.standard_error, np.sqrt(delong), rtol=0.1)
 
 
-def test_the_difference_of_a_recipe_to_itself_is_zero_and_never_significant():
+def test_the_difference_of_an_optimizer_to_itself_is_zero_and_never_significant():
     scores, _, keep = _audit(np.random.default_rng(3), 4, 300)
-    result = attack_metrics.paired_difference(scores, scores, keep, num_replicates=20)
+    result = _difference(scores, scores, keep, num_replicates=20)
     for estimate in result.pooled.values():
         if not np.isnan(estimate.value):
             assert estimate[:4] == (0, 0, 0, 0)
             assert p_value(estimate) == 1
-    assert targets_to_settle(result.pooled["auc"], 4) == np.inf
+    assert targets_to_resolve(result.pooled["auc"], 4) == np.inf
 
 
 def test_pairing_narrows_the_interval_and_the_p_value_agrees_with_it():
     ours, theirs, keep = _audit(np.random.default_rng(4), 8, 1000, 0.2, 0.5)
-    paired = attack_metrics.paired_difference(ours, theirs, keep).pooled["auc"]
+    paired = _difference(ours, theirs, keep).pooled["auc"]
     alone = [
-        attack_metrics.attack_metrics(scores, keep).pooled["auc"].standard_error
-        for scores in (ours, theirs)
+        _measure(scores, keep).pooled["auc"].standard_error for scores in (ours, theirs)
     ]
     assert paired.standard_error < 0.8 * np.hypot(*alone)
     for null, outside in ((paired.low, 0.05), (paired.high, 0.05)):
@@ -88,9 +108,7 @@ def test_pairing_narrows_the_interval_and_the_p_value_agrees_with_it():
 
 def test_too_few_non_members_give_nan_and_a_number():
     scores, _, keep = _audit(np.random.default_rng(5), 4, 100)
-    result = attack_metrics.attack_metrics(
-        scores, keep, fprs=(0.01,), num_replicates=20
-    )
+    result = _measure(scores, keep, fprs=(0.01,), num_replicates=20)
     assert not np.isnan(result.pooled["tpr_at_fpr_0.01"].value)
     assert np.isnan(result.mean["tpr_at_fpr_0.01"]).all()
     assert result.non_members_per_target < 100 <= result.num_non_members
@@ -99,13 +117,28 @@ def test_too_few_non_members_give_nan_and_a_number():
 
 def test_pooled_metrics_alone_are_those_of_the_whole_functions():
     ours, theirs, keep = _audit(np.random.default_rng(12), 4, 200)
-    options = {"fprs": (0.05,), "num_replicates": 20}
-    alone = attack_metrics.pooled_metrics(ours, keep, **options)
-    assert alone == attack_metrics.attack_metrics(ours, keep, **options).pooled
-    paired = attack_metrics.pooled_metrics(ours, keep, theirs, **options)
-    assert (
-        paired == attack_metrics.paired_difference(ours, theirs, keep, **options).pooled
+    options = {"fprs": (0.05,), "intervals": IntervalConfig(num_replicates=20)}
+    whole, base = (bootstrap_attack(s, keep, **options) for s in (ours, theirs))
+    alone, baseline = (
+        bootstrap_attack(s, keep, pooled_only=True, **options) for s in (ours, theirs)
     )
+    expected = attack_metrics.attack_metrics(whole).pooled
+    assert attack_metrics.pooled_metrics(alone) == expected
+    paired = attack_metrics.paired_difference(whole, base).pooled
+    assert attack_metrics.pooled_difference(alone, baseline) == paired
+
+
+def test_only_bootstraps_with_the_same_draws_are_paired():
+    ours, theirs, keep = _audit(np.random.default_rng(13), 4, 200)
+    first = bootstrap_attack(ours, keep, fprs=(0.05,))
+    other_rates = bootstrap_attack(theirs, keep, fprs=(0.1,))
+    with pytest.raises(ValueError, match="baseline must have the same fprs"):
+        attack_metrics.paired_difference(first, other_rates)
+    other_seed = bootstrap_attack(
+        theirs, keep, fprs=(0.05,), intervals=IntervalConfig(seed=1)
+    )
+    with pytest.raises(ValueError, match="same intervals to be paired"):
+        first.minus(other_seed)
 
 
 def test_masked_columns_do_not_count():
@@ -113,26 +146,24 @@ def test_masked_columns_do_not_count():
     wide = np.concatenate([scores, 9 + np.zeros((4, 50))], axis=1)
     wide_keep = np.concatenate([keep, np.zeros((4, 50), bool)], axis=1)
     mask = metrics.varying_columns(wide_keep)
-    masked = attack_metrics.attack_metrics(
-        wide, wide_keep, mask=mask, num_replicates=20
-    )
-    alone = attack_metrics.attack_metrics(scores, keep, num_replicates=20)
+    masked = _measure(wide, wide_keep, mask=mask, num_replicates=20)
+    alone = _measure(scores, keep, num_replicates=20)
     assert masked.pooled["auc"] == alone.pooled["auc"]
 
 
 def test_a_rate_of_zero_or_one_has_the_clopper_pearson_interval():
     keep = _balanced(np.random.default_rng(7), 4, 100)
-    perfect = attack_metrics.attack_metrics(keep * 1.0, keep, fprs=(0.01,))
+    perfect = _measure(keep * 1.0, keep, fprs=(0.01,))
     tpr = perfect.pooled["tpr_at_fpr_0.01"]
     assert (tpr.low, tpr.high) == metrics.binomial_interval(200, 200)
-    inverse = attack_metrics.attack_metrics(keep * -1.0, keep, fprs=(0.01,))
+    inverse = _measure(keep * -1.0, keep, fprs=(0.01,))
     tpr = inverse.pooled["tpr_at_fpr_0.01"]
     assert (tpr.low, tpr.high) == metrics.binomial_interval(0, 200)
 
 
 def test_roc_band_holds_the_curve_and_starts_at_one_false_positive():
     scores, _, keep = _audit(np.random.default_rng(8), 8, 500, 0.1)
-    band = attack_metrics.roc_band(scores, keep, num_points=20)
+    band = attack_metrics.roc_band(bootstrap_attack(scores, keep))
     roc = metrics.roc_curve(scores.ravel(), keep.ravel())
     assert band.fpr[0] == 1 / band.num_non_members == 1 / 2000
     expected = [metrics.tpr_at_fpr(roc, alpha) for alpha in band.fpr]
@@ -140,24 +171,24 @@ def test_roc_band_holds_the_curve_and_starts_at_one_false_positive():
     assert (band.low <= band.tpr).all() and (band.tpr <= band.high).all()
 
 
-def test_targets_to_settle_inverts_the_variance():
+def test_targets_to_resolve_inverts_the_variance():
     estimate = Estimate(0.02, -0.02, 0.06, 0.02, np.inf, 0.0003)
-    needed = targets_to_settle(estimate, 16)
+    needed = targets_to_resolve(estimate, 16)
     quantile = stats.norm.isf(0.025)
     # 4e-4 = 3e-4 from targets and 1e-4 from examples; more targets help the former.
-    for targets, settled in ((needed, True), (needed - 1, False)):
+    for targets, resolved in ((needed, True), (needed - 1, False)):
         error = np.sqrt(0.0003 * 16 / targets + 0.0001)
-        assert (quantile * error <= 0.02) == settled
+        assert (quantile * error <= 0.02) == resolved
     fixed = estimate._replace(target_variance=0.0)
-    assert targets_to_settle(fixed, 16) == np.inf
+    assert targets_to_resolve(fixed, 16) == np.inf
 
 
 @pytest.mark.parametrize(
     "options,match",
     [
         ({"level": 1.0}, "level must lie strictly"),
-        ({"fprs": (0.0,)}, "fprs must be finite and > 0"),
-        ({"fprs": (2.0,)}, "fprs must lie in"),
+        ({"fprs": (0.0,)}, r"fprs must lie in \(0, 1\]"),
+        ({"fprs": (2.0,)}, r"fprs must lie in \(0, 1\]"),
         ({"num_replicates": 5}, "num_replicates must be a whole number >= 20"),
         ({"mask": np.zeros(50, bool)}, "mask must count at least one"),
     ],
@@ -165,18 +196,20 @@ def test_targets_to_settle_inverts_the_variance():
 def test_bad_options_are_named(options, match):
     scores, _, keep = _audit(np.random.default_rng(9), 4, 50)
     with pytest.raises(ValueError, match=match):
-        attack_metrics.attack_metrics(scores, keep, **options)
+        _measure(scores, keep, **options)
 
 
 def test_a_target_without_members_or_with_nan_is_named():
     scores, _, keep = _audit(np.random.default_rng(10), 4, 50)
     empty = keep.copy()
     empty[2] = False
-    with pytest.raises(ValueError, match="Target 2: keep must mark"):
-        attack_metrics.attack_metrics(scores, empty)
+    with pytest.raises(
+        ValueError, match=r"keep must mark at least one member .*Target 2"
+    ):
+        _measure(scores, empty)
     scores[3, 0] = np.nan
-    with pytest.raises(ValueError, match="Target 3: scores must not be NaN"):
-        attack_metrics.attack_metrics(scores, keep)
+    with pytest.raises(ValueError, match=r"scores must not be NaN.*Target 3"):
+        _measure(scores, keep)
 
 
 def _coverage(num_audits, num_targets, num_examples, row, column, num_replicates=80):
@@ -189,8 +222,8 @@ def _coverage(num_audits, num_targets, num_examples, row, column, num_replicates
     for seed in range(num_audits):
         audit = _audit(rng, num_targets, num_examples, row, column)
         options = {"fprs": (0.05,), "num_replicates": num_replicates, "seed": seed}
-        ours = attack_metrics.attack_metrics(audit[0], audit[2], **options)
-        difference = attack_metrics.paired_difference(*audit, **options)
+        ours = _measure(audit[0], audit[2], **options)
+        difference = _difference(*audit, **options)
         estimates.append(
             [
                 ours.pooled["auc"],

@@ -40,7 +40,7 @@ def test_null_scores_raise_a_false_alarm_at_most_as_often_as_stated():
             rng.normal(size=200), keep, seed=seed, num_thresholds=10
         )
         alarms.append(bound.epsilon > 0)
-    # 5 % plus 3 standard errors; choosing on all cells gives several times that.
+    # 5 % plus 3 standard errors; choosing on all scores gives several times that.
     assert np.mean(alarms) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 120)
 
 

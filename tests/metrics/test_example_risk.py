@@ -20,25 +20,25 @@ def naive_exposure(scores, keep, target, example):
     return -np.log10((1 + as_high) / (1 + others.sum()))
 
 
-def test_exposure_is_that_of_a_loop_over_cells():
+def test_exposure_is_that_of_a_loop_over_pairs():
     scores, keep = audit(np.random.default_rng(0))
     scores = scores.round(1)  # with ties
-    cells = example_risk.cell_exposure(scores, keep)
+    exposures = example_risk.pair_exposure(scores, keep)
     for target, example in np.ndindex(keep.shape):
         expected = naive_exposure(scores, keep.copy(), target, example)
-        assert cells[target, example] == pytest.approx(expected)
+        assert exposures[target, example] == pytest.approx(expected)
 
 
 def test_summaries_are_those_of_a_loop_over_examples():
     scores, keep = audit(np.random.default_rng(1))
-    cells, found = (
-        example_risk.cell_exposure(scores, keep),
+    exposures, found = (
+        example_risk.pair_exposure(scores, keep),
         example_risk.risk(scores, keep, 0.05),
     )
-    inside = [cells[keep[:, i], i] for i in range(60)]
+    inside = [exposures[keep[:, i], i] for i in range(60)]
     pooled = sum(((x - x.mean()) ** 2).sum() for x in inside) / (60 * 4)
     for i, x in enumerate(inside):
-        outside = cells[~keep[:, i], i]
+        outside = exposures[~keep[:, i], i]
         assert found.exposure[i] == pytest.approx(x.mean())
         shrunk = (4 * pooled + ((x - x.mean()) ** 2).sum()) / (4 + 4)
         assert found.error[i] == pytest.approx(np.sqrt(shrunk / 5))

@@ -31,7 +31,7 @@ def test_intervals_cover_new_models_and_new_examples(spread):
 
 
 def test_intervals_of_a_correlation_of_estimates_cover_what_new_runs_give():
-    """Memorization of two recipes whose models are paired, from 12 models."""
+    """Memorization of two optimizers whose models are paired, from 12 models."""
     rng = np.random.default_rng(2)
 
     def run():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sam_jax.attacks import ATTACKS, score_targets
-from sam_jax.metrics import attack_metrics, num_models
+from sam_jax.metrics import bootstrap_attack, num_models, pooled_metrics
 from sam_jax.metrics.estimate import Estimate
 from tests.attacks.examples import planted_signals
 
@@ -21,7 +21,8 @@ def test_more_models_strengthen_an_attack_that_learns_from_them():
     assert found.num_models == (4, 8, 16)
     small, _, large = (estimate.value for estimate in found.estimates)
     assert small < large
-    whole = attack_metrics.attack_metrics(scores, SIGNALS.keep, mask=MASK).pooled["auc"]
+    bootstrap = bootstrap_attack(scores, SIGNALS.keep, mask=MASK, fprs=())
+    whole = pooled_metrics(bootstrap)["auc"]
     assert large == whole.value
     assert found.last_gain.value == pytest.approx(large - found.estimates[1].value)
 

@@ -100,9 +100,9 @@ def test_bad_input_is_named():
         metrics.roc_curve(scores, np.array([True, True]))
     with pytest.raises(ValueError, match="one member and one non-member, got 0"):
         metrics.roc_curve(scores, np.array([False, False]))
-    with pytest.raises(ValueError, match="must not be NaN, got 1 NaN of 2"):
+    with pytest.raises(ValueError, match="must not be NaN, got 1 of 2"):
         metrics.roc_curve(np.array([1.0, np.nan]), keep)
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="keep must have the shape of scores"):
         metrics.check_scores(scores, keep[:1])
     roc = metrics.roc_curve(scores, keep)
     with pytest.raises(ValueError, match="alpha must be finite and > 0"):

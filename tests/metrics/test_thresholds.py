@@ -1,4 +1,4 @@
-"""Carried thresholds against brute force, and intervals against simulation."""
+"""Decisions at shadow-model thresholds; intervals against simulation."""
 
 import math
 
@@ -8,12 +8,13 @@ from scipy import stats
 
 from sam_jax import metrics
 from sam_jax.metrics import (
-    attack_metrics,
+    bootstrap_attack,
     epsilon,
-    rates,
+    pooled_metrics,
     shadow_thresholds,
     thresholds,
 )
+from sam_jax.metrics.estimate import influence_variance, rate_influence
 
 
 def audit(rng, num_targets=8, num_examples=300, shift=1.0, row=0.0, column=0.0):
@@ -33,27 +34,27 @@ def test_the_fpr_threshold_is_the_lowest_that_the_other_targets_allow(fpr):
         others = np.arange(4) != target
         pool = scores[others][~keep[others]]
         candidates = [-np.inf, *np.unique(pool), np.inf]
-        called = [np.mean(pool >= t) for t in candidates]
-        expected = next(c for c, t in zip(called, candidates, strict=True) if c <= fpr)
+        decided = [np.mean(pool >= t) for t in candidates]
+        expected = next(c for c, t in zip(decided, candidates, strict=True) if c <= fpr)
         assert np.mean(pool >= found[target]) == expected
 
 
 def test_rates_are_counts_and_precision_is_bayes():
     scores, keep = audit(np.random.default_rng(1))
     labels = np.arange(300) % 2
-    found = thresholds.carried_calls(scores, keep, labels, fprs=(0.05,))
+    found = thresholds.shadow_threshold_decisions(scores, keep, labels, fprs=(0.05,))
     assert [own.rule for own in found] == [
         thresholds.BEST,
         thresholds.BEST_PER_CLASS,
         "FPR 5 % on shadow models",
     ]
-    called = (
+    decided = (
         scores >= shadow_thresholds.shadow_fpr_thresholds(scores, keep, 0.05)[:, None]
     )
-    tpr, fpr = called[keep].mean(), called[~keep].mean()
+    tpr, fpr = decided[keep].mean(), decided[~keep].mean()
     own = found[-1]
     assert own.tpr.value == pytest.approx(tpr) and own.fpr.value == pytest.approx(fpr)
-    assert own.counts.true_positives == called[keep].sum()
+    assert own.counts.true_positives == decided[keep].sum()
     right = 0.1 * tpr / (0.1 * tpr + 0.9 * fpr)
     assert own.precision["0.1"].value == pytest.approx(right)
     assert own.precision["0.1"].low < right < own.precision["0.1"].high
@@ -64,13 +65,13 @@ def test_rates_are_counts_and_precision_is_bayes():
 
 def test_rules_that_the_shadow_models_cannot_resolve_are_left_out():
     scores, keep = audit(np.random.default_rng(2), 3, 20)
-    found = thresholds.carried_calls(scores, keep, fprs=(0.1, 0.001))
+    found = thresholds.shadow_threshold_decisions(scores, keep, fprs=(0.1, 0.001))
     assert [own.rule for own in found] == [thresholds.BEST, "FPR 10 % on shadow models"]
 
 
 def test_planted_gaussians_have_the_power_of_the_closed_form():
     scores, keep = audit(np.random.default_rng(3), 16, 2000, shift=1.5)
-    best, at_rate = thresholds.carried_calls(scores, keep, fprs=(0.01,))
+    best, at_rate = thresholds.shadow_threshold_decisions(scores, keep, fprs=(0.01,))
     power = stats.norm.cdf(1.5 - stats.norm.isf(0.01))
     assert at_rate.tpr.low < power < at_rate.tpr.high
     assert at_rate.fpr.low < 0.01 < at_rate.fpr.high
@@ -84,19 +85,19 @@ def test_planted_gaussians_have_the_power_of_the_closed_form():
 
 def test_nobody_accused_has_no_precision_and_no_false_alarm_leaves_it_uncertain():
     keep = np.array([[True, False] * 10] * 3)
-    silent = thresholds._calls("rule", np.zeros_like(keep), keep, (0.5,), 0.95)
+    silent = thresholds._decisions("rule", np.zeros_like(keep), keep, (0.5,), 0.95)
     assert math.isnan(silent.precision["0.5"].value)
-    perfect = thresholds._calls("rule", keep, keep, (0.5,), 0.95).precision["0.5"]
+    perfect = thresholds._decisions("rule", keep, keep, (0.5,), 0.95).precision["0.5"]
     assert perfect.value == perfect.high == 1 and perfect.low < 0.95
 
 
-def test_95_percent_intervals_of_carried_rates_cover_92_to_98_percent_of_audits():
+def test_95_percent_intervals_of_decision_rates_cover_92_to_98_percent_of_audits():
     """Scores that share targets and examples; the truth is the mean over audits."""
     rng, estimates = np.random.default_rng(4), []
     for _ in range(500):
         scores, keep = audit(rng, 16, 100, row=0.3, column=0.5)
-        called = scores >= 1.0
-        tpr, fpr = (rates.rate(called, group) for group in (keep, ~keep))
+        decided = scores >= 1.0
+        tpr, fpr = (thresholds.decision_rate(decided, group) for group in (keep, ~keep))
         estimates.append([tpr[:3], fpr[:3]])
     value, low, high = np.moveaxis(np.array(estimates), -1, 0)
     truth = value.mean(axis=0)
@@ -106,12 +107,12 @@ def test_95_percent_intervals_of_carried_rates_cover_92_to_98_percent_of_audits(
 
 def test_the_closed_form_variance_is_that_of_the_bootstrap():
     scores, keep = audit(np.random.default_rng(5), 12, 400, row=0.3, column=0.5)
-    _, above = rates.influence(scores >= 1.0, keep)
-    _, below = rates.influence(scores >= 1.0, ~keep)
-    ours = rates.estimate(0.0, above - below).standard_error
+    _, above = rate_influence(scores >= 1.0, keep)
+    _, below = rate_influence(scores >= 1.0, ~keep)
+    ours = np.sqrt(influence_variance(above - below).variance)
     # The AUC of a score with two values is (1 + TPR - FPR) / 2.
     binary = (scores >= 1.0) * 1.0
-    auc = attack_metrics.attack_metrics(binary, keep, fprs=()).pooled["auc"]
+    auc = pooled_metrics(bootstrap_attack(binary, keep, fprs=()))["auc"]
     assert auc.standard_error == pytest.approx(ours / 2, rel=0.15)
 
 
@@ -121,19 +122,24 @@ def test_epsilon_is_corrected_for_the_rules_and_bounded_by_the_truth():
     keep = rng.random((20, 1000)) < 0.5
     truth = rng.random(keep.shape) < math.e / (1 + math.e)
     scores = np.where(truth, keep, ~keep) * 1.0
-    found = thresholds.carried_calls(scores, keep, fprs=(0.01,))
-    bound = thresholds.epsilon_of_calls(found)
+    found = thresholds.shadow_threshold_decisions(scores, keep, fprs=(0.01,))
+    bound = thresholds.epsilon_of_decisions(found)
     assert 0.85 < bound.epsilon < 1 and 0.85 < bound.epsilon_independent < 1
     independent = epsilon.epsilon_lower_bound(*found[0].counts, 0.0, 0.975)
     assert bound.epsilon_independent == pytest.approx(independent)
-    assert thresholds.epsilon_of_calls(found, delta=0.1).epsilon < bound.epsilon
+    assert thresholds.epsilon_of_decisions(found, delta=0.1).epsilon < bound.epsilon
     null, keep = audit(rng, shift=0.0)
     assert (
-        thresholds.epsilon_of_calls(thresholds.carried_calls(null, keep)).epsilon == 0
+        thresholds.epsilon_of_decisions(
+            thresholds.shadow_threshold_decisions(null, keep)
+        ).epsilon
+        == 0
     )
 
 
 def test_shared_noise_widens_the_bound_that_knows_of_it():
     scores, keep = audit(np.random.default_rng(7), 12, 200, 2.0, row=0.7, column=0.7)
-    bound = thresholds.epsilon_of_calls(thresholds.carried_calls(scores, keep))
+    bound = thresholds.epsilon_of_decisions(
+        thresholds.shadow_threshold_decisions(scores, keep)
+    )
     assert 0 < bound.epsilon < bound.epsilon_independent

@@ -1,0 +1,185 @@
+"""Bootstrap replicates of attack metrics, one matrix product for all of them.
+
+A replicate draws clusters of (target, example) pairs with replacement. Clusters are
+the targets, groups of examples, or groups of pairs; the first two carry what scores of
+one target or of one example share, the third only the noise of single pairs. Scores
+enter through a histogram [clusters, member or not, bins]; weights [replicates,
+clusters] times this histogram give the counts behind every replicate's ROC curve. The
+bins are quantiles of the scores, and at the top there is one for each non-member and
+one above it, so that low false-positive rates are as exact as in the full curve.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from sam_jax.metrics import roc
+from sam_jax.metrics.estimate import IntervalConfig
+
+MAX_GROUPS = 256
+"""Examples and pairs are drawn in at most this many random groups."""
+
+NUM_QUANTILES = 256
+"""Bin edges that follow the logarithm of the false-positive rate."""
+
+
+class Weights(NamedTuple):
+    """Which clusters each replicate draws; shared by all that is to be compared.
+
+    Attributes:
+        targets: How often each of R replicates draws each of T targets.
+        groups: How often each replicate draws each of G groups.
+        example_groups: The group of each of N examples.
+        pair_groups: The group of each (target, example) pair.
+    """
+
+    targets: Float[np.ndarray, "r t"]
+    groups: Float[np.ndarray, "r g"]
+    example_groups: Int[np.ndarray, " n"]
+    pair_groups: Int[np.ndarray, "t n"]
+
+
+class Replicates(NamedTuple):
+    """P metrics of the pooled scores, and of R replicates for each type of cluster."""
+
+    value: Float[np.ndarray, " p"]
+    targets: Float[np.ndarray, "r p"]
+    examples: Float[np.ndarray, "r p"]
+    pairs: Float[np.ndarray, "r p"]
+
+
+class TargetReplicates(NamedTuple):
+    """P metrics of each of T targets, and of R replicates that draw examples."""
+
+    value: Float[np.ndarray, "t p"]
+    examples: Float[np.ndarray, "t r p"]
+
+
+def make_weights(shape: tuple[int, int], intervals: IntervalConfig) -> Weights:
+    """Returns random groups and multinomial weights of mean 1 for a mask's shape."""
+    num_targets, num_examples = shape
+    rng = np.random.default_rng(intervals.seed)
+    num_groups = min(num_examples, MAX_GROUPS)
+    even = np.arange(num_targets * num_examples) % num_groups
+    return Weights(
+        targets=_multinomial(rng, intervals.num_replicates, num_targets),
+        groups=_multinomial(rng, intervals.num_replicates, num_groups),
+        example_groups=rng.permutation(np.arange(num_examples) % num_groups),
+        pair_groups=rng.permutation(even).reshape(num_targets, num_examples),
+    )
+
+
+def pooled_replicates(
+    scores: Float[np.ndarray, "t n"],
+    keep: Bool[np.ndarray, "t n"],
+    fprs: Sequence[float],
+    weights: Weights,
+) -> Replicates:
+    """Returns the metrics of one ROC curve over all targets, and their replicates."""
+    codes, num_codes = bin_codes(scores, keep)
+    targets = np.broadcast_to(np.arange(len(scores))[:, None], scores.shape)
+    examples = np.broadcast_to(weights.example_groups, scores.shape)
+
+    def draw(drawn: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+        histogram = _histogram(clusters, codes, drawn.shape[1], num_codes)
+        return binned_metrics(drawn @ histogram, fprs)
+
+    return Replicates(
+        value=exact_metrics(scores.ravel(), keep.ravel(), fprs),
+        targets=draw(weights.targets, targets),
+        examples=draw(weights.groups, examples),
+        pairs=draw(weights.groups, weights.pair_groups),
+    )
+
+
+def target_replicates(
+    scores: Float[np.ndarray, "t n"],
+    keep: Bool[np.ndarray, "t n"],
+    fprs: Sequence[float],
+    weights: Weights,
+) -> TargetReplicates:
+    """Returns the metrics of every target alone, and replicates that draw examples."""
+    num_replicates, num_groups = weights.groups.shape
+    value = np.empty((len(scores), 2 + len(fprs)))
+    examples = np.empty((len(scores), num_replicates, 2 + len(fprs)))
+    for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
+        codes, num_codes = bin_codes(row, kept)
+        histogram = _histogram(weights.example_groups, codes, num_groups, num_codes)
+        value[target] = exact_metrics(row, kept, fprs)
+        examples[target] = binned_metrics(weights.groups @ histogram, fprs)
+    return TargetReplicates(value, examples)
+
+
+def exact_metrics(
+    scores: Float[np.ndarray, " n"], keep: Bool[np.ndarray, " n"], fprs: Sequence[float]
+) -> Float[np.ndarray, " p"]:
+    """Returns AUC, balanced accuracy and TPR at each rate; NaN if not resolvable."""
+    curve = roc.roc_curve(scores, keep)
+    at_rates = [roc.tpr_at_fpr(curve, fpr) for fpr in fprs]
+    return np.array([roc.auc(curve), roc.balanced_accuracy(curve), *at_rates])
+
+
+def bin_codes(
+    scores: Float[np.ndarray, "*shape"], keep: Bool[np.ndarray, "*shape"]
+) -> tuple[Int[np.ndarray, "*shape"], int]:
+    """Returns bin + member * bins of each pair, bin 0 highest; and 2 * bins."""
+    non_members = -np.sort(-scores[~keep], axis=None)
+    members = -np.sort(-scores[keep], axis=None)
+    last = len(non_members) - 1
+    tail = np.geomspace(1, last + 1, NUM_QUANTILES) - 1
+    tail = non_members[np.rint(tail).astype(int)]
+    coarse = NUM_QUANTILES // 4
+    edges = [
+        tail,
+        np.nextafter(tail, np.inf),
+        non_members[np.linspace(0, last, coarse).astype(int)],
+        members[np.linspace(0, len(members) - 1, coarse).astype(int)],
+    ]
+    edges = np.unique(np.concatenate(edges))
+    # An edge belongs to the bin above it: scores at a threshold reach it.
+    bins = len(edges) - np.searchsorted(edges, scores, side="right")
+    num_bins = len(edges) + 1
+    return bins + keep * num_bins, 2 * num_bins
+
+
+def binned_metrics(
+    counts: Float[np.ndarray, "r codes"], fprs: Sequence[float]
+) -> Float[np.ndarray, "r p"]:
+    """Returns the metrics of ``exact_metrics`` from counts by ``bin_codes``."""
+    counts = counts.reshape(len(counts), 2, -1)
+    cumulative = np.cumsum(counts, axis=-1)
+    cumulative = np.concatenate([np.zeros_like(cumulative[..., :1]), cumulative], -1)
+    rates = cumulative / np.maximum(cumulative[..., -1:], 1)
+    fpr, tpr = rates[:, 0], rates[:, 1]
+    area = np.sum(np.diff(fpr) * (tpr[:, 1:] + tpr[:, :-1]), axis=-1) / 2
+    accuracy = (1 + np.max(tpr - fpr, axis=-1)) / 2
+    at_rates = [_tpr_at(fpr, tpr, rate) for rate in fprs]
+    return np.stack([area, accuracy, *at_rates], axis=-1)
+
+
+def _multinomial(
+    rng: np.random.Generator, num_replicates: int, size: int
+) -> np.ndarray:
+    shares = np.full(size, 1 / size)
+    return rng.multinomial(size, shares, size=num_replicates).astype(np.float64)
+
+
+def _histogram(
+    clusters: np.ndarray, codes: np.ndarray, num_clusters: int, num_codes: int
+) -> np.ndarray:
+    flat = (clusters * num_codes + codes).ravel()
+    counts = np.bincount(flat, minlength=num_clusters * num_codes)
+    return counts.reshape(num_clusters, num_codes).astype(np.float64)
+
+
+def _tpr_at(fpr: np.ndarray, tpr: np.ndarray, alpha: float) -> np.ndarray:
+    """TPR at FPR alpha, linear within a bin: a step where it holds one non-member."""
+    rows = np.arange(len(fpr))
+    below = np.sum(fpr <= alpha * (1 + 1e-12), axis=-1) - 1
+    above = np.minimum(below + 1, fpr.shape[-1] - 1)
+    width = fpr[rows, above] - fpr[rows, below]
+    share = (alpha - fpr[rows, below]) / np.where(width > 0, width, 1)
+    share = np.where(width > 0, np.maximum(share, 0), 0)
+    return tpr[rows, below] + share * (tpr[rows, above] - tpr[rows, below])
