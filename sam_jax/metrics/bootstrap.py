@@ -140,9 +140,9 @@ class Bootstrap:
 
 def bootstrap_attack(
     scores: Float[jax.Array | np.ndarray, "t n"],
-    keep: Bool[jax.Array | np.ndarray, "t n"] | Int[jax.Array | np.ndarray, "t n"],
+    keep: roc.Mask,
     *,
-    mask: Bool[jax.Array | np.ndarray, " n"] | None = None,
+    mask: roc.Mask | None = None,
     fprs: Sequence[float] = (0.01, 0.001),
     intervals: IntervalConfig = IntervalConfig(),  # noqa: B008, frozen
     pooled_only: bool = False,

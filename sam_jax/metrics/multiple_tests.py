@@ -12,7 +12,7 @@ References:
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -27,13 +27,11 @@ POWER = 0.8
 MIN_TARGETS = 4
 """Fewer targets do not tell how much models differ, and get no verdict."""
 
-K = TypeVar("K", bound=Hashable)
-
 Leak = Literal["leak", "not resolved", "below chance", "too few models"]
 Change = Literal["more", "less", "not resolved", "too few models"]
 
 
-class LeakFinding(NamedTuple, Generic[K]):
+class LeakFinding(NamedTuple):
     """What one attack shows among all attacks of a run.
 
     Attributes:
@@ -50,7 +48,7 @@ class LeakFinding(NamedTuple, Generic[K]):
             with probability ``POWER``.
     """
 
-    attack: K
+    attack: Hashable
     outcome: Leak
     metric: str
     estimate: Estimate
@@ -59,7 +57,7 @@ class LeakFinding(NamedTuple, Generic[K]):
     detectable: dict[str, float]
 
 
-class ChangeFinding(NamedTuple, Generic[K]):
+class ChangeFinding(NamedTuple):
     """How one attack's success differs between two optimizers, among all attacks.
 
     Attributes:
@@ -75,7 +73,7 @@ class ChangeFinding(NamedTuple, Generic[K]):
             with probability ``POWER``.
     """
 
-    attack: K
+    attack: Hashable
     outcome: Change
     metric: str
     estimate: Estimate
@@ -84,7 +82,7 @@ class ChangeFinding(NamedTuple, Generic[K]):
     detectable: dict[str, float]
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
     """Returns p-values adjusted for their number by Holm's step-down method.
 
     Rejecting what is below ``a`` makes any false rejection at most ``a`` probable,
@@ -104,8 +102,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def leak_test(
-    metrics: Mapping[K, AttackMetrics], level: float = 0.95
-) -> list[LeakFinding[K]]:
+    metrics: Mapping[Any, AttackMetrics], level: float = 0.95
+) -> list[LeakFinding]:
     """Returns what each attack of a run shows, the strongest first.
 
     The tests are one-sided: of the AUC against 1/2 and of the TPR against its false-
@@ -160,8 +158,8 @@ def leak_test(
 
 
 def change_test(
-    differences: Mapping[K, Differences], level: float = 0.95
-) -> list[ChangeFinding[K]]:
+    differences: Mapping[Any, Differences], level: float = 0.95
+) -> list[ChangeFinding]:
     """Returns how each attack's success differs between two optimizers.
 
     Args:

@@ -7,10 +7,11 @@ model is still a target once, now with the rest of its group as shadow models.
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from sam_jax import _checks
 from sam_jax.attacks import score_targets
+from sam_jax.metrics import roc
 from sam_jax.metrics.attack_metrics import (
     metric_names,
     pooled_difference,
@@ -59,7 +60,7 @@ def model_count_curve(
     signals: Signals,
     scores: Float[np.ndarray, "m n"],
     *,
-    mask: Bool[np.ndarray, " n"],
+    mask: roc.Mask,
     metric: str = "auc",
     intervals: IntervalConfig = IntervalConfig(num_replicates=200),  # noqa: B008
 ) -> ModelCountCurve:

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from sam_jax import _checks
 from sam_jax.attacks import score_targets
+from sam_jax.metrics import roc
 from sam_jax.metrics.replicates import exact_metrics
 from sam_jax.types import AttackFn, Signals
 
@@ -56,7 +57,7 @@ def leave_models_out(
     signals: Signals,
     scores: Float[np.ndarray, "m n"],
     *,
-    mask: Bool[np.ndarray, " n"] | None = None,
+    mask: roc.Mask | None = None,
     seed: int = 0,
 ) -> Iterator[Refit]:
     """Yields the attack refitted without each group of models.
@@ -77,7 +78,8 @@ def leave_models_out(
     needs = set(getattr(attack, "needs", {"shadow models"}))
     if num_models < (5 if "tuning" in needs else 4):
         return
-    counted = np.ones(num_examples, np.bool_) if mask is None else mask
+    counted = np.ones(num_examples) if mask is None else mask
+    counted = _checks.mask(mask=counted)
     rng = np.random.default_rng(seed)
     used = _some(rng, np.flatnonzero(counted))
     columns = np.concatenate([used, _some(rng, np.flatnonzero(~counted))])

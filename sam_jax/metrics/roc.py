@@ -9,17 +9,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Real
 from scipy import stats
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 
-Mask = (
-    Bool[jax.Array | np.ndarray, "..."]
-    | Int[jax.Array | np.ndarray, "..."]
-    | Float[jax.Array | np.ndarray, "..."]
-)
+Mask = Bool[jax.Array | np.ndarray, "..."] | Real[jax.Array | np.ndarray, "..."]
 """True for members; 0 and 1 of any type will do."""
 
 

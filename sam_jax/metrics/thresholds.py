@@ -84,7 +84,7 @@ class DecisionEpsilon(NamedTuple):
 
 def shadow_threshold_decisions(
     scores: Float[jax.Array | np.ndarray, "t n"],
-    keep: Bool[jax.Array | np.ndarray, "t n"] | Int[jax.Array | np.ndarray, "t n"],
+    keep: roc.Mask,
     labels: Int[np.ndarray, "n"] | None = None,
     fprs: Sequence[float] = (0.01, 0.001),
     priors: Sequence[float] = PRIORS,

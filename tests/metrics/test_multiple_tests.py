@@ -143,7 +143,7 @@ def test_no_attacks_are_refused():
 def _null_audits(num_models, num_examples, num_audits, model_spread=0.5):
     """Scores of attacks on noise whose level differs by example and by model."""
     rng = np.random.default_rng(num_models)
-    names = ("lira_online_corrected", "lira_offline", "loss", "rmia_online")
+    names = ("lira_online", "lira_offline", "loss", "rmia_online")
     for _ in range(num_audits):
         keep = balanced_keep(num_models, num_examples, rng)
         level = rng.normal(2, 1.5, num_examples)
