@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from sam_jax import _checks
 from sam_jax.metrics import roc
 from sam_jax.metrics.bootstrap import Bootstrap
 from sam_jax.metrics.estimate import (
@@ -121,7 +122,12 @@ def attack_metrics(bootstrap: Bootstrap) -> AttackMetrics:
         Metrics, NaN where there are fewer than ``1 / fpr`` non-members: in all for the
         pooled, in each target for the mean. With one target nothing is known about
         the variance between targets, and the intervals are for that target alone.
+
+    Raises:
+        ArgumentError: If the bootstrap is ``pooled_only``.
     """
+    if not len(bootstrap.by_target.value):
+        raise _checks.ArgumentError("bootstrap", "must not be pooled_only.")
     sizes = bootstrap.sizes._asdict()
     del sizes["num_groups"], sizes["num_refits"]
     names = metric_names(bootstrap.fprs)

@@ -275,7 +275,7 @@ def _crossed(
             *variances,
             example_degrees=max(sizes.num_groups - 1, 1),
             target_degrees=independent - 1,
-            max_degrees=max(num_targets - 1, 6) if num_refits else float("inf"),
+            max_degrees=float(max(num_targets - 1, 6) if num_refits else "inf"),
         )
         for variances in zip(example, target, pair, shared, strict=True)
     ]

@@ -10,7 +10,7 @@ import dataclasses
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy import special, stats
 
 from sam_jax import _checks
@@ -161,37 +161,6 @@ def make_estimate(
         low, high = special.expit([centre - width / slope, centre + width / slope])
     rest = (error, variance.degrees, variance.target_part)
     return Estimate(float(value), float(low), float(high), *rest)
-
-
-def influence_variance(influence: Float[np.ndarray, "t n"]) -> CrossedVariance:
-    """Returns the crossed variance of a statistic from its influence by pair.
-
-    A mean over pairs has a variance that is a sum of squares of its influence
-    function; smooth functions of means follow by the delta method.
-
-    Args:
-        influence: By (target, example) pair, summing to 0: what the statistic changes
-            by, to first order, when the pair is drawn once more.
-    """
-    num_targets, num_examples = influence.shape
-    example = float(np.sum(influence.sum(axis=0) ** 2))
-    target = float(np.sum(influence.sum(axis=1) ** 2))
-    return crossed_variance(
-        example * num_examples / max(num_examples - 1, 1),
-        target * num_targets / max(num_targets - 1, 1),
-        float(np.sum(influence**2)),
-        example_degrees=max(num_examples - 1, 1),
-        target_degrees=num_targets - 1,
-    )
-
-
-def rate_influence(
-    decided: Bool[np.ndarray, "t n"], group: Bool[np.ndarray, "t n"]
-) -> tuple[float, Float[np.ndarray, "t n"]]:
-    """Returns the rate of "member" decisions in a group of pairs, and its influence."""
-    count = int(group.sum())
-    rate = float((decided & group).sum() / count)
-    return rate, np.where(group, decided - rate, 0.0) / count
 
 
 def student_quantile(degrees: float, level: float) -> float:

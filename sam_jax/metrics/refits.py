@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sam_jax import _checks
-from sam_jax.attacks import score_targets
+from sam_jax.attacks import score_targets, unmet_needs
+from sam_jax.attacks.base import OPTIONAL_NEEDS
 from sam_jax.metrics import roc
 from sam_jax.metrics.replicates import exact_metrics
 from sam_jax.types import AttackFn, Signals
@@ -62,8 +63,9 @@ def leave_models_out(
 ) -> Iterator[Refit]:
     """Yields the attack refitted without each group of models.
 
-    An attack that sees the target alone is not run again: its scores stay. Nothing is
-    yielded for fewer than 4 models, or 5 for an attack that tunes settings on 4.
+    An attack that sees the target alone is not run again: its scores stay. So they do
+    where the models that are left do not meet the attack's needs (one of 4 left out):
+    models are then left out as targets alone. Nothing is yielded for fewer than 4.
 
     Args:
         attack: The attack.
@@ -75,8 +77,7 @@ def leave_models_out(
     """
     keep = _checks.mask(keep=signals.keep)
     num_models, num_examples = keep.shape
-    needs = set(getattr(attack, "needs", {"shadow models"}))
-    if num_models < (5 if "tuning" in needs else 4):
+    if num_models < 4:
         return
     counted = np.ones(num_examples) if mask is None else mask
     counted = _checks.mask(mask=counted)
@@ -85,12 +86,16 @@ def leave_models_out(
     columns = np.concatenate([used, _some(rng, np.flatnonzero(~counted))])
     num_groups = min(num_models, MAX_MODEL_GROUPS)
     groups = rng.permutation(np.arange(num_models) % num_groups)
-    refitted = not needs <= SELF_CONTAINED
-    for group in range(num_groups):
-        models = groups != group
+    signals = signals.select(examples=columns)
+    subsets = [groups != group for group in range(num_groups)]
+    again = _uses_shadow_models(attack) and not any(
+        set(unmet_needs(attack, signals.select(models=models))) - set(OPTIONAL_NEEDS)
+        for models in subsets
+    )
+    for models in subsets:
         without = scores[np.ix_(models, used)]
-        if refitted:
-            rest = signals.select(models=models, examples=columns)
+        if again:
+            rest = signals.select(models=models)
             without = score_targets(attack, rest)[:, : len(used)]
         yield Refit(models, used, without)
 
@@ -139,6 +144,10 @@ def shared_variance(without: Float[np.ndarray, "g x p"]) -> Float[np.ndarray, " 
     crossed = crossed.sum(axis=0) / (num_groups * (num_groups - 1))
     jackknife = crossed * (num_models - 1) / num_models
     return np.nan_to_num(np.maximum(jackknife, 0.0), nan=0.0)
+
+
+def _uses_shadow_models(attack: AttackFn) -> bool:
+    return not set(getattr(attack, "needs", ("shadow models",))) <= SELF_CONTAINED
 
 
 def _some(rng: np.random.Generator, columns: np.ndarray) -> np.ndarray:

@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy import special
 
 from sam_jax import _checks
 from sam_jax.metrics import epsilon, roc, shadow_thresholds
+from sam_jax.metrics.decision_variance import DecisionVariances, decision_variances
 from sam_jax.metrics.estimate import (
     MISSING,
+    CrossedVariance,
     Estimate,
-    influence_variance,
     make_estimate,
-    rate_influence,
     student_quantile,
 )
 
@@ -113,20 +113,23 @@ def shadow_threshold_decisions(
     roc.check_scores(scores, keep)
     _checks.confidence_level(level)
     _checks.in_unit_interval(**{f"priors[{i}]": p for i, p in enumerate(priors)})
-    rules = {BEST: shadow_thresholds.shadow_thresholds(scores, keep)}
+    best = shadow_thresholds.shadow_thresholds(scores, keep)
+    chosen: dict[str, tuple[np.ndarray, np.ndarray | None, float | None]]
+    chosen = {BEST: (best, None, None)}
     if labels is not None and len(np.unique(labels)) > 1:
-        rules[BEST_PER_CLASS] = shadow_thresholds.shadow_thresholds(
-            scores, keep, labels
-        )
+        by_class = shadow_thresholds.shadow_thresholds(scores, keep, labels)
+        chosen[BEST_PER_CLASS] = by_class, labels, None
     num_other = int((~keep).sum() - (~keep).sum(axis=1).max())
     for fpr in _checks.false_positive_rates(fprs):
         if roc.is_resolvable(fpr, num_other):
             column = shadow_thresholds.shadow_fpr_thresholds(scores, keep, fpr)[:, None]
-            rules[f"FPR {100 * fpr:g} % on shadow models"] = column
-    return [
-        _decisions(rule, scores >= thresholds, keep, priors, level)
-        for rule, thresholds in rules.items()
-    ]
+            chosen[f"FPR {100 * fpr:g} % on shadow models"] = column, None, fpr
+    decisions = []
+    for rule, (thresholds, by_label, at_fpr) in chosen.items():
+        variances = decision_variances(scores, keep, by_label, at_fpr)
+        decided = scores >= thresholds
+        decisions.append(_decisions(rule, decided, keep, priors, level, variances))
+    return decisions
 
 
 def epsilon_of_decisions(
@@ -156,72 +159,74 @@ def epsilon_of_decisions(
     return DecisionEpsilon(bounds[rule], max(independent), delta, level, rule)
 
 
-def decision_rate(
-    decided: Bool[np.ndarray, "t n"],
-    group: Bool[np.ndarray, "t n"],
-    level: float = 0.95,
-) -> Estimate:
-    """Returns the rate of "member" decisions in a group of pairs, with its interval.
-
-    On the logit scale; a rate of 0 or 1 has the Clopper-Pearson interval, which takes
-    pairs as independent.
-    """
-    value, influence = rate_influence(decided, group)
-    if value in (0.0, 1.0):
-        count = int(group.sum())
-        low, high = roc.binomial_interval(round(value * count), count, level)
-        return Estimate(value, low, high, 0.0, float("inf"), 0.0)
-    return make_estimate(value, influence_variance(influence), level, scale="logit")
-
-
 def _decisions(
     rule: str,
     decided: np.ndarray,
     keep: np.ndarray,
     priors: Sequence[float],
     level: float,
+    variances: DecisionVariances,
 ) -> Decisions:
-    tpr, fpr = (decision_rate(decided, group, level) for group in (keep, ~keep))
-    influences = [rate_influence(decided, group)[1] for group in (keep, ~keep)]
-    accuracy = (tpr.value + 1 - fpr.value) / 2
-    variance = influence_variance((influences[0] - influences[1]) / 2)
-    inside = 0 < accuracy < 1
     counts = roc.Counts(
         int((decided & keep).sum()),
         int(keep.sum()),
         int((decided & ~keep).sum()),
         int((~keep).sum()),
     )
+    tpr = _rate(*counts[:2], variances.tpr, level)
+    fpr = _rate(*counts[2:], variances.fpr, level)
+    accuracy = (tpr.value + 1 - fpr.value) / 2
+    inside = 0 < accuracy < 1
     return Decisions(
         rule=rule,
         tpr=tpr,
         fpr=fpr,
         balanced_accuracy=make_estimate(
-            accuracy, variance, level, scale="logit" if inside else "linear"
+            accuracy,
+            variances.balanced_accuracy,
+            level,
+            scale="logit" if inside else "linear",
         ),
         precision={
-            f"{prior:g}": _precision(tpr, fpr, influences, prior, level)
+            f"{prior:g}": _precision(tpr, fpr, variances.log_ratio, prior, level)
             for prior in priors
         },
         counts=counts,
     )
 
 
+def _rate(
+    successes: int, trials: int, variance: CrossedVariance, level: float
+) -> Estimate:
+    """A rate on the logit scale; Clopper-Pearson limits for a rate of 0 or 1.
+
+    Those take pairs as independent, and so does a rate that no group left out moved.
+    """
+    value = successes / trials
+    if value in (0.0, 1.0) or variance.variance == 0:
+        low, high = roc.binomial_interval(successes, trials, level)
+        return Estimate(value, low, high, 0.0, float("inf"), 0.0)
+    return make_estimate(value, variance, level, scale="logit")
+
+
 def _precision(
     tpr: Estimate,
     fpr: Estimate,
-    influences: list[np.ndarray],
+    log_ratio: CrossedVariance,
     prior: float,
     level: float,
 ) -> Estimate:
     """``logit precision = logit prior + log TPR - log FPR``, by the delta method."""
     value = roc.precision_at_prior(tpr.value, fpr.value, prior)
-    if 0 < value < 1:
-        ratio = influences[0] / tpr.value - influences[1] / fpr.value
-        variance = influence_variance(value * (1 - value) * ratio)
-        return make_estimate(value, variance, level, scale="logit")
     if math.isnan(value):
         return MISSING
+    if 0 < value < 1 and np.isfinite(log_ratio.variance):
+        slope = (value * (1 - value)) ** 2
+        variance = log_ratio._replace(
+            variance=log_ratio.variance * slope,
+            target_part=log_ratio.target_part * slope,
+        )
+        return make_estimate(value, variance, level, scale="logit")
     low = roc.precision_at_prior(tpr.low, fpr.high, prior)
     high = roc.precision_at_prior(tpr.high, fpr.low, prior)
     return Estimate(value, low, max(high, value), 0.0, float("inf"), 0.0)
@@ -229,7 +234,7 @@ def _precision(
 
 def _at_level(rate: Estimate, counts: tuple[int, int], level: float) -> Estimate:
     """A rate's interval at another level, from its standard error."""
-    if rate.value in (0.0, 1.0):
+    if rate.standard_error == 0:
         low, high = roc.binomial_interval(*counts, level)
         return rate._replace(low=low, high=high)
     slope = rate.value * (1 - rate.value)

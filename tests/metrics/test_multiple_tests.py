@@ -158,9 +158,7 @@ def _share_of_leaks(num_models, num_examples, num_audits):
     for scores, keep in _null_audits(num_models, num_examples, num_audits):
         metrics = {}
         for name, score in scores.items():
-            bootstrap = bootstrap_attack(
-                score, keep, fprs=(0.01,), intervals=INTERVALS, pooled_only=True
-            )
+            bootstrap = bootstrap_attack(score, keep, fprs=(0.01,), intervals=INTERVALS)
             metrics[name] = attack_metrics.attack_metrics(bootstrap)
         leaks.append(any(f.outcome == "leak" for f in leak_test(metrics)))
     return np.mean(leaks)

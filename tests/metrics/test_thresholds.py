@@ -8,13 +8,13 @@ from scipy import stats
 
 from sam_jax import metrics
 from sam_jax.metrics import (
-    bootstrap_attack,
+    decision_variance,
     epsilon,
-    pooled_metrics,
     shadow_thresholds,
     thresholds,
 )
-from sam_jax.metrics.estimate import influence_variance, rate_influence
+from sam_jax.metrics.decision_variance import DecisionVariances
+from sam_jax.metrics.estimate import CrossedVariance
 
 
 def audit(rng, num_targets=8, num_examples=300, shift=1.0, row=0.0, column=0.0):
@@ -85,35 +85,57 @@ def test_planted_gaussians_have_the_power_of_the_closed_form():
 
 def test_nobody_accused_has_no_precision_and_no_false_alarm_leaves_it_uncertain():
     keep = np.array([[True, False] * 10] * 3)
-    silent = thresholds._decisions("rule", np.zeros_like(keep), keep, (0.5,), 0.95)
+    still = DecisionVariances(*[CrossedVariance(0.0, float("inf"), 0.0)] * 4)
+    options = (keep, (0.5,), 0.95, still)
+    silent = thresholds._decisions("rule", np.zeros_like(keep), *options)
     assert math.isnan(silent.precision["0.5"].value)
-    perfect = thresholds._decisions("rule", keep, keep, (0.5,), 0.95).precision["0.5"]
+    perfect = thresholds._decisions("rule", keep, *options).precision["0.5"]
     assert perfect.value == perfect.high == 1 and perfect.low < 0.95
 
 
-def test_95_percent_intervals_of_decision_rates_cover_92_to_98_percent_of_audits():
-    """Scores that share targets and examples; the truth is the mean over audits."""
+def _naive_rates(scores, keep, fpr):
+    """TPR and FPR at each target's exact threshold from the others."""
+    if fpr is None:
+        decided = scores >= shadow_thresholds.shadow_thresholds(scores, keep)
+    else:
+        at_rate = shadow_thresholds.shadow_fpr_thresholds(scores, keep, fpr)
+        decided = scores >= at_rate[:, None]
+    return decided[keep].mean(), decided[~keep].mean()
+
+
+@pytest.mark.parametrize("fpr", [None, 0.1])
+def test_models_left_out_choose_the_thresholds_again(fpr):
+    """Bins hold one score each here, so that the jackknife is that of exact rates."""
+    rng = np.random.default_rng(5)
+    scores, keep = audit(rng, 6, 40, row=0.5)
+    counted = decision_variance._outcomes_without(
+        scores, keep, np.broadcast_to(np.arange(6)[:, None], keep.shape), 6, fpr
+    )
+    for left_out, (true, members, false, others) in enumerate(counted):
+        rest = np.delete(np.arange(6), left_out)
+        tpr, far = _naive_rates(scores[rest], keep[rest], fpr)
+        assert members == keep[rest].sum() and others == (~keep[rest]).sum()
+        assert true / members == pytest.approx(tpr, abs=0.03)
+        assert false / others == pytest.approx(far, abs=0.03)
+
+
+def _covered(shift, fpr, num_audits=80):
+    """How often intervals of TPR, FPR and balanced accuracy hold their means."""
     rng, estimates = np.random.default_rng(4), []
-    for _ in range(500):
-        scores, keep = audit(rng, 16, 100, row=0.3, column=0.5)
-        decided = scores >= 1.0
-        tpr, fpr = (thresholds.decision_rate(decided, group) for group in (keep, ~keep))
-        estimates.append([tpr[:3], fpr[:3]])
+    for _ in range(num_audits):
+        scores, keep = audit(rng, 8, 150, shift, row=0.3, column=0.5)
+        found = thresholds.shadow_threshold_decisions(scores, keep, fprs=(fpr,))
+        rates = [(d.tpr[:3], d.fpr[:3], d.balanced_accuracy[:3]) for d in found]
+        estimates.append(rates)
     value, low, high = np.moveaxis(np.array(estimates), -1, 0)
     truth = value.mean(axis=0)
-    covered = np.mean((low <= truth) & (truth <= high), axis=0)
-    assert (covered >= 0.92).all() and (covered <= 0.98).all()
+    return np.mean((low <= truth) & (truth <= high), axis=0)
 
 
-def test_the_closed_form_variance_is_that_of_the_bootstrap():
-    scores, keep = audit(np.random.default_rng(5), 12, 400, row=0.3, column=0.5)
-    _, above = rate_influence(scores >= 1.0, keep)
-    _, below = rate_influence(scores >= 1.0, ~keep)
-    ours = np.sqrt(influence_variance(above - below).variance)
-    # The AUC of a score with two values is (1 + TPR - FPR) / 2.
-    binary = (scores >= 1.0) * 1.0
-    auc = pooled_metrics(bootstrap_attack(binary, keep, fprs=()))["auc"]
-    assert auc.standard_error == pytest.approx(ours / 2, rel=0.15)
+@pytest.mark.parametrize("shift", [0.0, 0.7])
+def test_intervals_count_the_choice_of_the_threshold(shift):
+    # 3 standard errors of a fraction over 80 audits below 95 %.
+    assert (_covered(shift, 0.05) >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / 80)).all()
 
 
 def test_epsilon_is_corrected_for_the_rules_and_bounded_by_the_truth():
