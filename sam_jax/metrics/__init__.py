@@ -23,6 +23,14 @@ from sam_jax.metrics.estimate import (
     p_value,
     targets_to_resolve,
 )
+from sam_jax.metrics.multiple_tests import (
+    ChangeFinding,
+    LeakFinding,
+    change_test,
+    holm,
+    leak_test,
+)
+from sam_jax.metrics.refits import leave_models_out
 from sam_jax.metrics.roc import (
     Counts,
     RocCurve,
@@ -42,11 +50,13 @@ from sam_jax.metrics.roc import (
 __all__ = [
     "AttackMetrics",
     "Bootstrap",
+    "ChangeFinding",
     "Counts",
     "Differences",
     "EpsilonBound",
     "Estimate",
     "IntervalConfig",
+    "LeakFinding",
     "RocBand",
     "RocCurve",
     "advantage",
@@ -55,10 +65,14 @@ __all__ = [
     "balanced_accuracy",
     "binomial_interval",
     "bootstrap_attack",
+    "change_test",
     "check_scores",
     "counts_at",
     "epsilon_lower_bound",
+    "holm",
     "is_resolvable",
+    "leak_test",
+    "leave_models_out",
     "mean_over_models",
     "metric_names",
     "p_value",
