@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
+from sam_jax.auditing.attack_check import check_attack
 from sam_jax.auditing.config import AttackConfig
 from sam_jax.training.optimizer_check import check_optimizer
 from sam_jax.training.trainer import (
@@ -48,24 +49,9 @@ def check_audit(
     model = model if isinstance(model, Model) else Model(*model)
     _check_names("optimizers", optimizers)
     attack_config = check_attack_config(attack_config, optimizers)
-    _checks.at_least(4, num_models=attack_config.num_models)
-    if attack_config.num_models % 2:
-        raise ArgumentError(
-            "num_models", f"must be even, got {attack_config.num_models}."
-        )
-    if attack_config.num_queries > 1 and augment is None:
-        raise ArgumentError(
-            "num_queries",
-            f"must be 1 without augment, got {attack_config.num_queries}.",
-        )
     check_train_config(train_config)
     pool_size = len(dataset.train.y)
-    if attack_config.num_canaries > pool_size:
-        raise ArgumentError(
-            "num_canaries",
-            f"must be at most the pool's size {pool_size}, got "
-            f"{attack_config.num_canaries}.",
-        )
+    _check_counts(attack_config, pool_size, augment)
     num_steps_per_epoch(train_config, pool_size)
     _check_model(model, dataset)
     per_epoch = train_config.examples_per_epoch or pool_size // 2
@@ -75,7 +61,32 @@ def check_audit(
             model, functools.partial(_same, optimizer), train_config, augment=augment
         )
         check_optimizer(task, dataset.train, argument=f"optimizers[{name!r}]")
+    counts = (
+        attack_config.num_models,
+        pool_size + len(dataset.test.y),
+        attack_config.num_queries,
+    )
+    for name, attack in attack_config.attacks.items():
+        check_attack(name, attack, *counts)
     return model, train_config, attack_config
+
+
+def _check_counts(
+    config: AttackConfig, pool_size: int, augment: AugmentFn | None
+) -> None:
+    """Refuses numbers of models, queries and canaries that do not fit."""
+    _checks.at_least(4, num_models=config.num_models)
+    if config.num_models % 2:
+        raise ArgumentError("num_models", f"must be even, got {config.num_models}.")
+    if config.num_queries > 1 and augment is None:
+        raise ArgumentError(
+            "num_queries", f"must be 1 without augment, got {config.num_queries}."
+        )
+    if config.num_canaries > pool_size:
+        raise ArgumentError(
+            "num_canaries",
+            f"must be at most the pool's size {pool_size}, got {config.num_canaries}.",
+        )
 
 
 def check_attack_config(

@@ -1,7 +1,9 @@
 """The result of an audit: by optimizer, then by attack."""
 
 import dataclasses
-from typing import NamedTuple
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -9,6 +11,7 @@ from jaxtyping import Float, Int
 from sam_jax.metrics import (
     attack_metrics,
     example_risk,
+    multiple_tests,
     num_models,
     one_run_epsilon,
     thresholds,
@@ -89,7 +92,7 @@ class OptimizerResult:
     models_to_resolve: dict[str, float]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class AuditResult:
     """The result of an audit; ``result[optimizer].attacks[attack]`` is one attack's.
 
@@ -139,3 +142,103 @@ class AuditResult:
     def keep(self) -> np.ndarray:
         """The mask of all optimizers."""
         return np.asarray(self[self.baseline].signals.keep)
+
+    def leaks(self) -> list[multiple_tests.LeakFinding[tuple[str, str]]]:
+        """Returns what each (optimizer, attack) shows, corrected for their number."""
+        metrics = {}
+        for name, optimizer in self.optimizers.items():
+            for attack, reached in optimizer.attacks.items():
+                metrics[name, attack] = reached.metrics
+        return multiple_tests.leak_test(metrics, self.level)
+
+    def changes(self) -> list[multiple_tests.ChangeFinding[tuple[str, str]]]:
+        """Returns how each (optimizer, attack) differs from the baseline, likewise."""
+        differences = {}
+        for name, optimizer in self.compared.items():
+            for attack, reached in optimizer.attacks.items():
+                differences[name, attack] = reached.difference
+        if not differences:
+            return []
+        return multiple_tests.change_test(differences, self.level)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Returns accuracies and metrics in long format, one row a value.
+
+        Keys: ``optimizer``; ``minus``, the baseline for a difference, else ``""``;
+        ``attack``, ``""`` for accuracies; ``metric``, ``value``, ``low``, ``high``.
+
+        Example:
+            >>> import pandas  # doctest: +SKIP
+            >>> pandas.DataFrame(result.to_rows())  # doctest: +SKIP
+        """
+        rows = []
+        for name, optimizer in self.optimizers.items():
+            rows += _rows(name, "", "", _accuracies(optimizer.accuracy))
+            if optimizer.accuracy_difference is not None:
+                gaps = _accuracies(optimizer.accuracy_difference)
+                rows += _rows(name, self.baseline, "", gaps)
+            for attack, reached in optimizer.attacks.items():
+                rows += _rows(name, "", attack, reached.metrics.pooled)
+                if reached.difference is not None:
+                    pooled = reached.difference.pooled
+                    rows += _rows(name, self.baseline, attack, pooled)
+        return rows
+
+    def to_frame(self) -> Any:
+        """Returns ``to_rows`` as a pandas data frame.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_frame needs pandas (pip install pandas); to_rows gives the same "
+                "without it."
+            ) from error
+        return pandas.DataFrame(self.to_rows())
+
+    def save(
+        self, folder: str | pathlib.Path, about: Mapping[str, Any] | None = None
+    ) -> None:
+        """Writes all that ``sam-jax audit`` writes, ``metrics.json`` the last.
+
+        Args:
+            folder: Where to; made if it is missing. Files of an audit are replaced.
+            about: Settings, versions and the like, for the end of the report and
+                ``config.json``.
+        """
+        from sam_jax.reporting import audit_files
+
+        audit_files.write_audit(self, folder, dict(about or {}))
+
+    def __repr__(self) -> str:
+        """A few lines: models, accuracies, strongest attacks, verdict."""
+        from sam_jax.reporting import audit_tables
+
+        return audit_tables.summary(self)
+
+    def _repr_html_(self) -> str:
+        """The main tables and the ROC curves, for notebooks."""
+        from sam_jax.reporting import audit_report
+
+        return audit_report.notebook_html(self)
+
+
+def _accuracies(accuracy: Accuracy) -> dict[str, Estimate]:
+    named = {}
+    for data, estimate in accuracy._asdict().items():
+        named[f"{data}_accuracy"] = estimate
+    return named
+
+
+def _rows(
+    optimizer: str, minus: str, attack: str, estimates: Mapping[str, Estimate]
+) -> list[dict[str, Any]]:
+    place = {"optimizer": optimizer, "minus": minus, "attack": attack}
+    rows = []
+    for metric, estimate in estimates.items():
+        limits = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+        rows.append(place | {"metric": metric} | limits)
+    return rows

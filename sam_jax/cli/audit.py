@@ -31,9 +31,10 @@ from sam_jax.data.augment import AUGMENTATIONS, chain
 from sam_jax.data.noise import corrupt_labels
 from sam_jax.models import MODELS, compute_dtype
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
-from sam_jax.reporting import audit_files, audit_tables
+from sam_jax.reporting import audit_files, audit_tables, trust_sections
 from sam_jax.training import processes
 from sam_jax.training.checkpoint import ChunkStore
+from sam_jax.training.identity import hash_arrays
 from sam_jax.training.trainer import check_train_config, num_steps_per_epoch
 from sam_jax.types import AugmentFn
 
@@ -189,7 +190,8 @@ def _open_folder(
     config: Config, dataset: sam_jax.Dataset
 ) -> tuple[pathlib.Path, pathlib.Path]:
     """The folder of the run, and that of its chunks."""
-    folder = run_folder.open_run("audit", config)
+    facts = {"data_sha256": hash_arrays(*dataset.train, *dataset.test)}
+    folder = run_folder.open_run("audit", config, facts=facts)
     if config.cache_dir is not None:
         return folder, pathlib.Path(config.cache_dir).expanduser()
     return folder, folder / "chunks"
@@ -294,6 +296,8 @@ def print_result(result: sam_jax.AuditResult, folder: pathlib.Path) -> None:
     """Ends the run: the table, failed checks, the verdict, where the rest is."""
     train_seconds = sum(s for k, s in result.seconds.items() if k.startswith("train"))
     print(audit_tables.terminal_table(result))
+    for line in trust_sections.failed_checks(result):
+        print(f"\nWarning: {line}")
     print(f"\n{sam_jax.verdict(result)}")
     print(
         f"\nTrained in {train_seconds:.0f} s, attacked in "

@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
-import math
 import os
 import pathlib
 import platform
@@ -15,12 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
 import tyro
 
 from sam_jax._checks import ArgumentError
 from sam_jax.cli.run_lock import check_run_name
 from sam_jax.data.atomic_files import DRAFT_SUFFIX, make_folder
+from sam_jax.reporting.plain_json import plain, write_json
 
 T = TypeVar("T")
 
@@ -61,9 +60,9 @@ def open_run(
     """
     name = config.name
     check_run_name(name)
-    settings = _plain(dataclasses.asdict(config))
+    settings = plain(dataclasses.asdict(config))
     settings.pop("overwrite")
-    begun = {"settings": settings} | _plain(dict(facts or {}))
+    begun = {"settings": settings} | plain(dict(facts or {}))
     folder = pathlib.Path(root) / experiment / name
     _complete_replacement(folder)
     _refuse_other_files(folder)
@@ -198,13 +197,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a whole JSON file or none; NaN becomes null."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
-    draft.replace(path)
-
-
 def parse_options(
     command: str, config: type[T], description: str, arguments: Sequence[str]
 ) -> T:
@@ -230,24 +222,3 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return commit + ("+" if changed else "")
-
-
-def _plain(value: Any) -> Any:
-    """Value as JSON can hold it."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
-    if hasattr(value, "_asdict"):
-        return _plain(value._asdict())
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, pathlib.Path):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

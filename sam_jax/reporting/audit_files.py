@@ -3,17 +3,35 @@
 import csv
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sam_jax.auditing.result import AttackResult, AuditResult, OptimizerResult
 from sam_jax.reporting import audit_report
+from sam_jax.reporting.plain_json import write_json
 from sam_jax.reporting.verdict import verdict
 from sam_jax.signals import save_signals
 
 NUM_MOST_EXPOSED = 20
 """Examples whose risk is among the numbers; all are in ``risk.csv``."""
+
+
+def write_audit(
+    result: AuditResult, folder: str | pathlib.Path, about: Mapping[str, Any]
+) -> None:
+    """Writes all files of an audit; those of an earlier one are replaced.
+
+    Args:
+        result: Of an audit.
+        folder: Where to; made if it is missing.
+        about: Settings, versions and the like, for ``config.json``.
+    """
+    folder = pathlib.Path(folder)
+    (folder / "metrics.json").unlink(missing_ok=True)
+    save_audit(result, folder, about)
+    write_json(folder / "config.json", about)
+    write_json(folder / "metrics.json", metrics_json(result))
 
 
 def save_audit(
@@ -81,6 +99,8 @@ def metrics_json(result: AuditResult) -> dict[str, Any]:
     """Returns every number of the audit as plain values for JSON."""
     numbers: dict[str, Any] = {
         "verdict": verdict(result),
+        "leaks": [_finding(finding) for finding in result.leaks()],
+        "changes": [_finding(finding) for finding in result.changes()],
         "baseline": result.baseline,
         "num_examples": len(result.columns),
         "seconds": result.seconds,
@@ -158,6 +178,13 @@ def _most_exposed(
         values = {field: getattr(risk, field)[row].item() for field in risk._fields}
         examples.append({"column": int(result.columns[row])} | values)
     return examples
+
+
+def _finding(finding: NamedTuple) -> dict[str, Any]:
+    values = finding._asdict()
+    values["optimizer"], values["attack"] = values["attack"]
+    estimates = {k: values[k]._asdict() for k in ("estimate", "auc")}
+    return values | estimates
 
 
 def _estimates(by_name: Mapping[str, Any]) -> dict[str, Any]:

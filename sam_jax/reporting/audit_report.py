@@ -17,7 +17,7 @@ from sam_jax.reporting import (
     trust_sections,
 )
 from sam_jax.reporting.tables import format_estimate, metric_label
-from sam_jax.reporting.verdict import verdict
+from sam_jax.reporting.verdict import below_chance, verdict
 
 
 def report(result: AuditResult, about: Mapping[str, Any]) -> str:
@@ -37,6 +37,7 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
         body=[
             page.heading("Can the figures be trusted?"),
             *trust_sections.warnings(result),
+            *(page.warning(sentence) for sentence in below_chance(result)),
             *_fit_warnings(result),
             *trust_sections.checks(result),
             page.heading("Accuracy and leakage"),
@@ -50,6 +51,17 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
         subtitle=_subtitle(result),
         footer=f"{about.get('command', '')} | commit {about.get('commit', '')}",
     )
+
+
+def notebook_html(result: AuditResult) -> str:
+    """Returns verdict, main tables and ROC curves, for a notebook's cell.
+
+    Args:
+        result: Of an audit.
+    """
+    sentences = [page.text(line) for line in verdict(result).splitlines()]
+    curves = page.figure(roc_figure(result), f"ROC curves of {result.main_attack}.")
+    return Markup("").join([*sentences, *_attack_tables(result), curves])
 
 
 def roc_figure(result: AuditResult) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from sam_jax.auditing.result import AttackResult, AuditResult
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.reporting.tables import Cell, metric_label, text_table
+from sam_jax.reporting.verdict import verdict
 
 Table: TypeAlias = tuple[list[str], list[list[Cell]]]
 """Heads of the columns, and rows of cells."""
@@ -98,6 +99,18 @@ def difference(attack: AttackResult) -> dict[str, Estimate]:
     """The pooled metrics minus those of the baseline."""
     assert attack.difference is not None
     return attack.difference.pooled
+
+
+def summary(result: AuditResult) -> str:
+    """Returns the result in a few lines.
+
+    Args:
+        result: Of an audit.
+    """
+    size = f"{len(result.keep)} models each, {len(result.columns):,} examples"
+    head = f"AuditResult of {', '.join(result.optimizers)}: {size}."
+    how = "result[optimizer].attacks[attack] has the rest."
+    return "\n".join([head, terminal_table(result), verdict(result), how])
 
 
 def terminal_table(result: AuditResult) -> str:

@@ -1,72 +1,123 @@
-"""The result of an audit in plain sentences."""
-
-from collections.abc import Mapping
+"""The result of an audit in plain sentences, over all attacks of the run."""
 
 from sam_jax.auditing.result import EQUAL_ACCURACY, AuditResult
-from sam_jax.metrics.estimate import Estimate
+from sam_jax.metrics.multiple_tests import (
+    MIN_TARGETS,
+    POWER,
+    ChangeFinding,
+    LeakFinding,
+)
 from sam_jax.reporting.tables import format_estimate, metric_label
 
 
 def verdict(result: AuditResult) -> str:
-    """Returns what was found, in one sentence for each optimizer but the baseline.
+    """Returns what the attacks show, one sentence a line.
 
-    An optimizer leaks more (or less) where the interval of its difference in pooled
-    AUC of the main attack leaves out 0; else "no difference seen". A TPR at low FPR
-    that says otherwise is named, and so are training accuracies that differ, as a
+    First whether each optimizer leaks, then how each differs from the baseline. All
+    attacks and metrics count, with p-values corrected for their number
+    (``metrics.multiple_tests``); the strongest attack is named. Where nothing is
+    significant the leak is "not resolved", with the smallest one that this run would
+    have shown: there is no all-clear. Training accuracies that differ are named, as a
     better fit leaks by itself.
 
     Args:
         result: Of an audit.
     """
-    main, baseline = result.main_attack, result.baseline
-    if not result.compared:
-        auc = result[baseline].attacks[main].metrics.pooled["auc"]
-        leaks = "leaks" if auc.low > 0.5 else "shows no leak"
-        return f"{baseline} {leaks}: {main} AUC {format_estimate(auc)}."
+    lines = []
+    for name in result.optimizers:
+        findings = [f for f in result.leaks() if f.attack[0] == name]
+        lines.append(_leak_sentence(name, findings, len(result.keep)))
+    lines += below_chance(result)
+    for name in result.compared:
+        changes = [c for c in result.changes() if c.attack[0] == name]
+        sentence = _change_sentence(name, result.baseline, changes)
+        lines.append(sentence + _fit_caveat(result, name) + ".")
+    return "\n".join(lines)
+
+
+def below_chance(result: AuditResult) -> list[str]:
+    """Returns a sentence for each attack that does significantly worse than guessing.
+
+    Args:
+        result: Of an audit.
+    """
     sentences = []
-    for name, optimizer in result.compared.items():
-        difference = optimizer.attacks[main].difference
-        assert difference is not None
-        auc = difference.pooled["auc"]
-        shown = f"{main} AUC {format_estimate(auc, sign=True)}"
-        if auc.low > 0:
-            sentence = f"{name} leaks more than {baseline}: {shown}"
-        elif auc.high < 0:
-            sentence = f"{name} leaks less than {baseline}: {shown}"
-        else:
-            sentence = f"No difference seen between {name} and {baseline}: {shown}"
-        sentence += _contradicting_rates(difference.pooled)
-        sentences.append(sentence + _fit_caveat(result, name) + ".")
-    return " ".join(sentences)
+    for finding in result.leaks():
+        if finding.auc.high < 0.5:
+            name, attack = finding.attack
+            sentences.append(
+                f"The AUC of {attack} on {name}, {format_estimate(finding.auc)}, lies "
+                "below 1/2: a sign of a biased or broken attack, not of privacy."
+            )
+    return sentences
 
 
-def _contradicting_rates(pooled: Mapping[str, Estimate]) -> str:
-    """Names the rates whose interval leaves out 0 on another side than AUC's."""
-    said = []
-    for metric, estimate in pooled.items():
-        if not metric.startswith("tpr"):
-            continue
-        if _side(estimate) not in (0, _side(pooled["auc"])):
-            shown = format_estimate(estimate, sign=True)
-            said.append(f"{metric_label(metric)} {shown}")
-    return f", while {' and '.join(said)}" if said else ""
+def _leak_sentence(
+    name: str, findings: list[LeakFinding[tuple[str, str]]], num_models: int
+) -> str:
+    if findings[0].outcome == "too few models":
+        return (
+            f"No verdict on {name}: {num_models} models do not tell how much models "
+            f"differ, at least {MIN_TARGETS} are needed."
+        )
+    strongest, num_leaks = findings[0], sum(f.outcome == "leak" for f in findings)
+    attack = strongest.attack[1]
+    shown = f"{attack} AUC {format_estimate(strongest.auc)}"
+    if strongest.outcome == "leak":
+        if strongest.metric != "auc":
+            rate = format_estimate(strongest.estimate)
+            shown += f", {metric_label(strongest.metric)} {rate}"
+        of_all = f"the strongest of {len(findings)} attacks, {num_leaks} of which"
+        return f"{name} leaks: {shown}, {of_all} show it."
+    detectable = {}
+    for finding in findings:
+        for metric, value in finding.detectable.items():
+            detectable[metric] = min(value, detectable.get(metric, 1.0))
+    smallest = " or ".join(f"{metric_label(m)} {v:.3f}" for m, v in detectable.items())
+    return (
+        f"Leak of {name} not resolved: {shown} is the strongest of {len(findings)} "
+        f"attacks. The smallest leak that this run would have shown ({100 * POWER:.0f} "
+        f"% power): {smallest}."
+    )
 
 
-def _side(estimate: Estimate) -> int:
-    return int(estimate.low > 0) - int(estimate.high < 0)
+def _change_sentence(
+    name: str, baseline: str, changes: list[ChangeFinding[tuple[str, str]]]
+) -> str:
+    if changes[0].outcome == "too few models":
+        return f"No verdict on {name} against {baseline}: too few models"
+    sentences = []
+    for outcome in ("more", "less"):
+        resolved = [c for c in changes if c.outcome == outcome]
+        if resolved:
+            more = f" (and {len(resolved) - 1} more)" if len(resolved) > 1 else ""
+            shown = _shown_change(resolved[0])
+            sentences.append(f"{name} leaks {outcome} than {baseline}: {shown}{more}")
+    if sentences:
+        return ", while ".join(sentences)
+    largest = max(changes, key=lambda change: abs(change.auc.value))
+    smallest = min(change.detectable["auc"] for change in changes)
+    shown = f"{largest.attack[1]} AUC {format_estimate(largest.auc, sign=True)}"
+    return (
+        f"No difference resolved between {name} and {baseline}: {shown} is the largest "
+        f"of {len(changes)} attacks, and {smallest:.3f} would have been shown"
+    )
+
+
+def _shown_change(change: ChangeFinding[tuple[str, str]]) -> str:
+    estimate = format_estimate(change.estimate, sign=True)
+    return f"{change.attack[1]} {metric_label(change.metric)} {estimate}"
 
 
 def _fit_caveat(result: AuditResult, name: str) -> str:
     """Says whether the two were compared at (nearly) equal training accuracy."""
-    compared, baseline = result[name], result[result.baseline]
-    assert compared.accuracy_difference is not None
-    gap = compared.accuracy_difference.train
-    levels = (
-        f"{baseline.accuracy.train.value:.3f} and {compared.accuracy.train.value:.3f}"
-    )
-    if abs(gap.value) <= EQUAL_ACCURACY:
+    compared, baseline = result[name].accuracy, result[result.baseline].accuracy
+    difference = result[name].accuracy_difference
+    assert difference is not None
+    levels = f"{baseline.train.value:.3f} and {compared.train.value:.3f}"
+    if abs(difference.train.value) <= EQUAL_ACCURACY:
         return f", at training accuracies within {EQUAL_ACCURACY:g} ({levels})"
-    more = "more" if gap.value > 0 else "less"
+    more = "more" if difference.train.value > 0 else "less"
     return (
         f", but {name} fits its training set {more} (training accuracy {levels}), so "
         "this is no comparison at equal fit"

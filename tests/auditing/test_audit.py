@@ -60,9 +60,11 @@ def test_memorizing_is_found_and_not_called_a_comparison_at_equal_fit(result):
     assert pooled(result, "learns", "lira_online")["auc"].low > 0.8
     auc = pooled(result, "stays", "lira_online")["auc"]
     assert auc.low < 0.5 < auc.high
-    found = sam_jax.verdict(result)
-    assert found.startswith("learns leaks more than stays: lira_online AUC +0.")
-    assert "no comparison at equal fit" in found
+    sentences = sam_jax.verdict(result).splitlines()
+    assert sentences[0].startswith("Leak of stays not resolved: ")
+    assert sentences[1].startswith("learns leaks: ")
+    assert sentences[-1].startswith("learns leaks more than stays: ")
+    assert "no comparison at equal fit" in sentences[-1]
     assert result["learns"].accuracy.train.value > 0.95
     assert result["learns"].accuracy.test.value < 0.5
 
@@ -71,16 +73,17 @@ def test_an_optimizer_does_not_differ_from_itself():
     twin = audit({"one": LEARNS, "two": LEARNS})
     for estimate in difference(twin, "two", "lira_online").values():
         assert np.isnan(estimate.value) or estimate.value == 0
-    found = sam_jax.verdict(twin)
-    assert found.startswith("No difference seen between two and one")
-    assert "at training accuracies within 0.01 (" in found
+    sentence = sam_jax.verdict(twin).splitlines()[-1]
+    assert sentence.startswith("No difference resolved between two and one")
+    assert "at training accuracies within 0.01 (" in sentence
 
 
 def test_the_verdict_names_a_rate_that_contradicts_the_auc(result):
     at = "tpr_at_fpr_0.01"
     attack = result["learns"].attacks["lira_online"]
     rates = dict(attack.difference.pooled)
-    rates[at] = rates[at]._replace(value=-0.2, low=-0.3, high=-0.1)
+    lower = {"value": -0.2, "low": -0.22, "high": -0.18}
+    rates[at] = rates[at]._replace(**lower, standard_error=0.01, degrees=30.0)
     changed = dataclasses.replace(
         attack, difference=dataclasses.replace(attack.difference, pooled=rates)
     )
@@ -90,7 +93,8 @@ def test_the_verdict_names_a_rate_that_contradicts_the_auc(result):
     contradicted = dataclasses.replace(
         result, optimizers=result.optimizers | {"learns": learns}
     )
-    assert "while TPR at 1 % FPR -0.2" in sam_jax.verdict(contradicted)
+    sentence = sam_jax.verdict(contradicted).splitlines()[-1]
+    assert "while learns leaks less than stays: lira_online TPR at 1 % FPR" in sentence
     assert "while" not in sam_jax.verdict(result)
 
 
@@ -200,6 +204,33 @@ def test_canaries_have_coins_bounds_and_no_part_in_the_metrics(tmp_path):
         audit({"sgd": LEARNS}, num_canaries=-1)
 
 
+def test_a_result_shows_itself_and_gives_its_values_as_rows(result, tmp_path):
+    written = repr(result)
+    assert len(written.splitlines()) < 25 and max(map(len, written.splitlines()[:12]))
+    assert sam_jax.verdict(result) in written
+    assert "<table" in result._repr_html_() and "<svg" in result._repr_html_()
+    rows = result.to_rows()
+    (auc,) = (
+        row
+        for row in rows
+        if (row["optimizer"], row["minus"], row["attack"], row["metric"])
+        == ("learns", "stays", "loss", "auc")
+    )
+    estimate = difference(result, "learns", "loss")["auc"]
+    assert (auc["value"], auc["low"], auc["high"]) == estimate[:3]
+    assert {"train_accuracy", "test_accuracy"} <= {row["metric"] for row in rows}
+    result.save(tmp_path, {"note": "a test"})
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "report.html",
+        "metrics.json",
+        "roc.csv",
+        "roc.svg",
+        "risk.csv",
+        "signals.npz",
+        "config.json",
+    }
+
+
 def test_the_terminal_table_fits_and_pairs_each_metric_with_its_difference(result):
     table = audit_tables.terminal_table(result)
     assert max(map(len, table.splitlines())) <= 100
@@ -252,6 +283,17 @@ def test_bad_arguments_are_named_before_anything_is_trained(change, message):
     [
         ({"sgd": None}, {"a": len}, r"optimizers\['sgd'\] must be an optax"),
         ({"sgd": LEARNS}, {"mine": 3}, r"attacks\['mine'\] must be callable"),
+        (
+            {"sgd": LEARNS},
+            {"mine": lambda s, t: s.phi[t]},
+            r"attacks\['mine'\] must return one number for each example",
+        ),
+        (
+            {"sgd": LEARNS},
+            {"mine": lambda s, t: np.asarray(s.phi)[t, :5, 0]},
+            r"attacks\['mine'\] must return one number .* got float32 of shape \(5,\)",
+        ),
+        ({"sgd": LEARNS}, {"mine": lambda s: 0}, r"attacks\['mine'\] must give scores"),
         ({"sgd": LEARNS}, {}, "attacks must name at least one"),
         ({3: LEARNS}, {"a": len}, "optimizers must have names of 1 to 80 printable"),
         ({"sgd": LEARNS}, {"a\0b": len}, "attacks must have names of 1 to 80"),
