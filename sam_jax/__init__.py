@@ -18,6 +18,7 @@ from sam_jax.optimizers import sam as sam
 from sam_jax.optimizers import sharpness_aware as sharpness_aware
 from sam_jax.optimizers import usam as usam
 from sam_jax.reporting.audit_files import save_audit as save_audit
+from sam_jax.reporting.saved_audits import load_audit as load_audit
 from sam_jax.reporting.verdict import verdict as verdict
 from sam_jax.training.membership import balanced_keep as balanced_keep
 from sam_jax.training.shadow_models import train_shadow_models as train_shadow_models

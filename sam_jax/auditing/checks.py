@@ -125,11 +125,7 @@ def _check_names(argument: str, things: Mapping[Any, Any]) -> None:
             f"must name at least one {one} as {{name: {one}}}, got {things!r}.",
         )
     for name in things:
-        if not (isinstance(name, str) and name.isprintable() and 0 < len(name) <= 80):
-            raise ArgumentError(
-                argument,
-                f"must have names of 1 to 80 printable characters, got {name!r}.",
-            )
+        _checks.display_name(**{argument: name})
 
 
 def _same(optimizer: Any, _: Any) -> Any:

@@ -26,7 +26,7 @@ from sam_jax.auditing.evaluate import attack_signals, check_all
 from sam_jax.cli import run_folder
 from sam_jax.metrics import validity
 from sam_jax.reporting import audit_tables, tables
-from sam_jax.reporting.audit_files import metrics_json
+from sam_jax.reporting.audit_numbers import metrics_json
 from sam_jax.signals import files
 from sam_jax.signals.conversions import SignalsAre
 from sam_jax.types import AttackFn
@@ -38,10 +38,10 @@ RUNS_WITHOUT = ("population", "queries")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Attacks models from their answers alone."""
+    """Attacks models from their outputs alone."""
 
     signals: tuple[str, ...]
-    """Files or folders of answers, one or more recipes; see above."""
+    """Files or folders of model outputs, one or more training algorithms; see above."""
     keep: str | None = None
     """Mask [models, examples] for files without one: .npy, or .npz that holds keep."""
     labels: str | None = None
@@ -56,7 +56,7 @@ class Config:
     fprs: tuple[float, ...] = (0.01, 0.001)
     """False-positive rates at which to report the true-positive rate."""
     baseline: str | None = None
-    """The recipe that others are compared with; the first by default."""
+    """The algorithm that others are compared with; the first by default."""
     images: str | None = None
     """Inputs in the order of the columns, for pictures: .npy, or .npz that holds x."""
     allow_invalid: bool = False

@@ -31,7 +31,8 @@ from sam_jax.data.augment import AUGMENTATIONS, chain
 from sam_jax.data.noise import corrupt_labels
 from sam_jax.models import MODELS, compute_dtype
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
-from sam_jax.reporting import audit_files, audit_tables, trust_sections
+from sam_jax.reporting import audit_tables, trust_sections
+from sam_jax.reporting.audit_numbers import metrics_json
 from sam_jax.training import processes
 from sam_jax.training.checkpoint import ChunkStore
 from sam_jax.training.identity import hash_arrays
@@ -150,7 +151,7 @@ def main(config: Config) -> sam_jax.AuditResult:
         sam_jax.save_audit(result, folder, run_folder.read_config(folder))
         if config.cache_dir is None:
             shutil.rmtree(chunks)
-        folder = run_folder.finish_run(folder, audit_files.metrics_json(result))
+        folder = run_folder.finish_run(folder, metrics_json(result))
         print_result(result, folder)
     return result
 

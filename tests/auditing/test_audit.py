@@ -14,6 +14,8 @@ from sam_jax.data import dataset_from_arrays
 from sam_jax.data.noise import corrupt_labels
 from sam_jax.metrics.estimate import mean_over_models
 from sam_jax.reporting import audit_tables, tables
+from sam_jax.reporting.audit_numbers import metrics_json
+from sam_jax.reporting.plain_json import plain
 from sam_jax.signals import load_signals
 from sam_jax.training.progress import ProgressBar
 
@@ -229,6 +231,21 @@ def test_a_result_shows_itself_and_gives_its_values_as_rows(result, tmp_path):
         "signals.npz",
         "config.json",
     }
+    again = sam_jax.load_audit(tmp_path)
+    assert repr(again) == repr(result) and again.to_rows() == rows
+    assert plain(metrics_json(again)) == plain(metrics_json(result))
+    for name, optimizer in result.optimizers.items():
+        for saved, made in zip(again[name].risk, optimizer.risk, strict=True):
+            np.testing.assert_array_equal(saved, made)
+        np.testing.assert_array_equal(again[name].log.loss, optimizer.log.loss)
+        roc, saved = optimizer.attacks["loss"].roc, again[name].attacks["loss"].roc
+        np.testing.assert_array_equal(saved.low, roc.low)
+        np.testing.assert_array_equal(again[name].signals.phi, optimizer.signals.phi)
+
+
+def test_a_folder_without_an_audit_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="folder must be that of a finished audit"):
+        sam_jax.load_audit(tmp_path)
 
 
 def test_the_terminal_table_fits_and_pairs_each_metric_with_its_difference(result):
@@ -295,8 +312,8 @@ def test_bad_arguments_are_named_before_anything_is_trained(change, message):
         ),
         ({"sgd": LEARNS}, {"mine": lambda s: 0}, r"attacks\['mine'\] must give scores"),
         ({"sgd": LEARNS}, {}, "attacks must name at least one"),
-        ({3: LEARNS}, {"a": len}, "optimizers must have names of 1 to 80 printable"),
-        ({"sgd": LEARNS}, {"a\0b": len}, "attacks must have names of 1 to 80"),
+        ({3: LEARNS}, {"a": len}, "optimizers must be a name of 1 to 100 printable"),
+        ({"sgd": LEARNS}, {"a\0b": len}, "attacks must be a name of 1 to 100"),
     ],
 )
 def test_what_is_no_optimizer_or_attack_is_named(optimizers, attacks, message):
