@@ -191,7 +191,7 @@ def _open_folder(
     config: Config, dataset: sam_jax.Dataset
 ) -> tuple[pathlib.Path, pathlib.Path]:
     """The folder of the run, and that of its chunks."""
-    facts = {"data_sha256": hash_arrays(*dataset.train, *dataset.test)}
+    facts = {"data_sha256": data_hash(dataset)}
     folder = run_folder.open_run("audit", config, facts=facts)
     if config.cache_dir is not None:
         return folder, pathlib.Path(config.cache_dir).expanduser()
@@ -223,6 +223,11 @@ def make_dataset(config: Config) -> sam_jax.Dataset:
         key = jax.random.key(config.seed)
         pool = corrupt_labels(key, pool, dataset.num_classes, config.label_noise)
     return dataclasses.replace(dataset, train=pool)
+
+
+def data_hash(dataset: sam_jax.Dataset) -> str:
+    """Returns the hash of all inputs and labels that a run uses."""
+    return hash_arrays(*dataset.train, *dataset.test)
 
 
 def make_model(config: Config, num_classes: int) -> sam_jax.Model:

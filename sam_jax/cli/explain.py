@@ -20,7 +20,6 @@ from sam_jax.analysis.rho_sweep import RhoSweep
 from sam_jax.attacks import ATTACKS
 from sam_jax.cli import explain_source, run_folder
 from sam_jax.cli.audit import Config as AuditConfig
-from sam_jax.cli.audit import make_dataset
 from sam_jax.reporting import explain_claims, explain_report, tables
 from sam_jax.signals import load_audit_signals
 
@@ -89,16 +88,17 @@ def main(config: Config) -> list[explain_claims.PaperClaim]:
         folder = run_folder.open_run("explain", config)
         source = explain_source.make_audit(config.audit)
         settings, comparison = _open_audit(source, config)
+        dataset = explain_source.load_data(source, settings)
     else:
         source = config.run
         settings, comparison = _open_audit(source, config)
+        dataset = explain_source.load_data(source, settings)
         folder = run_folder.open_run("explain", config)
     baseline, compared = comparison.names
     print(
         f"{settings.dataset}: why {compared} and {baseline} differ, from "
         f"{len(comparison.keep)} models each in {source}."
     )
-    dataset = make_dataset(settings)
     evidence = gather_evidence(config, settings, dataset, comparison)
     claims = explain_claims.check_claims(evidence)
     reproduced = explain_source.reproduced(evidence.sweep, evidence.rho, comparison)

@@ -55,6 +55,27 @@ def audit_settings(folder: pathlib.Path) -> audit.Config:
     return made
 
 
+def load_data(folder: pathlib.Path, settings: audit.Config) -> Dataset:
+    """Returns the data of an audit, which must be those that it was run on.
+
+    Args:
+        folder: Of the audit.
+        settings: Of the audit.
+
+    Raises:
+        ArgumentError: If the file or the set holds something else now.
+    """
+    dataset = audit.make_dataset(settings)
+    audited = run_folder.read_config(folder).get("data_sha256")
+    if audited != audit.data_hash(dataset):
+        raise _checks.ArgumentError(
+            "run",
+            f"must be of data that are as they were: {settings.dataset} is not what "
+            f"the audit in {folder} was run on. Run the audit again.",
+        )
+    return dataset
+
+
 def check_canaries(settings: audit.Config) -> None:
     """Raises ``ValueError`` for an audit with canaries, whose labels are wrong."""
     if settings.num_canaries:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sam_jax.auditing.result import AttackResult, AuditResult, OptimizerResult
+from sam_jax.reporting.plain_json import plain
 from sam_jax.reporting.verdict import verdict
 from sam_jax.types import Dataset
 
@@ -118,7 +119,10 @@ def _most_exposed(
     risk, examples = optimizer.risk, []
     for row in np.argsort(risk.rank)[:NUM_MOST_EXPOSED]:
         values = {field: getattr(risk, field)[row].item() for field in risk._fields}
-        examples.append({"column": int(result.columns[row])} | values)
+        column, origin = int(result.columns[row]), result.dataset.train_origin
+        names = [] if origin is None else origin.describe(column)
+        place = dict(zip(("split", "row", "id"), plain(names), strict=False))
+        examples.append({"column": column} | place | values)
     return examples
 
 

@@ -74,7 +74,7 @@ def risk_table(result: AuditResult) -> Table:
     for row in np.argsort(risk.rank)[:NUM_SHOWN]:
         column = int(result.columns[row])
         cells: list[Cell] = [
-            str(column),
+            record_name(result.dataset, column),
             label_name(result.dataset, column),
             f"{risk.score[row]:.1f} ± {risk.score_error[row]:.1f}",
             f"{risk.exposure[row]:.2f} ± {risk.error[row]:.2f}",
@@ -122,6 +122,19 @@ def risk_notes(result: AuditResult) -> list[str]:
             f"about {0.025 * total:,.0f} each."
         )
     return lines
+
+
+def record_name(dataset: Dataset, column: int) -> str:
+    """Returns how the user's data call a pool example: its split and row, and its id.
+
+    Args:
+        dataset: The data behind the columns.
+        column: Of the signals.
+    """
+    if dataset.train_origin is None:
+        return str(column)
+    split, row, *ids = dataset.train_origin.describe(column)
+    return f"{split} {row}" + (f" ({ids[0]})" if ids else "")
 
 
 def label_name(dataset: Dataset, column: int) -> str:

@@ -7,8 +7,8 @@ import tyro
 from markupsafe import Markup
 
 from sam_jax.analysis import rho_sweep, sharpness
+from sam_jax.cli import audit, explain_source, run_folder
 from sam_jax.cli import explain as experiment
-from sam_jax.cli import explain_source
 from sam_jax.cli.errors import usage_errors
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.reporting import explain_claims, explain_report, pictures
@@ -177,3 +177,20 @@ def test_bad_options_are_usage_errors_that_leave_nothing(
     error = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert message in error
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_audit_of_data_that_changed_is_not_explained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    arrays = {"x_train": rng.normal(size=(40, 3)), "y_train": np.arange(40) % 2}
+    arrays |= {"x_test": rng.normal(size=(8, 3)), "y_test": np.arange(8) % 2}
+    np.savez("mine.npz", **arrays)
+    settings = audit.Config(dataset="mine.npz", pool_size=0)
+    facts = {"data_sha256": audit.data_hash(audit.make_dataset(settings))}
+    folder = run_folder.open_run("audit", settings, facts=facts)
+    assert len(explain_source.load_data(folder, settings).train.y) == 40
+    within_classes = np.argsort(arrays["y_train"], kind="stable")
+    arrays["x_train"][within_classes[:20]] = arrays["x_train"][within_classes[19::-1]]
+    np.savez("mine.npz", **arrays)
+    with pytest.raises(ValueError, match="run must be of data that are as they were"):
+        explain_source.load_data(folder, settings)
