@@ -53,7 +53,7 @@ def scaled(tree, power):
 
 def flat(tree):
     leaves = [np.ravel(x).astype(np.float64) for x in jax.tree.leaves(tree)]
-    return np.concatenate(leaves)
+    return np.concatenate([np.zeros(0), *leaves])
 
 
 @functools.cache
@@ -135,7 +135,7 @@ def test_every_optimizer_takes_gradients_of_any_size(name, size):
     np.testing.assert_allclose(train(size), train(1.0), rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("power", [-140, -100, -70, -30, 0, 40, 60, 100, 126])
+@pytest.mark.parametrize("power", [-140, -100, -70, -30, 0, 40, 60, 100, 124])
 def test_norms_are_right_over_the_whole_range_of_floats(power):
     x = np.array([3.0, -4.0, 12.0]) * 2.0**power
     tree = {"a": jnp.asarray(x[:2], jnp.float32), "b": jnp.float32(x[2])}

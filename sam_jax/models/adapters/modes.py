@@ -58,9 +58,9 @@ def mode_keywords(
     else:
         any_name = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
         if mode_argument not in parameters and not any_name:
+            names = ", ".join(name for name in parameters if name != "self")
             raise ArgumentError(
-                "mode_argument",
-                f"must be one of {', '.join(parameters)}; got {mode_argument!r}.",
+                "mode_argument", f"must be one of {names}; got {mode_argument!r}."
             )
         values = {mode_argument: mode_values}
 

@@ -33,8 +33,9 @@ def from_stax(
 
     Example:
         >>> import jax
-        >>> from jax.example_libraries import stax
-        >>> model = from_stax(*stax.Dense(10))
+        >>> def init_fun(key, shape):
+        ...     return (-1, 10), jax.random.normal(key, (shape[-1], 10))
+        >>> model = from_stax(init_fun, lambda w, x, rng: x @ w)
         >>> x = jnp.ones([8, 5])
         >>> params, state = model.init(jax.random.key(0), x)
         >>> logits, state = model.apply(params, state, x, True, jax.random.key(1))
