@@ -17,7 +17,7 @@ Radius: TypeAlias = ArrayLike | Callable[[Any], Any]
 """A number, a traced scalar, or a schedule: ``step -> radius``."""
 
 
-def check_radius(rho: Radius) -> None:
+def check_radius(rho: Any) -> None:
     """Raises ``ArgumentError`` unless rho is a schedule or a scalar finite and >= 0."""
     if not callable(rho):
         check_setting(rho=rho)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 
 from sam_jax._checks import ArgumentError
@@ -73,7 +74,8 @@ def from_equinox(
             is_weight = is_weight and not name.startswith("state/")
             (params if is_weight else state)[name] = leaf
         if jnp.shape(x) not in checked_shapes:
-            modes.check_modes(run, params, state, x)
+            with _no_mesh():
+                modes.check_modes(run, *_shapes((params, state, x)))
             checked_shapes.add(jnp.shape(x))
         return params, state
 
@@ -95,9 +97,10 @@ def from_equinox(
             return module(x, **keyword), None
 
         keys = None if key is None else jax.random.split(key, x.shape[0])
-        logits, layer_state = jax.vmap(
+        batched = jax.vmap(
             one, in_axes=(0, None, 0), out_axes=(0, None), axis_name=axis_name
-        )(x, layer_state, keys)
+        )
+        logits, layer_state = batched(x, layer_state, keys)
         updated = [name for name in names if name.startswith("state/")]
         new_leaves = jax.tree.leaves(layer_state)
         new_state = state | dict(zip(updated, new_leaves, strict=True))
@@ -106,10 +109,38 @@ def from_equinox(
     def apply(
         params: Params, state: ModelState, x: Any, train: bool, key: Key
     ) -> tuple[Any, ModelState]:
-        logits, new_state = run(params, state, x, train, key if train else None)
+        logits, new_state = _without_mesh(
+            lambda *arrays: run(*arrays[:3], train, *arrays[3:]),
+            params,
+            state,
+            x,
+            key if train else None,
+        )
         return logits, new_state if train else state
 
     return Model(init, apply)
+
+
+def _without_mesh(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function`` of the arguments, traced as if there were one device.
+
+    Under ``shard_map`` equinox takes a constant that it writes to its state for another
+    type than the value before, because only one of the two has a mesh.
+    """
+    with _no_mesh():
+        trace = jax.make_jaxpr(function, return_shape=True)
+        jaxpr, result = trace(*_shapes(arguments))
+    outputs = jax.extend.core.jaxpr_as_fun(jaxpr)(*jax.tree.leaves(arguments))
+    return jax.tree.unflatten(jax.tree.structure(result), outputs)
+
+
+def _no_mesh() -> Any:
+    """A context in which no mesh of devices is set."""
+    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
 def _name(path: tuple[Any, ...], stateful: bool) -> str:
