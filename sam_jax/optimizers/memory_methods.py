@@ -192,7 +192,7 @@ class FriendlySAM(Method):
 
     sigma: ArrayLike = 1.0
     decay: ArrayLike = 0.6
-    form: Literal["authors", "paper"] = "authors"
+    form: str = "authors"
 
     def __post_init__(self):
         check_setting(sigma=self.sigma)

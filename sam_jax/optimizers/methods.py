@@ -118,7 +118,7 @@ class GSAM(Method):
     """
 
     alpha: ArrayLike = 0.4
-    decompose: Literal["clean", "perturbed"] = "clean"
+    decompose: str = "clean"
 
     def __post_init__(self):
         check_setting(alpha=self.alpha)
