@@ -32,7 +32,7 @@ def radius_at(rho: Radius, step: Int[Array, ""]) -> ArrayLike:
     check_radius(rho)
     if callable(rho):
         rho = rho(step)
-        _scalar("rho", rho, "must be a schedule of real scalars")
+        _scalar("rho", rho, "must be a schedule of scalar numbers")
     return rho if _checks.is_concrete(rho) and rho >= 0 else jnp.maximum(rho, 0)
 
 
@@ -48,7 +48,7 @@ def check_setting(
         **settings: Values by name.
     """
     for name, value in settings.items():
-        _scalar(name, value, "must be a real scalar")
+        _scalar(name, value, "must be a scalar number")
         if not isinstance(value, jax.core.Tracer):
             rule(**{name: float(value)})
 

@@ -103,12 +103,15 @@ def test_factories_show_their_settings_and_the_formula_of_their_method():
             lambda: sam(optax.sgd(1.0), clip_norm=0.0),
             "clip_norm must be finite and > 0",
         ),
-        (lambda: sam(optax.sgd(1.0), 1j), "rho must be a real scalar, got 1j"),
-        (lambda: check_radius("0.1"), "rho must be a real scalar, got '0.1'"),
-        (lambda: check_radius([0.1]), "rho must be a real scalar, got \\[0.1\\]"),
-        (lambda: check_radius(None), "rho must be a real scalar, got None"),
-        (lambda: check_setting(alpha="0.4"), "alpha must be a real scalar, got '0.4'"),
-        (lambda: GSAM(alpha=jnp.ones(2)), "alpha must be a real scalar, got shape"),
+        (lambda: sam(optax.sgd(1.0), 1j), "rho must be a scalar number, got 1j"),
+        (lambda: check_radius("0.1"), "rho must be a scalar number, got '0.1'"),
+        (lambda: check_radius([0.1]), "rho must be a scalar number, got \\[0.1\\]"),
+        (lambda: check_radius(None), "rho must be a scalar number, got None"),
+        (
+            lambda: check_setting(alpha="0.4"),
+            "alpha must be a scalar number, got '0.4'",
+        ),
+        (lambda: GSAM(alpha=jnp.ones(2)), "alpha must be a scalar number, got shape"),
         (lambda: LookSAM(alpha=jnp.float32(-1)), "alpha must be finite and >= 0"),
     ],
 )
@@ -121,12 +124,12 @@ def test_what_is_no_setting_is_refused(call, message):
 
 @pytest.mark.parametrize("rho", [jnp.ones(1), jnp.ones(2), jnp.array(True)], ids=repr)
 def test_a_traced_or_scheduled_radius_that_is_no_real_scalar_is_refused(rho):
-    with pytest.raises(ArgumentError, match="rho must be a real scalar, got shape"):
+    with pytest.raises(ArgumentError, match="rho must be a scalar number, got shape"):
         jax.jit(lambda rho: one_step(sam(optax.sgd(1.0), rho)))(rho)
-    with pytest.raises(ArgumentError, match="rho must be a real scalar, got shape"):
+    with pytest.raises(ArgumentError, match="rho must be a scalar number, got shape"):
         jax.jit(lambda rho: one_step(sam(optax.sgd(1.0)), rho=rho))(rho)
     for schedule in (lambda step: rho, lambda step: [0.1], lambda step: "0.1"):
-        with pytest.raises(ArgumentError, match="rho must be a schedule of real"):
+        with pytest.raises(ArgumentError, match="rho must be a schedule of scalar"):
             one_step(sam(optax.sgd(1.0), schedule))
 
 
