@@ -1,11 +1,12 @@
-"""Sharpness-aware minimization in JAX, and audits of what training algorithms leak."""
+"""Sharpness-aware minimization in JAX, and audits of what training algorithms leak.
 
-from sam_jax.auditing.audit import audit as audit
-from sam_jax.auditing.checks import check_audit as check_audit
-from sam_jax.auditing.config import DEFAULT_ATTACKS as DEFAULT_ATTACKS
-from sam_jax.auditing.config import AttackConfig as AttackConfig
-from sam_jax.auditing.result import AuditResult as AuditResult
-from sam_jax.data import load as load
+Optimizers and types are here at once; the rest is imported where it is first used, so
+that a training loop that only wants SAM does not wait for SciPy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from sam_jax.optimizers import asam as asam
 from sam_jax.optimizers import fill_masked as fill_masked
 from sam_jax.optimizers import friendly_sam as friendly_sam
@@ -17,16 +18,68 @@ from sam_jax.optimizers import random_sam as random_sam
 from sam_jax.optimizers import sam as sam
 from sam_jax.optimizers import sharpness_aware as sharpness_aware
 from sam_jax.optimizers import usam as usam
-from sam_jax.reporting.audit_files import save_audit as save_audit
-from sam_jax.reporting.saved_audits import load_audit as load_audit
-from sam_jax.reporting.verdict import verdict as verdict
-from sam_jax.training.membership import balanced_keep as balanced_keep
-from sam_jax.training.shadow_models import train_shadow_models as train_shadow_models
-from sam_jax.training.vmap_models import use_all_cores as use_all_cores
 from sam_jax.types import Dataset as Dataset
 from sam_jax.types import Examples as Examples
 from sam_jax.types import Model as Model
 from sam_jax.types import Signals as Signals
 from sam_jax.types import TrainConfig as TrainConfig
 
+if TYPE_CHECKING:
+    from sam_jax.auditing.audit import audit as audit
+    from sam_jax.auditing.checks import check_audit as check_audit
+    from sam_jax.auditing.config import DEFAULT_ATTACKS as DEFAULT_ATTACKS
+    from sam_jax.auditing.config import AttackConfig as AttackConfig
+    from sam_jax.auditing.result import AuditResult as AuditResult
+    from sam_jax.data import load as load
+    from sam_jax.reporting.audit_files import save_audit as save_audit
+    from sam_jax.reporting.saved_audits import load_audit as load_audit
+    from sam_jax.reporting.verdict import verdict as verdict
+    from sam_jax.training.membership import balanced_keep as balanced_keep
+    from sam_jax.training.shadow_models import (
+        train_shadow_models as train_shadow_models,
+    )
+    from sam_jax.training.vmap_models import use_all_cores as use_all_cores
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "audit": "sam_jax.auditing.audit",
+    "check_audit": "sam_jax.auditing.checks",
+    "DEFAULT_ATTACKS": "sam_jax.auditing.config",
+    "AttackConfig": "sam_jax.auditing.config",
+    "AuditResult": "sam_jax.auditing.result",
+    "load": "sam_jax.data",
+    "save_audit": "sam_jax.reporting.audit_files",
+    "load_audit": "sam_jax.reporting.saved_audits",
+    "verdict": "sam_jax.reporting.verdict",
+    "balanced_keep": "sam_jax.training.membership",
+    "train_shadow_models": "sam_jax.training.shadow_models",
+    "use_all_cores": "sam_jax.training.vmap_models",
+}
+_PACKAGES = (
+    "analysis",
+    "attacks",
+    "auditing",
+    "data",
+    "metrics",
+    "models",
+    "reporting",
+    "signals",
+    "theory",
+    "training",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _PACKAGES:
+        value = importlib.import_module(f"sam_jax.{name}")
+    else:
+        raise AttributeError(f"module 'sam_jax' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_PACKAGES})

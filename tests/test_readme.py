@@ -1,4 +1,4 @@
-"""The code that README.md and docs/optimizers.md show, run as it stands.
+"""The code that README.md and pages of docs show, run as it stands.
 
 A ``python`` block runs if the line before it is ``<!-- test -->``; with ``<!-- test:
 continue -->`` it goes on from the block before.
@@ -28,7 +28,7 @@ def programs(path):
 
 PROGRAMS = [
     pytest.param(path, blocks, id=f"{path.name}:{blocks[0][0]}")
-    for path in (ROOT / "README.md", ROOT / "docs" / "optimizers.md")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     for blocks in programs(path)
 ]
 

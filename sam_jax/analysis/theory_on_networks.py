@@ -11,7 +11,7 @@ import optax
 from scipy import special, stats
 
 from sam_jax import theory
-from sam_jax.optimizers.aliases import SAM, sharpness_aware
+from sam_jax.optimizers import SAM, sharpness_aware
 from sam_jax.theory import sampling
 from sam_jax.theory.agreement import GridCell
 from sam_jax.theory.claims import TheoryClaim

@@ -163,7 +163,7 @@ def train_share(config: Config, shard: tuple[int, int]) -> None:
         _, chunks = _open_folder(config, arguments[2])
         _print_start(config, arguments)
         store = ChunkStore(chunks, shard=shard, retrain_changed=config.retrain_changed)
-        train_shard(*arguments, store, augment=augment)
+        train_shard(*arguments, store=store, augment=augment)
     print(f"Share {shard[0]} of {shard[1]} is trained; its chunks are in {chunks}.")
 
 

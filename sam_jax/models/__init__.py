@@ -6,10 +6,14 @@ All take ``dtype``, that of the computation; parameters and logits are float32.
 import functools
 from collections.abc import Callable
 
+from sam_jax.models.adapters import from_equinox as from_equinox
+from sam_jax.models.adapters import from_haiku as from_haiku
+from sam_jax.models.adapters import from_linen as from_linen
+from sam_jax.models.adapters import from_nnx as from_nnx
+from sam_jax.models.adapters import from_stax as from_stax
 from sam_jax.models.cnn import cnn as cnn
 from sam_jax.models.fast_cifar import fast_cifar as fast_cifar
 from sam_jax.models.layers import compute_dtype as compute_dtype
-from sam_jax.models.linen import from_linen as from_linen
 from sam_jax.models.mlp import mlp as mlp
 from sam_jax.models.mlp import mlp_tanh as mlp_tanh
 from sam_jax.models.resnet import resnet18 as resnet18

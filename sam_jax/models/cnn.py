@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from sam_jax import _checks
+from sam_jax.models.adapters.linen import from_linen
 from sam_jax.models.ensemble_conv.conv import Conv, max_pool
 from sam_jax.models.layers import NORMS, check_network
-from sam_jax.models.linen import from_linen
 from sam_jax.types import Model
 
 

@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sam_jax.models.adapters.linen import from_linen
 from sam_jax.models.ensemble_conv.conv import Conv, max_pool
 from sam_jax.models.layers import NORMS, check_network, conv3x3
-from sam_jax.models.linen import from_linen
 from sam_jax.types import Model
 
 LOGIT_SCALE = 1 / 9

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from sam_jax import _checks
-from sam_jax.models.linen import from_linen
+from sam_jax.models.adapters.linen import from_linen
 from sam_jax.types import Model
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
+from sam_jax.models.adapters.linen import from_linen
 from sam_jax.models.layers import NORMS, check_network, conv1x1, conv3x3
-from sam_jax.models.linen import from_linen
 from sam_jax.types import Model
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from sam_jax.models.adapters.linen import from_linen
 from sam_jax.models.ensemble_conv.conv import max_pool
 from sam_jax.models.layers import NORMS, check_network, conv3x3
-from sam_jax.models.linen import from_linen
 from sam_jax.types import Model
 
 STAGES = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))

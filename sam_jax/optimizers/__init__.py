@@ -1,18 +1,9 @@
 """The SAM family as optax gradient transformations."""
 
-from sam_jax.optimizers.aliases import (
-    asam,
-    friendly_sam,
-    gnp,
-    gsam,
-    looksam,
-    m_sam,
-    random_sam,
-    rho_from_learning_rate,
-    sam,
-    usam,
-)
-from sam_jax.optimizers.ascent import climb, direction, init_memory, perturb
+from sam_jax.optimizers.factories import make_factory
+from sam_jax.optimizers.masking import fill_masked
+from sam_jax.optimizers.memory_methods import FriendlySAM, LookSAM
+from sam_jax.optimizers.method import Method, perturbed_params
 from sam_jax.optimizers.methods import (
     ASAM,
     GNP,
@@ -20,18 +11,23 @@ from sam_jax.optimizers.methods import (
     MSAM,
     SAM,
     USAM,
-    FriendlySAM,
-    LookSAM,
-    Method,
     RandomSAM,
 )
-from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
-from sam_jax.optimizers.transform import (
-    Radius,
-    SharpnessAwareState,
-    fill_masked,
-    sharpness_aware,
+from sam_jax.optimizers.radius import Radius, rho_from_learning_rate
+from sam_jax.optimizers.registry import (
+    OPTIMIZERS,
+    asam,
+    default_rho,
+    friendly_sam,
+    gnp,
+    gsam,
+    looksam,
+    m_sam,
+    random_sam,
+    sam,
+    usam,
 )
+from sam_jax.optimizers.transform import SharpnessAwareState, sharpness_aware
 
 __all__ = [
     "ASAM",
@@ -48,17 +44,15 @@ __all__ = [
     "RandomSAM",
     "SharpnessAwareState",
     "asam",
-    "climb",
     "default_rho",
-    "direction",
     "fill_masked",
     "friendly_sam",
     "gnp",
     "gsam",
-    "init_memory",
     "looksam",
     "m_sam",
-    "perturb",
+    "make_factory",
+    "perturbed_params",
     "random_sam",
     "rho_from_learning_rate",
     "sam",

@@ -9,43 +9,33 @@ gradient elsewhere: same batch, same dropout key, same batch statistics, nothing
 the gradient returned. Running statistics are those of the first pass.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int
 
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
 from sam_jax.optimizers import tree_math
-from sam_jax.optimizers.ascent import (
-    climb,
-    direction,
-    init_memory,
-    looksam_direction,
-    looksam_weights,
-    perturb,
-)
-from sam_jax.optimizers.methods import MSAM, LookSAM, Method, RandomSAM
+from sam_jax.optimizers.masking import MaskedGradFn, has_holes
+from sam_jax.optimizers.method import Method
+from sam_jax.optimizers.radius import Radius, check_radius, check_setting, radius_at
 from sam_jax.types import Params
-
-Radius: TypeAlias = ArrayLike | Callable[[Any], Any]
-"""A number, a traced scalar, or a schedule: ``step -> radius``."""
 
 
 class SharpnessAwareState(NamedTuple):
-    """Steps taken, and what LookSAM and Friendly-SAM remember (``()`` otherwise)."""
+    """Steps taken, and what the method remembers (``()`` for most)."""
 
     count: Int[Array, ""]
     memory: Any
 
 
 def sharpness_aware(
-    method: Method, rho: Radius
+    method: Method, rho: Radius, clip_norm: ArrayLike | None = None
 ) -> optax.GradientTransformationExtraArgs:
     """Returns the transformation that replaces the gradient by ``method``'s direction.
 
@@ -64,16 +54,21 @@ def sharpness_aware(
     Args:
         method: Which member of the family, with its settings.
         rho: Radius: a number, a traced scalar (also one per model under ``vmap``) or a
-            schedule of the step. At 0 the gradient passes unchanged. Never stored in
-            the state, so ``optax.inject_hyperparams`` works. LookSAM's ``period`` and
-            m-SAM's ``num_groups`` are static: name them in its ``static_args``.
+            schedule of the step. At 0 the gradient passes unchanged. A schedule or a
+            traced value below 0 counts as 0. Never stored in the state, so
+            ``optax.inject_hyperparams`` works. LookSAM's ``period`` and m-SAM's
+            ``num_groups`` are static: name them in its ``static_args``.
+        clip_norm: Largest norm of the direction, which is shortened to it; None for no
+            limit. The perturbation is made from the gradient as it comes.
 
     Returns:
         A transformation to chain before a base optimizer.
 
     Raises:
-        ValueError: If a concrete ``rho`` is negative or not finite; in ``update``, when
-            it is traced, if a needed argument is missing or a tree does not match.
+        ArgumentError: If ``method`` is none, a concrete ``rho`` is negative, not finite
+            or no scalar, or ``clip_norm`` is not positive; in ``update``, when it is
+            traced, if a needed argument is missing, a tree does not match, a weight is
+            complex, or a schedule or traced ``rho`` is no real scalar.
 
     Example:
         >>> from sam_jax.optimizers import SAM
@@ -83,139 +78,74 @@ def sharpness_aware(
         >>> print(updates)
         [-3.06 -4.08]
     """
-    _check_radius(rho)
+    if not isinstance(method, Method):
+        raise ArgumentError(
+            "method", f"must be a method such as SAM(), got {method!r}."
+        )
+    check_radius(rho)
+    if clip_norm is not None:
+        check_setting(_checks.positive, clip_norm=clip_norm)
     default_rho = rho
 
     def init(params: Params) -> SharpnessAwareState:
-        return SharpnessAwareState(
-            jnp.zeros((), jnp.int32), init_memory(method, params)
-        )
+        _check_real(params)
+        return SharpnessAwareState(jnp.zeros((), jnp.int32), method.init_memory(params))
 
     def update(
         updates: Params,
         state: Any,
         params: Params | None = None,
         *,
-        grad_fn: Callable[..., Any] | None = None,
-        group_grad_fn: Callable[..., Any] | None = None,
         step: ArrayLike | None = None,
         key: Any = None,
         rho: ArrayLike | None = None,
-        **ignored: Any,
+        **extra_args: Any,
     ) -> tuple[Params, SharpnessAwareState]:
-        del ignored
-        gradient_at = _checked_grad_fn(method, updates, params, grad_fn, group_grad_fn)
+        grad_fn = _checked_grad_fn(
+            method, updates, params, extra_args.get(method.gradient_argument)
+        )
         step = state.count if step is None else jnp.asarray(step)
-        radius = _radius(default_rho if rho is None else rho, step)
-        if isinstance(method, RandomSAM):
-            key = jax.random.key(method.seed) if key is None else key
-            key = jax.random.fold_in(key, step)
-
-        def perturbed_grads():
-            if isinstance(method, MSAM):
-                return _group_mean(method, params, radius, gradient_at)
-            epsilon = perturb(
-                method, updates, params, radius, memory=state.memory, key=key
-            )
-            return gradient_at(climb(params, epsilon))
-
-        if isinstance(method, LookSAM):
-            weigh = functools.partial(looksam_weights, method, updates)
-            weights, memory = jax.lax.cond(
-                step % method.period == 0,
-                lambda: weigh(perturbed_grads(), state.memory),
-                lambda: weigh(None, state.memory),
-            )
-            d = looksam_direction(method, updates, weights, memory)
-        else:
-            d, memory = direction(method, updates, perturbed_grads(), state.memory)
+        radius = radius_at(default_rho if rho is None else rho, step)
+        d, memory = method.replace_gradient(
+            updates, params, radius, state.memory, grad_fn=grad_fn, step=step, key=key
+        )
         d = jax.tree.map(lambda g, x: jnp.where(radius == 0, g, x), updates, d)
+        if clip_norm is not None:
+            d = clipped(d, clip_norm)
         return d, SharpnessAwareState(state.count + 1, memory)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def fill_masked(grad_fn: Callable[..., Params], params: Params) -> Callable[..., Any]:
-    """Returns ``grad_fn`` for use inside ``optax.partition`` and ``optax.masked``.
-
-    These hand a transformation a tree with holes (``optax.MaskedNode``), which a model
-    cannot be applied to. The new function fills the holes from ``params``, takes the
-    gradient and cuts the same holes into it, so that each part climbs by itself. A tree
-    without holes is unaffected.
-
-    Args:
-        grad_fn: ``(params, ...) -> grads`` on whole trees; also a ``group_grad_fn``.
-        params: The current weights, without holes.
-
-    Example:
-        >>> w = {"a": jnp.ones(1), "b": jnp.ones(1)}
-        >>> filled = fill_masked(lambda w: w, w)
-        >>> print(filled({"a": 2 * w["a"], "b": optax.MaskedNode()}))
-        {'a': Array([2.], dtype=float32), 'b': MaskedNode()}
-    """
-
-    def filled(masked: Params, *args: Any) -> Params:
-        fill = lambda part, whole: whole if _is_hole(part) else part
-        cut = lambda part, grad: part if _is_hole(part) else grad
-        grads = grad_fn(jax.tree.map(fill, masked, params, is_leaf=_is_hole), *args)
-        return jax.tree.map(cut, masked, grads, is_leaf=_is_hole)
-
-    filled.fills_masked = True  # pyrefly: ignore[missing-attribute]
-    return filled
+def clipped(direction: Params, clip_norm: ArrayLike) -> Params:
+    """Returns the direction, shortened to the norm ``clip_norm`` where it is longer."""
+    shortened = tree_math.at_most(clip_norm, tree_math.widen(direction))
+    return tree_math.cast_like(shortened, direction)
 
 
-def _group_mean(method: MSAM, params: Params, rho, group_grad_fn) -> Params:
-    """Mean over the groups of the gradient at each one's own perturbed weights."""
-
-    def add_group(total, group):
-        clean = group_grad_fn(params, group, method.num_groups)
-        epsilon = perturb(method, clean, params, rho)
-        grads = group_grad_fn(climb(params, epsilon), group, method.num_groups)
-        return jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, grads), None
-
-    groups = jnp.arange(method.num_groups, dtype=jnp.int32)
-    zeros = jax.tree.map(jnp.zeros_like, tree_math.widen(params))
-    total, _ = jax.lax.scan(add_group, zeros, groups)
-    return jax.tree.map(lambda t: t / method.num_groups, total)
-
-
-def _check_radius(rho: Radius) -> None:
-    """Raises ``ValueError`` for a concrete radius that is negative or not finite."""
-    if isinstance(rho, jax.Array | np.ndarray) and not isinstance(rho, jax.core.Tracer):
-        if rho.ndim:
-            raise ValueError(f"rho must be a scalar, got {rho.shape=}.")
-        rho = float(rho)
-    _checks.non_negative(rho=rho)
-
-
-def _radius(rho: Radius, step: Array) -> ArrayLike:
-    """The radius of this step."""
-    _check_radius(rho)
-    return rho(step) if callable(rho) else rho
-
-
-def _is_hole(node: Any) -> bool:
-    return isinstance(node, optax.MaskedNode)
-
-
-def _checked_grad_fn(method, grads, params, grad_fn, group_grad_fn):
-    """The gradient function that ``method`` needs, its answers checked when traced."""
-    name = "group_grad_fn" if isinstance(method, MSAM) else "grad_fn"
-    function = group_grad_fn if isinstance(method, MSAM) else grad_fn
-    kind = type(method).__name__
+def _checked_grad_fn(
+    method: Method, grads: Params, params: Params | None, function: Any
+) -> Callable[..., Params]:
+    """The gradient function that ``method`` needs, its results checked when traced."""
+    name, method_name = method.gradient_argument, type(method).__name__
     if params is None:
-        raise ValueError(f"params must be passed to update for {kind}, got None.")
+        raise ArgumentError(
+            "params", f"must be passed to update for {method_name}, got None."
+        )
     if not callable(function):
-        raise ValueError(f"{name} must be a function for {kind}, got {function!r}.")
+        raise ArgumentError(
+            name, f"must be a function for {method_name}, got {function!r}."
+        )
+    _check_real(params)
     _check_like_params("grads", grads, params)
-    holes = map(_is_hole, jax.tree.leaves(params, is_leaf=_is_hole))
-    if any(holes) and not getattr(function, "fills_masked", False):
-        raise ValueError(
-            f"{name} must accept masked weights inside optax.partition or optax.masked:"
-            f" pass {name}=sam_jax.fill_masked({name}, params), got {function!r}."
+    if has_holes(params) and not isinstance(function, MaskedGradFn):
+        raise ArgumentError(
+            name,
+            "must accept masked weights inside optax.partition or optax.masked: "
+            f"pass {name}=sam_jax.fill_masked({name}, params), got {function!r}.",
         )
 
-    def gradient_at(weights, *args):
+    def gradient_at(weights: Params, *args: Any) -> Params:
         result = function(weights, *args)
         _check_like_params(f"the result of {name}", result, params)
         return result
@@ -223,20 +153,36 @@ def _checked_grad_fn(method, grads, params, grad_fn, group_grad_fn):
     return gradient_at
 
 
+def _check_real(params: Params) -> None:
+    """Raises ``ArgumentError`` for a complex leaf.
+
+    Whether its gradient is conjugated is a convention of the caller; an inner product
+    without conjugates would be wrong in silence.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if jnp.iscomplexobj(leaf):
+            name = jax.tree_util.keystr(path)
+            raise ArgumentError(
+                f"params{name}",
+                "must be real: write complex weights as pairs of real ones, got "
+                f"{jnp.asarray(leaf).dtype}.",
+            )
+
+
 def _check_like_params(name: str, tree: Any, params: Params) -> None:
-    """Raises ``ValueError`` unless ``tree`` has the structure and shapes of params."""
+    """Raises ``ArgumentError`` unless ``tree`` has params' structure and shapes."""
     structure, expected = jax.tree.structure(tree), jax.tree.structure(params)
     if structure != expected:
         pair = isinstance(tree, tuple) and len(tree) == 2
         hint = ""
         if pair and expected in map(jax.tree.structure, tree):
             hint = " Return the gradient alone, without the loss or auxiliary output."
-        raise ValueError(
-            f"{name} must have the structure of params, {expected}, "
-            f"got {structure}.{hint}"
+        raise ArgumentError(
+            name,
+            f"must have the structure of params, {expected}, got {structure}.{hint}",
         )
     shapes, wanted = (
         [jnp.shape(leaf) for leaf in jax.tree.leaves(t)] for t in (tree, params)
     )
     if shapes != wanted:
-        raise ValueError(f"{name} must have the shapes {wanted}, got {shapes}.")
+        raise ArgumentError(name, f"must have the shapes {wanted}, got {shapes}.")

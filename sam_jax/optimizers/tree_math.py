@@ -1,9 +1,13 @@
 """Vector algebra on pytrees of arrays: a whole tree is one vector.
 
-Scalars take the dtype of the leaf that they scale, so no leaf changes its dtype. A
-vector without a direction (norm 0, or so small that its square rounds to 0) stays 0
-when it is normalised, never NaN.
+Scalars take the dtype of the leaf that they scale, so no leaf changes its dtype. Norms
+are right from the smallest to the largest float: where the squares would leave the
+range, the tree is first multiplied by a power of two, which rounds nothing. A vector
+without a direction (norm 0) stays 0 when it is normalised, never NaN. Sums run over
+each leaf as it lies, so a leaf that is sharded over devices is never gathered.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,38 +17,108 @@ from jaxtyping import Array, Float
 from sam_jax.types import Params
 
 
+class Length(NamedTuple):
+    """The norm of a tree, ``scaled / factor``, which itself may exceed every float.
+
+    Attributes:
+        scaled: Norm of ``factor * tree``.
+        factor: A power of two; 1 unless squares would overflow or vanish.
+    """
+
+    scaled: Float[Array, ""]
+    factor: Float[Array, ""]
+
+
+@jax.custom_jvp
+def length(tree: Params) -> Length:
+    """The norm of a tree, in the widest dtype of its leaves and at least float32."""
+    return _length(tree)
+
+
+@length.defjvp
+def _length_jvp(
+    primals: tuple[Params], tangents: tuple[Params]
+) -> tuple[Length, Length]:
+    # The loop in `_length` has no reverse mode; the derivative x/|x| needs none.
+    value = length(primals[0])
+    tree, tangent = (scale(value.factor, t) for t in (primals[0], tangents[0]))
+    slope = dot(tree, tangent) * reciprocal(value.scaled)
+    return value, Length(slope, jnp.zeros_like(value.factor))
+
+
+@jax.jit
+def _length(tree: Params) -> Length:
+    total = _sum_of_squares(tree, jnp.ones((), _widest(tree)))
+    factor = _range_factor(total)
+
+    def rescaled(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        _, factor, pending = carry
+        return _sum_of_squares(tree, factor), factor, ~pending
+
+    # A loop of at most one round, not a branch: under vmap a branch runs both sides,
+    # this loop runs only where some model needs it.
+    total, factor, _ = jax.lax.while_loop(
+        lambda carry: carry[2], rescaled, (total, factor, factor != 1)
+    )
+    return Length(jnp.sqrt(total), factor)
+
+
+def norm(tree: Params) -> Float[Array, ""]:
+    """The norm as one number; infinite where it exceeds the largest float."""
+    scaled, factor = length(tree)
+    return scaled / factor
+
+
+def with_norm(length_wanted: ArrayLike, tree: Params) -> Params:
+    """``tree`` rescaled to a norm; 0 where it has no direction."""
+    scaled, factor = length(tree)
+    step = jnp.asarray(length_wanted, scaled.dtype) * reciprocal(scaled)
+    return scale(step, scale(factor, tree))
+
+
+def at_most(limit: ArrayLike, tree: Params) -> Params:
+    """``tree``, rescaled to the norm ``limit`` where it is longer."""
+    longer = norm(tree) > jnp.asarray(limit, _widest(tree))
+    shortened = with_norm(limit, tree)
+    return jax.tree.map(lambda x, y: jnp.where(longer, x, y), shortened, tree)
+
+
+def multiple(tree: Params, reference: Params) -> Float[Array, ""]:
+    """The ``a`` for which ``a * reference`` is nearest to ``tree``; 0 if that is 0."""
+    a, tree_factor, reference_factor = _scaled_multiple(tree, reference)
+    return a * reference_factor / tree_factor
+
+
 def orthogonal(tree: Params, reference: Params) -> Params:
     """The part of ``tree`` orthogonal to ``reference``; all of it if that is 0."""
-    factor = reciprocal(norm(reference))
-    return add(tree, -(dot(tree, reference) * factor) * factor, reference)
+    a, tree_factor, reference_factor = _scaled_multiple(tree, reference)
+    parallel = scale(-a, scale(reference_factor, reference))
+    return jax.tree.map(jnp.add, tree, scale(1 / tree_factor, parallel))
 
 
-def with_norm(length: ArrayLike, tree: Params) -> Params:
-    """``tree`` rescaled to a norm; 0 where it has no direction."""
-    factor = reciprocal(norm(tree))
-    return scale(jnp.asarray(length, factor.dtype) * factor, tree)
+def _scaled_multiple(tree: Params, reference: Params) -> tuple[Array, Array, Array]:
+    """``multiple`` of the two scaled trees, and the factors that scale them."""
+    tree_factor, (scaled, factor) = length(tree).factor, length(reference)
+    inner = dot(scale(tree_factor, tree), scale(factor, reference))
+    inverse = reciprocal(scaled)
+    return inner * inverse * inverse, tree_factor, factor
 
 
-def reciprocal(norm: Float[Array, "..."]) -> Float[Array, "..."]:
+def reciprocal(norm: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``1 / norm``, and 0 where the norm is 0."""
     return jnp.where(norm > 0, 1 / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny), 0)
 
 
-def norm(tree: Params) -> Float[Array, ""]:
-    return jnp.sqrt(dot(tree, tree))
-
-
 def dot(tree: Params, other: Params) -> Float[Array, ""]:
     """Inner product over all leaves, in the widest of their dtypes."""
-    # As a matrix product: XLA's CPU adds up the terms of a sum one by one.
-    flat = lambda x, y: jnp.vdot(x, y, precision=jax.lax.Precision.HIGHEST)
-    products = jax.tree.leaves(jax.tree.map(flat, tree, other))
-    wide = any(p.dtype == jnp.float64 for p in products)
-    dtype = jnp.float64 if wide else jnp.float32
-    return sum((p.astype(dtype) for p in products), start=jnp.zeros((), dtype))
+    dtype = _widest(tree)
+    multiply = lambda x, y: jnp.sum(x.astype(dtype) * y.astype(dtype))
+    products = jax.tree.leaves(jax.tree.map(multiply, tree, other))
+    return sum(products, start=jnp.zeros((), dtype))
 
 
 def scale(factor: ArrayLike, tree: Params) -> Params:
+    """``factor * tree``."""
     return jax.tree.map(lambda x: jnp.asarray(factor, x.dtype) * x, tree)
 
 
@@ -56,12 +130,36 @@ def add(tree: Params, factor: ArrayLike, other: Params) -> Params:
 def widen(tree: Params) -> Params:
     """The leaves as float32, or float64 where they are."""
 
-    def widen(x):
+    def widened(x: ArrayLike) -> Array:
         x = jnp.asarray(x)
         return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
-    return jax.tree.map(widen, tree)
+    return jax.tree.map(widened, tree)
 
 
 def cast_like(tree: Params, like: Params) -> Params:
+    """``tree`` in the dtypes of ``like``."""
     return jax.tree.map(lambda x, y: x.astype(jnp.asarray(y).dtype), tree, like)
+
+
+def _widest(tree: Params) -> jnp.dtype:
+    wide = any(x.dtype == jnp.float64 for x in jax.tree.leaves(tree))
+    return jnp.dtype(jnp.float64 if wide else jnp.float32)
+
+
+def _sum_of_squares(tree: Params, factor: Float[Array, ""]) -> Float[Array, ""]:
+    squares = [
+        jnp.sum(jnp.square(x.astype(factor.dtype) * factor))
+        for x in jax.tree.leaves(tree)
+    ]
+    return sum(squares, start=jnp.zeros((), factor.dtype))
+
+
+def _range_factor(total: Float[Array, ""]) -> Float[Array, ""]:
+    """The power of two by which a tree is scaled, from its plain sum of squares."""
+    exponent = jnp.finfo(total.dtype).maxexp
+    small = total < 2.0 ** (4 - exponent // 2)
+    large = ~(total < 2.0 ** (exponent - 28))
+    up, down = 2.0 ** (exponent // 2), 2.0 ** (-3 * exponent // 4)
+    factor = jnp.where(small, up, jnp.where(large, down, 1.0))
+    return factor.astype(total.dtype)

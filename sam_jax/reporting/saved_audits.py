@@ -178,8 +178,13 @@ def _dataset(facts: Mapping[str, Any], labels: np.ndarray) -> Dataset:
 
 
 def _roc_band(rows: Rows, num_non_members: int) -> RocBand:
-    columns = ("fpr", "tpr", "tpr_low", "tpr_high")
-    return RocBand(*(_column(rows, name) for name in columns), num_non_members)
+    return RocBand(
+        fpr=_column(rows, "fpr"),
+        tpr=_column(rows, "tpr"),
+        low=_column(rows, "tpr_low"),
+        high=_column(rows, "tpr_high"),
+        num_non_members=num_non_members,
+    )
 
 
 def _column(rows: Rows, name: str) -> np.ndarray:

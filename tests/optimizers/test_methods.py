@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from sam_jax.optimizers.aliases import (
+from sam_jax.optimizers import (
     ASAM,
     GNP,
     GSAM,
@@ -19,15 +19,12 @@ from sam_jax.optimizers.aliases import (
     LookSAM,
     RandomSAM,
     asam,
-    climb,
-    direction,
     friendly_sam,
     gnp,
     gsam,
-    init_memory,
     looksam,
     m_sam,
-    perturb,
+    perturbed_params,
     rho_from_learning_rate,
     sam,
 )
@@ -139,7 +136,7 @@ def test_perturbations_have_known_values():
         ),
     }
     for method, expected in known.items():
-        epsilon = perturb(method, g, w, 0.5)
+        epsilon = method.perturb(g, w, 0.5)
         np.testing.assert_allclose(flat(epsilon), expected, rtol=1e-6)
 
 
@@ -154,44 +151,44 @@ def test_directions_have_known_values():
         LookSAM(): (2.0, 0.0),
     }
     for method, expected in known.items():
-        d, _ = direction(method, g, g_p, init_memory(method, g))
+        d, _ = method.direction(g, g_p, method.init_memory(g))
         np.testing.assert_allclose(d, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_looksam_reuses_the_orthogonal_part_with_known_values():
     g, g_p = jnp.array([3.0, 4.0]), jnp.array([2.0, 0.0])
-    _, memory = direction(LookSAM(alpha=0.5), g, g_p, init_memory(LookSAM(), g))
+    _, memory = LookSAM(alpha=0.5).direction(g, g_p, LookSAM().init_memory(g))
     np.testing.assert_allclose(memory.part, [1.28, -0.96], rtol=1e-6)
     later = jnp.array([0.0, 10.0])
-    d, kept = direction(LookSAM(alpha=0.5), later, None, memory)
+    d, kept = LookSAM(alpha=0.5).direction(later, None, memory)
     np.testing.assert_allclose(d, [4.0, 7.0], rtol=1e-6)  # 0.5 * 10 * (0.8, -0.6)
     np.testing.assert_array_equal(kept.part, memory.part)
 
 
-def test_friendly_sam_climbs_with_known_values_in_both_forms():
+def test_friendly_sam_perturbs_with_known_values_in_both_forms():
     first, second, w = jnp.array([1.0, 0.0]), jnp.array([2.0, 1.0]), jnp.zeros(2)
-    # Authors: m_0 = (1, 0), then climbs along (2, 1) - (1, 0).
+    # Authors: m_0 = (1, 0), then steps along (2, 1) - (1, 0).
     # Paper: m_0 = (0.4, 0), m_1 = 0.6 m_0 + 0.4 g_1 = (1.04, 0.4), along (0.96, 0.6).
     known = {"authors": np.array([1.0, 1.0]), "paper": np.array([0.96, 0.6])}
     means = {"authors": (1.4, 0.4), "paper": (1.04, 0.4)}
     for form, ascent in known.items():
         method = FriendlySAM(form=form)
-        memory = init_memory(method, w)
-        epsilon = perturb(method, first, w, 0.2, memory=memory)
+        memory = method.init_memory(w)
+        epsilon = method.perturb(first, w, 0.2, memory=memory)
         np.testing.assert_allclose(epsilon, [0.2, 0.0], rtol=1e-6)
-        _, memory = direction(method, first, first, memory)
-        epsilon = perturb(method, second, w, 0.2, memory=memory)
+        _, memory = method.direction(first, first, memory)
+        epsilon = method.perturb(second, w, 0.2, memory=memory)
         expected = 0.2 * ascent / np.linalg.norm(ascent)
         np.testing.assert_allclose(epsilon, expected, rtol=1e-6)
-        _, memory = direction(method, second, second, memory)
+        _, memory = method.direction(second, second, memory)
         np.testing.assert_allclose(memory.mean, means[form], rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=IDS)
 def test_epsilon_has_length_rho(method):
     g, w, rho = random_tree(1), random_tree(2), 3.0
-    memory = init_memory(method, w)
-    epsilon = perturb(method, g, w, rho, memory=memory, key=jax.random.key(3))
+    memory = method.init_memory(w)
+    epsilon = method.perturb(g, w, rho, memory=memory, key=jax.random.key(3))
     length = np.linalg.norm(flat(epsilon))
     if isinstance(method, USAM):
         length /= np.linalg.norm(flat(g))
@@ -208,18 +205,18 @@ def test_epsilon_is_parallel_to_the_gradient_for_sam_and_not_for_the_control():
     def cosine(e):
         return flat(e) @ flat(g) / np.linalg.norm(flat(e)) / np.linalg.norm(flat(g))
 
-    np.testing.assert_allclose(cosine(perturb(SAM(), g, w, 0.1)), 1.0, rtol=1e-5)
-    control = perturb(RandomSAM(), g, w, 0.1, key=jax.random.key(0))
+    np.testing.assert_allclose(cosine(SAM().perturb(g, w, 0.1)), 1.0, rtol=1e-5)
+    control = RandomSAM().perturb(g, w, 0.1, key=jax.random.key(0))
     assert abs(cosine(control)) < 0.9
 
 
 def test_filter_normalised_noise_has_the_filter_norms_of_the_weights():
     w = random_tree(2)
-    noise = perturb(RandomSAM(per_filter=True), w, w, 0.7, key=jax.random.key(0))
+    noise = RandomSAM(per_filter=True).perturb(w, w, 0.7, key=jax.random.key(0))
     norms = lambda tree: np.linalg.norm(tree["hidden"]["kernel"], axis=0)
     ratio = norms(noise) / norms(w)
     np.testing.assert_allclose(ratio, 0.7 / np.linalg.norm(flat(w)), rtol=1e-5)
-    scalar = perturb(RandomSAM(True), 1.0, jnp.array(2.0), 0.5, key=jax.random.key(0))
+    scalar = RandomSAM(True).perturb(1.0, jnp.array(2.0), 0.5, key=jax.random.key(0))
     np.testing.assert_allclose(jnp.abs(scalar), 0.5, rtol=1e-6)
 
 
@@ -265,12 +262,12 @@ def test_each_method_differs_from_sam_away_from_its_limit(name):
 
 def test_gsam_removes_a_part_orthogonal_to_the_perturbed_gradient():
     g, g_p = random_tree(1), random_tree(2)
-    d, _ = direction(GSAM(alpha=0.7), g, g_p)
+    d, _ = GSAM(alpha=0.7).direction(g, g_p)
     removed = flat(g_p).astype(np.float64) - flat(d)
     cosine = removed @ flat(g_p) / np.linalg.norm(removed) / np.linalg.norm(flat(g_p))
     assert abs(cosine) < 1e-6
     assert removed @ flat(g) > 0
-    reverse, _ = direction(GSAM(alpha=0.7, decompose="perturbed"), g, g_p)
+    reverse, _ = GSAM(alpha=0.7, decompose="perturbed").direction(g, g_p)
     added = flat(reverse).astype(np.float64) - flat(g)
     cosine = added @ flat(g) / np.linalg.norm(added) / np.linalg.norm(flat(g))
     assert abs(cosine) < 1e-6
@@ -279,16 +276,16 @@ def test_gsam_removes_a_part_orthogonal_to_the_perturbed_gradient():
 def test_looksam_per_tensor_decomposes_each_tensor_alone():
     g, g_p = random_tree(1), random_tree(2)
     method = LookSAM(per_tensor=True)
-    _, memory = direction(method, g, g_p, init_memory(method, g))
+    _, memory = method.direction(g, g_p, method.init_memory(g))
     dots = jax.tree.map(lambda a, b: float(jnp.sum(a * b)), memory.part, g)
     np.testing.assert_allclose(jax.tree.leaves(dots), 0.0, atol=2e-6)
-    _, memory = direction(LookSAM(), g, g_p, init_memory(LookSAM(), g))
+    _, memory = LookSAM().direction(g, g_p, LookSAM().init_memory(g))
     part = memory.part["out"]["kernel"]
     assert abs(float(jnp.sum(part * g["out"]["kernel"]))) > 1e-3
     np.testing.assert_allclose(flat(memory.part) @ flat(g), 0.0, atol=5e-6)
 
 
-def test_m_sam_is_the_mean_over_groups_that_climb_by_themselves():
+def test_m_sam_is_the_mean_over_groups_that_are_perturbed_by_themselves():
     x = jax.random.normal(jax.random.key(0), (8, 3))
     w = jnp.array([1.0, -2.0, 0.5])
 
@@ -329,8 +326,8 @@ def test_only_asam_is_invariant_to_rescaling_a_relu_pair():
     }
 
     def perturbed_loss(method, params):
-        epsilon = perturb(method, jax.grad(relu_net_loss)(params), params, 0.5)
-        return relu_net_loss(climb(params, epsilon))
+        epsilon = method.perturb(jax.grad(relu_net_loss)(params), params, 0.5)
+        return relu_net_loss(perturbed_params(params, epsilon))
 
     losses = [perturbed_loss(ASAM(eta=0.0), p) for p in (w, rescaled)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
@@ -342,27 +339,27 @@ def test_only_asam_is_invariant_to_rescaling_a_relu_pair():
 def test_a_zero_gradient_stays_finite(method, dtype=jnp.bfloat16):
     w = random_tree(0, dtype)
     zero = jax.tree.map(jnp.zeros_like, w)
-    memory = init_memory(method, w)
-    epsilon = perturb(method, zero, w, 0.1, memory=memory, key=jax.random.key(0))
+    memory = method.init_memory(w)
+    epsilon = method.perturb(zero, w, 0.1, memory=memory, key=jax.random.key(0))
     if not isinstance(method, RandomSAM):
         assert not np.any(flat(epsilon))
-    d, memory = direction(method, zero, zero, memory)
+    d, memory = method.direction(zero, zero, memory)
     assert not np.any(flat(d).astype(np.float32))
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(memory))
     if isinstance(method, LookSAM):
-        reused, _ = direction(method, random_tree(1, dtype), None, memory)
+        reused, _ = method.direction(random_tree(1, dtype), None, memory)
         jax.tree.map(np.testing.assert_array_equal, reused, random_tree(1, dtype))
 
 
 def test_asam_moves_nothing_where_weights_are_zero_and_eta_is_zero():
     zero = {"kernel": jnp.zeros(3)}
-    epsilon = perturb(ASAM(eta=0.0), {"kernel": jnp.ones(3)}, zero, 0.5)
+    epsilon = ASAM(eta=0.0).perturb({"kernel": jnp.ones(3)}, zero, 0.5)
     assert not np.any(epsilon["kernel"])
 
 
 def test_biases_are_recognised_by_name_in_linen_nnx_and_tuples():
     w, g = jnp.full((2,), 3.0), jnp.ones((2,))
-    scaled = lambda tree, grads: perturb(ASAM(eta=0.0), grads, tree, 1.0)
+    scaled = lambda tree, grads: ASAM(eta=0.0).perturb(grads, tree, 1.0)
     for path in (("dense", "bias"), ("dense", "b"), ("dense", "bias", "value")):
         tree, grads = w, g
         for name in reversed(path):
@@ -378,13 +375,13 @@ def test_bfloat16_weights_keep_their_dtype_and_get_float32_norms():
     # 65,536 squares of 1: a bfloat16 sum would stop at 256.
     w = {"kernel": jnp.ones((256, 256), jnp.bfloat16), "scale": jnp.ones(4)}
     g = jax.tree.map(jnp.ones_like, w)
-    epsilon = perturb(SAM(), g, w, 1.0)
+    epsilon = SAM().perturb(g, w, 1.0)
     assert epsilon["kernel"].dtype == jnp.float32
     np.testing.assert_allclose(epsilon["kernel"], 1 / np.sqrt(65540), rtol=1e-6)
-    moved = climb(w, epsilon)
+    moved = perturbed_params(w, epsilon)
     assert moved["kernel"].dtype == jnp.bfloat16
     assert moved["scale"].dtype == jnp.float32
-    d, _ = direction(GSAM(), g, moved)
+    d, _ = GSAM().direction(g, moved)
     assert d["kernel"].dtype == jnp.bfloat16
 
 

@@ -1,8 +1,8 @@
 """Whole training runs against other implementations, in float64 to 1e-6.
 
 The oracles: ``optax.contrib.sam`` in opaque mode, the rules of every method written
-out with NumPy lists, loops and hand-derived gradients, and a PyTorch step that climbs
-and restores in place.
+out with NumPy lists, loops and hand-derived gradients, and a PyTorch step that moves to
+the perturbed weights and back.
 """
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from sam_jax.optimizers.aliases import (
+from sam_jax.optimizers import (
     asam,
     friendly_sam,
     gnp,
@@ -239,8 +239,8 @@ def test_training_matches_the_rule_written_out_with_numpy(name):
 
 
 def test_training_matches_the_opaque_mode_of_optax():
-    climber = optax.chain(optax.contrib.normalize(), optax.sgd(0.2))
-    reference = optax.contrib.sam(base(), climber, sync_period=2, opaque_mode=True)
+    ascent = optax.chain(optax.contrib.normalize(), optax.sgd(0.2))
+    reference = optax.contrib.sam(base(), ascent, sync_period=2, opaque_mode=True)
 
     def update(updates, state, params=None, *, grad_fn, **ignored):
         return reference.update(updates, state, params, grad_fn=grad_fn)
@@ -250,7 +250,7 @@ def test_training_matches_the_opaque_mode_of_optax():
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-12)
 
 
-def test_training_matches_a_pytorch_step_that_climbs_and_restores():
+def test_training_matches_a_pytorch_step_that_moves_there_and_back():
     torch = pytest.importorskip("torch")
     weights = [torch.tensor(w, requires_grad=True) for w in WEIGHTS]
     optimizer = torch.optim.SGD(weights, LEARNING_RATE, MOMENTUM, weight_decay=DECAY)
@@ -265,12 +265,12 @@ def test_training_matches_a_pytorch_step_that_climbs_and_restores():
         backward()
         with torch.no_grad():
             length = torch.sqrt(sum((w.grad**2).sum() for w in weights))
-            climbs = [0.2 / length * w.grad for w in weights]
-            for w, e in zip(weights, climbs, strict=True):
+            steps = [0.2 / length * w.grad for w in weights]
+            for w, e in zip(weights, steps, strict=True):
                 w.add_(e)
         backward()
         with torch.no_grad():
-            for w, e in zip(weights, climbs, strict=True):
+            for w, e in zip(weights, steps, strict=True):
                 w.sub_(e)
         optimizer.step()
     for got, w in zip(run_jax(sam(base(), 0.2)), weights, strict=True):

@@ -7,16 +7,14 @@ import numpy as np
 import optax
 import pytest
 
-from sam_jax.optimizers.aliases import (
+from sam_jax.optimizers import (
     SAM,
     LookSAM,
     RandomSAM,
-    direction,
     fill_masked,
     gsam,
     looksam,
     m_sam,
-    perturb,
     random_sam,
     rho_from_learning_rate,
     sam,
@@ -240,7 +238,7 @@ def coupled_grad_fn(params):
 
 @pytest.mark.parametrize("wrapper", ["partition", "masked"])
 @pytest.mark.parametrize("name", ["sam", "asam", "looksam", "friendly_sam"])
-def test_inside_a_partition_each_part_climbs_by_itself(name, wrapper):
+def test_inside_a_partition_each_part_is_perturbed_by_itself(name, wrapper):
     tx = OPTIMIZERS[name](optax.sgd(0.1), rho=0.2)
     if wrapper == "partition":
         labels = {"kernel": "sam", "bias": "plain"}
@@ -308,7 +306,7 @@ def test_batch_statistics_come_from_the_clean_pass_only():
     got = new_stats["BatchNorm_0"]["mean"]
     np.testing.assert_allclose(got, clean_mean, rtol=1e-5, atol=1e-6)
     # The perturbed pass normalises by the statistics of its own batch.
-    moved = optax.apply_updates(params, perturb(SAM(), grads, params, 0.5))
+    moved = optax.apply_updates(params, SAM().perturb(grads, params, 0.5))
     g_p, moved_stats = jax.grad(loss_fn, has_aux=True)(moved)
     jax.tree.map(
         lambda u, g: np.testing.assert_allclose(u, -0.1 * g, rtol=1e-4, atol=1e-6),
@@ -360,10 +358,8 @@ def test_a_missing_argument_is_named():
         tx.update(W, tx.init(W), grad_fn=grad_fn)
     with pytest.raises(ValueError, match="group_grad_fn must be a function for MSAM"):
         one_step(m_sam(optax.sgd(0.1)))
-    with pytest.raises(ValueError, match="only for LookSAM"):
-        direction(SAM(), W, None)
     with pytest.raises(ValueError, match="key must be a random key"):
-        perturb(RandomSAM(), W, W, 0.1)
+        RandomSAM().perturb(W, W, 0.1)
 
 
 @pytest.mark.parametrize("method", [SAM(), LookSAM()])

@@ -9,7 +9,7 @@ import pytest
 
 from sam_jax import models
 from sam_jax.models.ensemble_conv import conv
-from sam_jax.optimizers.aliases import looksam, m_sam, sam
+from sam_jax.optimizers import looksam, m_sam, sam
 from sam_jax.signals import compute
 from sam_jax.training import (
     chunk_size,
@@ -209,10 +209,10 @@ def test_batch_statistics_come_from_the_clean_pass_alone():
     """The first layer normalises inputs, which no ascent moves: SAM leaves them be."""
     model = models.from_linen(nn.Sequential([nn.Dense(4), _Probe()]))
     sgd, _ = train(make_optimizer=lambda h: optax.sgd(0.0), model=model)
-    climbed, _ = train(
+    perturbed, _ = train(
         make_optimizer=lambda h: sam(optax.sgd(0.0), rho=50.0), model=model
     )
-    assert_close([sgd.state, climbed.state])
+    assert_close([sgd.state, perturbed.state])
     assert np.abs(jax.tree.leaves(sgd.state)[0]).max() > 0
 
 

@@ -1,0 +1,150 @@
+"""From an `equinox` module to the pair of pure functions that is trained."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+
+from sam_jax._checks import ArgumentError
+from sam_jax.models.adapters import modes
+from sam_jax.types import Key, Model, ModelState, Params
+
+
+def from_equinox(
+    make_module: Callable[[Any], Any], *, axis_name: str = "batch"
+) -> Model:
+    """Returns a `Model` made of an `equinox` module.
+
+    ``params`` are the floating-point arrays of the module by path, ``state`` its other
+    arrays and what its ``eqx.nn.State`` holds (batch statistics). The module is mapped
+    over the batch; the mode is that of ``eqx.nn.inference_mode``.
+
+    Args:
+        make_module: ``make_module(key) -> module``, or ``-> (module, state)`` as from
+            ``eqx.nn.make_with_state``. The module maps one example ``x [*features]``,
+            the state where there is one, and ``key=`` where it takes one, to logits
+            ``[C]`` and the new state.
+        axis_name: Name of the axis of the batch, for ``eqx.nn.BatchNorm``.
+
+    Returns:
+        ``Model(init, apply)``. Logits are cast to float32.
+
+    Raises:
+        ArgumentError: If ``make_module`` returns something else; at ``init``, if batch
+            norm or dropout do not follow the mode.
+
+    Example:
+        >>> import equinox as eqx
+        >>> model = from_equinox(lambda key: eqx.nn.Linear(5, 10, key=key))
+        >>> x = jnp.ones([8, 5])
+        >>> params, state = model.init(jax.random.key(0), x)
+        >>> logits, state = model.apply(params, state, x, True, jax.random.key(1))
+        >>> logits.shape, sorted(params), state
+        ((8, 10), ['bias', 'weight'], {})
+    """
+    import equinox as eqx
+
+    # The structure comes from one abstract module for all models: the places of its
+    # state are known by identity, and differ from one call of make_module to the next.
+    abstract = eqx.filter_eval_shape(make_module, jax.random.key(0))
+    stateful = isinstance(abstract, tuple)
+    template = abstract[0] if stateful else abstract
+    if not isinstance(template, eqx.Module):
+        raise ArgumentError(
+            "make_module",
+            "must return an equinox module, or a module and its eqx.nn.State, got "
+            f"{abstract!r}.",
+        )
+    paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
+    names = [_name(path, stateful) for path, _ in paths]
+    static = [leaf for _, leaf in paths]
+    takes_key = "key" in inspect.signature(type(template).__call__).parameters
+    checked_shapes = set()
+
+    def init(key: Key, x: Any) -> tuple[Params, ModelState]:
+        params, state = {}, {}
+        made = jax.tree.leaves(make_module(key))
+        for name, kind, leaf in zip(names, static, made, strict=True):
+            if not isinstance(kind, jax.ShapeDtypeStruct):
+                continue
+            is_weight = jnp.issubdtype(kind.dtype, jnp.inexact)
+            is_weight = is_weight and not name.startswith("state/")
+            (params if is_weight else state)[name] = leaf
+        if jnp.shape(x) not in checked_shapes:
+            with _no_mesh():
+                modes.check_modes(run, *_shapes((params, state, x)))
+            checked_shapes.add(jnp.shape(x))
+        return params, state
+
+    def run(
+        params: Params, state: ModelState, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, ModelState]:
+        arrays = params | state
+        leaves = [
+            arrays.get(name, leaf) for name, leaf in zip(names, static, strict=True)
+        ]
+        made = jax.tree.unflatten(structure, leaves)
+        module, layer_state = made if stateful else (made, None)
+        module = eqx.nn.inference_mode(module, value=not train)
+
+        def one(x: Any, layer_state: Any, key: Any) -> tuple[Any, Any]:
+            keyword = {"key": key} if takes_key else {}
+            if stateful:
+                return module(x, layer_state, **keyword)
+            return module(x, **keyword), None
+
+        keys = None if key is None else jax.random.split(key, x.shape[0])
+        batched = jax.vmap(
+            one, in_axes=(0, None, 0), out_axes=(0, None), axis_name=axis_name
+        )
+        logits, layer_state = batched(x, layer_state, keys)
+        updated = [name for name in names if name.startswith("state/")]
+        new_leaves = jax.tree.leaves(layer_state)
+        new_state = state | dict(zip(updated, new_leaves, strict=True))
+        return logits.astype(jnp.float32), new_state
+
+    def apply(
+        params: Params, state: ModelState, x: Any, train: bool, key: Key
+    ) -> tuple[Any, ModelState]:
+        logits, new_state = _without_mesh(
+            lambda *arrays: run(*arrays[:3], train, *arrays[3:]),
+            params,
+            state,
+            x,
+            key if train else None,
+        )
+        return logits, new_state if train else state
+
+    return Model(init, apply)
+
+
+def _without_mesh(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function`` of the arguments, traced as if there were one device.
+
+    Under ``shard_map`` equinox takes a constant that it writes to its state for another
+    type than the value before, because only one of the two has a mesh.
+    """
+    with _no_mesh():
+        trace = jax.make_jaxpr(function, return_shape=True)
+        jaxpr, result = trace(*_shapes(arguments))
+    outputs = jax.extend.core.jaxpr_as_fun(jaxpr)(*jax.tree.leaves(arguments))
+    return jax.tree.unflatten(jax.tree.structure(result), outputs)
+
+
+def _no_mesh() -> Any:
+    """A context in which no mesh of devices is set."""
+    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def _name(path: tuple[Any, ...], stateful: bool) -> str:
+    """The path of a leaf in its module, ``state/...`` for one of the state."""
+    place, rest = ("0", path) if not stateful else (str(path[0].idx), path[1:])
+    name = jax.tree_util.keystr(rest, simple=True, separator="/")
+    return name if place == "0" else f"state/{name}"
