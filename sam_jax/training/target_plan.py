@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import jax
+
 from sam_jax.training import chunk_size, targets
 from sam_jax.training.compiled_training import (
     CompiledTraining,
@@ -103,7 +105,14 @@ def plan_for_target(
     size = -(-share // -(-share // limit))
     while True:
         shapes = epoch_shapes(lifted, hyperparams, pool, size * chips, devices)
-        compiled = compile_epoch(lifted, shapes, chip, chips, num_steps)
+        try:
+            compiled = compile_epoch(lifted, shapes, chip, chips, num_steps)
+        except jax.errors.JaxRuntimeError as error:
+            # Compilers for TPUs refuse what does not fit.
+            if not chunk_size.is_out_of_memory(error) or size == 1:
+                raise
+            size = chunk_size.smaller(size, 0.5, 1)
+            continue
         if compiled.needed_bytes <= room or size == 1:
             break
         size = chunk_size.smaller(size, room / compiled.needed_bytes, 1)

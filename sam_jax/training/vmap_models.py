@@ -112,18 +112,24 @@ def over_models(
             check_vma=False,
         )
 
+    lifted = _filled_up(on_one_device, len(devices))
+    donated = () if replaced is None else (replaced,)
+    return jax.jit(lifted, donate_argnums=donated)
+
+
+def _filled_up(fn: Callable[[Any, Any], Any], num_devices: int) -> Callable[..., Any]:
+    """Fills models up to a multiple of the devices with copies, and cuts them again."""
+
     def on_all_devices(shared: Any, *many: Any) -> Any:
         num_models = jax.tree.leaves(many)[0].shape[0]
-        if num_models % len(devices) == 0:
-            return on_one_device(shared, many)
-        filled = np.resize(
-            np.arange(num_models), -(-num_models // len(devices)) * len(devices)
-        )
-        result = on_one_device(shared, jax.tree.map(lambda a: a[filled], many))
+        if num_models % num_devices == 0:
+            return fn(shared, many)
+        size = -(-num_models // num_devices) * num_devices
+        filled = np.resize(np.arange(num_models), size)
+        result = fn(shared, jax.tree.map(lambda a: a[filled], many))
         return jax.tree.map(lambda a: a[:num_models], result)
 
-    donated = () if replaced is None else (replaced,)
-    return jax.jit(on_all_devices, donate_argnums=donated)
+    return on_all_devices
 
 
 def _one_after_another(

@@ -9,8 +9,13 @@ import optax
 import pytest
 
 from sam_jax.models import MODELS
-from sam_jax.training import targets
-from sam_jax.training.compiled_training import StepCost, compile_epoch, epoch_shapes
+from sam_jax.training import target_plan, targets
+from sam_jax.training.compiled_training import (
+    CompiledTraining,
+    StepCost,
+    compile_epoch,
+    epoch_shapes,
+)
 from sam_jax.training.lifted_training import lift_training
 from sam_jax.training.target_plan import plan_for_target
 from sam_jax.training.targets import TARGETS, parse_target, target_devices
@@ -97,6 +102,24 @@ def test_a_plan_counts_models_steps_and_hours():
     assert plan.hours(64) == pytest.approx(16 * 24 * seconds / 3600)
     assert "250 models at once on a TPU v5e" in str(plan)
     assert "XLA's estimate" in str(plan)
+
+
+@pytest.mark.accelerator
+@needs_libtpu
+def test_what_does_not_fit_a_chip_is_compiled_for_fewer_models(monkeypatch):
+    tried = []
+
+    def scarce(lifted, shapes, target, chips, steps):
+        tried.append(shapes[1].shape[0])
+        if tried[-1] > 60:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: hbm")
+        needed = 2**30 * tried[-1]
+        step = StepCost(1.0, 1.0, 1.0, 1, 1.0)
+        return CompiledTraining(step, 2**20, needed, 2**20, 0)
+
+    monkeypatch.setattr(target_plan, "compile_epoch", scarce)
+    plan = plan_for_target("v5e", task("mlp", hidden=(8,)), {}, POOL, 100)
+    assert tried == [100, 50, 14] and plan.models_per_chip == 14
 
 
 def test_the_time_of_a_step_is_the_larger_of_what_bounds_it():
