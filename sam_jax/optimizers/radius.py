@@ -30,10 +30,12 @@ def radius_at(rho: Radius, step: Int[Array, ""]) -> ArrayLike:
         ArgumentError: If rho, or what the schedule returns, is no real scalar.
     """
     check_radius(rho)
+    value: Any = rho
     if callable(rho):
-        rho = rho(step)
-        _scalar("rho", rho, "must be a schedule of scalar numbers")
-    return rho if _checks.is_concrete(rho) and rho >= 0 else jnp.maximum(rho, 0)
+        value = rho(step)
+        _scalar("rho", value, "must be a schedule of scalar numbers")
+    known = isinstance(value, numbers.Real) and float(value) >= 0
+    return value if known else jnp.maximum(value, 0)
 
 
 def check_setting(

@@ -109,13 +109,13 @@ def from_equinox(
     def apply(
         params: Params, state: ModelState, x: Any, train: bool, key: Key
     ) -> tuple[Any, ModelState]:
-        logits, new_state = _without_mesh(
-            lambda *arrays: run(*arrays[:3], train, *arrays[3:]),
-            params,
-            state,
-            x,
-            key if train else None,
-        )
+        def in_mode(
+            params: Params, state: ModelState, x: Any, key: Key | None
+        ) -> tuple[Any, ModelState]:
+            return run(params, state, x, train, key)
+
+        key_in_mode = key if train else None
+        logits, new_state = _without_mesh(in_mode, params, state, x, key_in_mode)
         return logits, new_state if train else state
 
     return Model(init, apply)
