@@ -149,9 +149,9 @@ def main(config: Config) -> sam_jax.AuditResult:
         store = ChunkStore(chunks, retrain_changed=config.retrain_changed)
         result = sam_jax.audit(*arguments, augment=augment, cache_dir=store)
         sam_jax.save_audit(result, folder, run_folder.read_config(folder))
-        if config.cache_dir is None:
-            shutil.rmtree(chunks)
         folder = run_folder.finish_run(folder, metrics_json(result))
+        if config.cache_dir is None:  # Only now is nothing lost without them.
+            shutil.rmtree(folder / "chunks")
         print_result(result, folder)
     return result
 

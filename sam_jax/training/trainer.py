@@ -108,61 +108,12 @@ def make_train(task: TrainingTask) -> Training:
         ArgumentError: When it is traced, if the optimizer's number of groups (m-SAM)
             does not divide the batch.
     """
-    model, config, loss_fn = task.model, task.config, task.loss_fn
-    make_optimizer, augment = task.make_optimizer, task.augment
+    config, make_optimizer = task.config, task.make_optimizer
+    step_fn = _make_step(task)
 
     def init(hyperparams: Any, params: Any, state: Any) -> TrainState:
         opt_state = make_optimizer(hyperparams).init(params)
         return TrainState(params, state, opt_state, jnp.zeros((), jnp.bool_))
-
-    def step_fn(
-        tx: optax.GradientTransformationExtraArgs,
-        state: TrainState,
-        batch: Examples,
-        key: Key,
-        step: Array,
-    ) -> tuple[TrainState, Array, Array]:
-        augment_key, model_key, optimizer_key = jax.random.split(key, 3)
-        x = jnp.asarray(batch.x)
-        if augment is not None:
-            x = augment(augment_key, x)
-
-        def loss(params: Any, x: Array, y: Array) -> tuple[Array, Any]:
-            logits, new_state = model.apply(params, state.state, x, True, model_key)
-            return jnp.mean(loss_fn(logits, y)), (new_state, logits)
-
-        def grad_fn(params: Any) -> Any:
-            return jax.grad(loss, has_aux=True)(params, x, batch.y)[0]
-
-        def group_grad_fn(params: Any, index: Array, num_groups: int) -> Any:
-            if config.batch_size % num_groups:
-                raise ArgumentError(
-                    "num_groups",
-                    f"must divide batch_size, got {num_groups} groups for batches of "
-                    f"{config.batch_size}.",
-                )
-            group = jax.tree.map(
-                lambda a: a.reshape(num_groups, -1, *a.shape[1:])[index],
-                Examples(x, batch.y),
-            )
-            return jax.grad(loss, has_aux=True)(params, group.x, group.y)[0]
-
-        (value, (new_state, logits)), grads = jax.value_and_grad(loss, has_aux=True)(
-            state.params, x, batch.y
-        )
-        updates, opt_state = tx.update(
-            grads,
-            state.opt_state,
-            state.params,
-            grad_fn=grad_fn,
-            group_grad_fn=group_grad_fn,
-            step=step,
-            key=optimizer_key,
-            value=value,
-        )
-        params = optax.apply_updates(state.params, updates)
-        accuracy = jnp.mean(jnp.argmax(logits, -1) == batch.y, dtype=jnp.float32)
-        return TrainState(params, new_state, opt_state, state.done), value, accuracy
 
     def epoch(
         pool: Examples,
@@ -197,6 +148,66 @@ def make_train(task: TrainingTask) -> Training:
         return new, jnp.where(frozen, nan, loss), jnp.where(frozen, nan, accuracy)
 
     return Training(init, epoch)
+
+
+def _make_step(task: TrainingTask) -> Callable[..., tuple[TrainState, Array, Array]]:
+    """Returns a step on a batch: the model after it, loss and accuracy before it."""
+    model, loss_fn, augment = task.model, task.loss_fn, task.augment
+
+    def step(
+        tx: optax.GradientTransformationExtraArgs,
+        state: TrainState,
+        batch: Examples,
+        key: Key,
+        number: Array,
+    ) -> tuple[TrainState, Array, Array]:
+        augment_key, model_key, optimizer_key = jax.random.split(key, 3)
+        x = jnp.asarray(batch.x)
+        if augment is not None:
+            x = augment(augment_key, x)
+
+        def loss(params: Any, x: Array, y: Array) -> tuple[Array, Any]:
+            logits, new_state = model.apply(params, state.state, x, True, model_key)
+            return jnp.mean(loss_fn(logits, y)), (new_state, logits)
+
+        def grad_fn(params: Any) -> Any:
+            return jax.grad(loss, has_aux=True)(params, x, batch.y)[0]
+
+        def group_grad_fn(params: Any, index: Array, num_groups: int) -> Any:
+            _check_groups(num_groups, len(x))
+            group = jax.tree.map(
+                lambda a: a.reshape(num_groups, -1, *a.shape[1:])[index],
+                Examples(x, batch.y),
+            )
+            return jax.grad(loss, has_aux=True)(params, group.x, group.y)[0]
+
+        (value, (new_state, logits)), grads = jax.value_and_grad(loss, has_aux=True)(
+            state.params, x, batch.y
+        )
+        updates, opt_state = tx.update(
+            grads,
+            state.opt_state,
+            state.params,
+            grad_fn=grad_fn,
+            group_grad_fn=group_grad_fn,
+            step=number,
+            key=optimizer_key,
+            value=value,
+        )
+        params = optax.apply_updates(state.params, updates)
+        accuracy = jnp.mean(jnp.argmax(logits, -1) == batch.y, dtype=jnp.float32)
+        return TrainState(params, new_state, opt_state, state.done), value, accuracy
+
+    return step
+
+
+def _check_groups(num_groups: int, batch_size: int) -> None:
+    if batch_size % num_groups:
+        raise ArgumentError(
+            "num_groups",
+            f"must divide batch_size, got {num_groups} groups for batches of "
+            f"{batch_size}.",
+        )
 
 
 def check_train_config(config: TrainConfig) -> None:
