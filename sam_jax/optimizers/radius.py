@@ -34,8 +34,9 @@ def radius_at(rho: Radius, step: Int[Array, ""]) -> ArrayLike:
     if callable(rho):
         value = rho(step)
         _scalar("rho", value, "must be a schedule of scalar numbers")
-    known = isinstance(value, numbers.Real) and float(value) >= 0
-    return value if known else jnp.maximum(value, 0)
+    if isinstance(value, numbers.Real):
+        return max(float(value), 0.0)
+    return jnp.maximum(value, 0)
 
 
 def check_setting(
