@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from sam_jax.data.atomic_files import open_atomically
+
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes a whole JSON file or none; NaN becomes null."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
-    draft.replace(path)
+    text = json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
+    with open_atomically(path) as file:
+        file.write(text.encode())
 
 
 def plain(value: Any) -> Any:
