@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from sam_jax._checks import ArgumentError, at_least
 from sam_jax.data import class_ids
@@ -128,7 +128,7 @@ def _digest(row: int) -> bytes:
 
 def _whole_labels(
     name: str, y: np.ndarray, x_name: str, num_rows: int
-) -> Int[np.ndarray, "n"]:
+) -> Integer[np.ndarray, "n"]:
     """``y`` as integers; refuses what is no vector of whole numbers."""
     y = np.asarray(y)
     if y.shape != (num_rows,):
@@ -148,7 +148,7 @@ def _whole_labels(
     return y.astype(np.int64)
 
 
-def _are_ids(labels: Int[np.ndarray, "n"]) -> bool:
+def _are_ids(labels: Integer[np.ndarray, "n"]) -> bool:
     """Whether labels name classes instead of numbering them.
 
     A negative label among others more often marks a missing one, and is refused.
