@@ -117,18 +117,25 @@ def run_cell(
 
 
 def measured_rows(cell: Cell, place: pathlib.Path, names: list[str]) -> list[Row]:
-    """Returns the rows of trained optimizers, from the JSON where it has them."""
+    """Returns the rows of trained optimizers, from the JSON where it has them.
+
+    Rows of another commit, or of code that differs from its commit, are measured again:
+    an attack may have changed.
+    """
     path = place / "rows.json"
+    commit = run_folder.environment()["commit"]
+    source = {"optimizers": names, "commit": commit}
     if path.exists():
         saved = json.loads(path.read_text())
-        if saved["optimizers"] == names:
+        same = all(saved.get(key) == value for key, value in source.items())
+        if same and not commit.endswith("+"):
             return [row_from_json(row) for row in saved["rows"]]
     if "sgd" not in names:
         return []
     signals = {n: read_signals(place / f"{n}.npz") for n in names}
     rows = measure_cell(cell.name, signals)
     plain = [dataclasses.astuple(row) for row in rows]
-    run_folder.write_json(path, {"optimizers": names, "rows": plain})
+    run_folder.write_json(path, source | {"rows": plain})
     return rows
 
 
