@@ -1,7 +1,7 @@
 """Every number of an audit as plain values."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -126,7 +126,7 @@ def _most_exposed(
     return examples
 
 
-def _finding(finding: NamedTuple) -> dict[str, Any]:
+def _finding(finding: Any) -> dict[str, Any]:
     values = finding._asdict()
     values["optimizer"], values["attack"] = values["attack"]
     estimates = {k: values[k]._asdict() for k in ("estimate", "auc")}
