@@ -188,14 +188,12 @@ def _concrete(signals: Signals) -> Signals:
     """Arrays of the types that attacks expect, in native byte order."""
     with np.errstate(over="ignore"):  # too large for float32 is infinite
         phi = np.asarray(signals.phi).astype(np.float32)
-        entropies = (
-            np.asarray(field).astype(np.float32)
-            for field in (signals.entropy, signals.modified_entropy)
-        )
+        entropy = np.asarray(signals.entropy).astype(np.float32)
+        modified = np.asarray(signals.modified_entropy).astype(np.float32)
     correct = _checks.mask(correct=signals.correct)
     keep = _checks.mask(keep=signals.keep)
     labels = np.asarray(signals.labels).astype(np.int32)
-    return Signals(phi, correct, *entropies, keep, labels)
+    return Signals(phi, correct, entropy, modified, keep, labels)
 
 
 def _score_attack(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sam_jax._checks import ArgumentError
@@ -123,7 +124,7 @@ def combined(attacks: Sequence[Attack] | None = None) -> Attack:
 
 def fit_logistic(
     features: Float[Array, "m n f"],
-    keep: Bool[Array, "m n"],
+    keep: Bool[Array | np.ndarray, "m n"],
     is_valid: Bool[Array, "n"],
 ) -> Logistic:
     """Returns a ridge logistic regression of ``keep`` on features, by Newton's method.

@@ -34,7 +34,7 @@ def reference_attack() -> Attack:
         return Fitted(pooled, matching.fit_matching(signals.keep))
 
     def score(fitted: Fitted, signals: Signals, target: Any) -> Any:
-        phi, outside = mean_phi(signals), ~signals.keep
+        phi, outside = mean_phi(signals), ~jnp.asarray(signals.keep)
         models = matching.left_out(fitted.matching, signals, target).outside
         centred = loo.centred(phi[..., None])
         others = loo.moments_without_each(centred, outside)

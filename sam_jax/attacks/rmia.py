@@ -125,7 +125,7 @@ def rmia_offline(
 
     def given(signals: Signals, target: Any) -> Float[Array, "1"]:
         del target
-        return jnp.full(1, a, signals.phi.dtype)
+        return jnp.asarray([a], signals.phi.dtype)
 
     choose = _choose_a if a is None else given
     score, fit = _score_and_fit(log_prior, choose, gamma, tie_break, max_population)
@@ -215,7 +215,7 @@ def _best_a(signals: Signals, is_valid: Bool[Array, "k"]) -> Float[Array, ""]:
     grid = jnp.asarray(A_GRID, log_p.dtype)
     members, others = (
         (group & is_valid[None]).astype(log_p.dtype)
-        for group in (signals.keep, ~signals.keep)
+        for group in (jnp.asarray(signals.keep), ~jnp.asarray(signals.keep))
     )
 
     def rank_gap(a: Any) -> Any:

@@ -50,7 +50,7 @@ def shadow_sides(
     signals: Signals, location: str, joint: bool
 ) -> tuple[Array, Side, Side]:
     """Returns centred phi and both sides, with a leading axis of models left out."""
-    phi = loo.centred(signals.phi)
+    phi = loo.centred(jnp.asarray(signals.phi))
 
     def side(group: Any) -> Side:
         moments = loo.moments_without_each(phi, group, joint)
@@ -126,7 +126,7 @@ def _median(values: Float[Array, "m n q"], is_valid: Any) -> Float[Array, "m q"]
     return jnp.nan_to_num(jnp.nanmedian(jnp.where(is_valid, values, jnp.nan), axis=1))
 
 
-def _size(scatter: Array, joint: bool) -> Float[Array, "m n q"]:
+def _size(scatter: Array, joint: bool) -> Array:
     """Scatter by query; of a matrix the mean of its diagonal, as if one query."""
     if not joint:
         return scatter
@@ -140,21 +140,21 @@ def _widen(values: Array, joint: bool) -> Array:
 
 def _fill_variances(inside: Array, outside: Array, joint: bool) -> tuple[Array, Array]:
     """Both variances, one in place of the other where that is 0; 1 where both are."""
-    if not joint:
-        filled = jnp.where(inside > 0, inside, outside)
-        other = jnp.where(outside > 0, outside, inside)
-        return tuple(jnp.where(v > 0, v, 1) for v in (filled, other))
-    identity = jnp.eye(inside.shape[-1], dtype=inside.dtype)[None]
 
-    def level(variance: Array) -> Array:
-        return jnp.trace(variance, axis1=-2, axis2=-1)[:, None, None] / len(identity[0])
+    def filled(variance: Array, other: Array) -> Array:
+        variance = jnp.where(_level(variance, joint) > 0, variance, other)
+        level = _level(variance, joint)
+        if not joint:
+            return jnp.where(level > 0, variance, 1)
+        identity = jnp.eye(variance.shape[-1], dtype=variance.dtype)[None]
+        return jnp.where(level > 0, variance + JITTER * level * identity, identity)
 
-    filled = jnp.where(level(inside) > 0, inside, outside)
-    other = jnp.where(level(outside) > 0, outside, inside)
-    return tuple(
-        jnp.where(level(v) > 0, v + JITTER * level(v) * identity, identity)
-        for v in (filled, other)
-    )
+    return filled(inside, outside), filled(outside, inside)
+
+
+def _level(variance: Array, joint: bool) -> Array:
+    """The variance, or of a matrix the mean of its diagonal."""
+    return _size(variance, joint)[..., None] if joint else variance
 
 
 def _sum_blocks(sums: Any, signals: Signals) -> Any:

@@ -143,7 +143,7 @@ class AuditResult:
         """The mask of all optimizers."""
         return np.asarray(self[self.baseline].signals.keep)
 
-    def leaks(self) -> list[multiple_tests.LeakFinding[tuple[str, str]]]:
+    def leaks(self) -> list[multiple_tests.LeakFinding]:
         """Returns what each (optimizer, attack) shows, corrected for their number."""
         metrics = {}
         for name, optimizer in self.optimizers.items():
@@ -151,7 +151,7 @@ class AuditResult:
                 metrics[name, attack] = reached.metrics
         return multiple_tests.leak_test(metrics, self.level)
 
-    def changes(self) -> list[multiple_tests.ChangeFinding[tuple[str, str]]]:
+    def changes(self) -> list[multiple_tests.ChangeFinding]:
         """Returns how each (optimizer, attack) differs from the baseline, likewise."""
         differences = {}
         for name, optimizer in self.compared.items():

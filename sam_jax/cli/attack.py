@@ -5,7 +5,7 @@
 attacks every model in a file with all the others as its shadow models. FILE is the
 signals.npz of an audit, or an .npz with phi [models, examples] (or logits [models,
 examples, classes] and labels) and keep, the mask of who trained on what; or phi in an
-.npy file and the mask in another (--keep). Further files are further recipes on the
+.npy file and the mask in another (--keep). Further files are further algorithms on the
 same mask, compared with the first. runs/attack/NAME/ then holds report.html,
 metrics.json, roc.csv, roc.svg, risk.csv and config.json.
 """
@@ -38,10 +38,10 @@ RUNS_WITHOUT = ("population", "queries")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Attacks models from their outputs alone."""
+    """Attacks models by their signals alone."""
 
     signals: tuple[str, ...]
-    """Files or folders of model outputs, one or more training algorithms; see above."""
+    """Files or folders of signals, of one or more training algorithms; see above."""
     keep: str | None = None
     """Mask [models, examples] for files without one: .npy, or .npz that holds keep."""
     labels: str | None = None
@@ -192,6 +192,12 @@ def make_dataset(
     x = np.zeros((len(labels), 0), np.float32)
     if images is not None:
         x = files.read_array(images, "x")
+        if x.ndim < 2 or x.dtype.kind not in "biuf":
+            raise ArgumentError(
+                "images",
+                "must be numbers [examples, ...], got dtype "
+                f"{x.dtype} and shape {x.shape}.",
+            )
         if len(x) < np.flatnonzero(np.asarray(signals.keep).any(axis=0)).max() + 1:
             raise ArgumentError(
                 "images",

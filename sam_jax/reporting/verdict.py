@@ -52,9 +52,7 @@ def below_chance(result: AuditResult) -> list[str]:
     return sentences
 
 
-def _leak_sentence(
-    name: str, findings: list[LeakFinding[tuple[str, str]]], num_models: int
-) -> str:
+def _leak_sentence(name: str, findings: list[LeakFinding], num_models: int) -> str:
     if findings[0].outcome == "too few models":
         return (
             f"No verdict on {name}: {num_models} models do not tell how much models "
@@ -81,9 +79,7 @@ def _leak_sentence(
     )
 
 
-def _change_sentence(
-    name: str, baseline: str, changes: list[ChangeFinding[tuple[str, str]]]
-) -> str:
+def _change_sentence(name: str, baseline: str, changes: list[ChangeFinding]) -> str:
     if changes[0].outcome == "too few models":
         return f"No verdict on {name} against {baseline}: too few models"
     sentences = []
@@ -104,7 +100,7 @@ def _change_sentence(
     )
 
 
-def _shown_change(change: ChangeFinding[tuple[str, str]]) -> str:
+def _shown_change(change: ChangeFinding) -> str:
     estimate = format_estimate(change.estimate, sign=True)
     return f"{change.attack[1]} {metric_label(change.metric)} {estimate}"
 

@@ -99,9 +99,10 @@ def check_values(**arguments: Any) -> np.ndarray:
             "overflows float16 (values above 65504 became infinite): save it as "
             "float32.",
         )
-    too_large = np.isfinite(array) & (np.abs(array) > LARGEST)
-    if too_large.any():
-        first = _first(too_large)
+    is_wide = array.dtype.itemsize > np.dtype(np.float32).itemsize
+    too_large = np.isfinite(array) & (np.abs(array) > LARGEST) if is_wide else False
+    if np.any(too_large):
+        first = _first(np.asarray(too_large))
         raise ArgumentError(
             name,
             f"must fit into float32, up to {LARGEST:.2g}, got {array[first]:.3g} at "

@@ -1,13 +1,19 @@
-"""Where there is no signal: intervals hold 1/2 as often as they say they do."""
+"""Where there is nothing to find: no attack reads the members from the mask."""
 
 import numpy as np
 import pytest
 
+from experiments import noise
 from sam_jax import metrics
-from sam_jax.attacks import ATTACKS, lira, score_targets
+from sam_jax._checks import ArgumentError
+from sam_jax.attacks import ATTACKS, lira, score_targets, unmet_needs
 from tests.attacks.examples import balanced_keep, make_signals
 
 NUM_MODELS, NUM_EXAMPLES = 8, 50
+DISCRETE = ("correctness", "label_only")
+"""Attacks of a few values: the rate at 1 % is 0 where none is that rare."""
+BIASED = "lira_online_plain"
+FEW = ("lira_online", "lira_offline", "rmia_online", "calibrated_loss", "attack_r")
 
 
 def null_audits(num_audits):
@@ -21,7 +27,7 @@ def null_audits(num_audits):
 def pooled_aucs(name, num_audits):
     signals = null_audits(num_audits)
     scores = score_targets(ATTACKS[name], signals)
-    found = []
+    aucs = []
     for audit in np.split(np.arange(signals.keep.shape[1]), num_audits):
         bootstrap = metrics.bootstrap_attack(
             scores[:, audit],
@@ -30,8 +36,81 @@ def pooled_aucs(name, num_audits):
             intervals=metrics.IntervalConfig(num_replicates=50),
             pooled_only=True,
         )
-        found.append(metrics.pooled_metrics(bootstrap)["auc"][:3])
-    return np.array(found).T
+        aucs.append(metrics.pooled_metrics(bootstrap)["auc"][:3])
+    return np.array(aucs).T
+
+
+def check_null(name, mask, num_models, num_examples=2_000, num_draws=8):
+    draws = noise.noise_draws(mask, num_models, num_examples, num_draws)
+    result = noise.attack_noise(ATTACKS[name], draws)
+    if result is None:
+        needs = unmet_needs(ATTACKS[name], next(draws))
+        assert {"in_models", "out_models"} & set(needs)
+        return
+    # Eight draws: 5.4 standard errors of Student's t are what 4 are of the normal.
+    assert abs(result.auc - 0.5) < 5.4 * result.auc_error
+    if name not in DISCRETE:
+        assert abs(result.tpr - 0.01) < 5.4 * result.tpr_error
+    else:
+        assert result.tpr < 0.02
+
+
+@pytest.mark.parametrize("mask", ["half", "tenth", "independent"])
+@pytest.mark.parametrize("name", FEW)
+def test_attacks_find_nothing_in_noise(name, mask):
+    check_null(name, mask, num_models=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_models", [4, 8, 16, 32, 64])
+@pytest.mark.parametrize("name", set(ATTACKS) - {BIASED})
+def test_every_attack_finds_nothing_in_noise_or_is_refused(name, num_models):
+    for mask in ("half", "tenth", "folds", "one in", "two out", "independent"):
+        check_null(name, mask, num_models, 64_000 // num_models)
+
+
+@pytest.mark.parametrize("num_models", [4, 8])
+def test_skewed_noise_is_noise_too(num_models):
+    """Exchangeable models are enough: nothing rests on Gaussian values."""
+    rng = np.random.default_rng(0)
+    keep = balanced_keep(num_models, 40_000, rng)
+    signals = make_signals(rng.exponential(size=(*keep.shape, 1)) ** 2, keep)
+    for name in ("lira_online", "lira_offline"):
+        scores = score_targets(ATTACKS[name], signals)
+        # The standard error of an AUC over this many pairs is below 0.0015.
+        metrics = attack_metrics.attack_metrics(scores, keep, fprs=())
+        auc = metrics.pooled["auc"]
+        assert abs(auc.value - 0.5) < 4.5 * auc.standard_error < 0.01
+
+
+def test_constant_phi_under_a_balanced_mask_is_one_score():
+    rng = np.random.default_rng(0)
+    signals = make_signals(np.full((8, 300, 1), 1.3), balanced_keep(8, 300, rng))
+    for name in FEW:
+        assert len(np.unique(score_targets(ATTACKS[name], signals))) == 1
+
+
+@pytest.mark.parametrize(
+    ("mask", "name", "instead"),
+    [
+        ("one in", "lira_online", "offline attacks"),
+        ("folds", "lira_offline", "without shadow models"),
+        ("folds", "rmia_online", "without shadow models"),
+    ],
+)
+def test_masks_without_references_are_refused_with_what_to_use(mask, name, instead):
+    (signals,) = noise.noise_draws(mask, 6, 100, 1)
+    with pytest.raises(ArgumentError, match=rf"'{name}' needs.*{instead}"):
+        score_targets(ATTACKS[name], signals)
+    with pytest.raises(ArgumentError, match=f"'{name}' needs"):
+        ATTACKS[name](signals, 0)
+
+
+def test_two_models_are_refused():
+    (signals,) = noise.noise_draws("half", 2, 100, 1)
+    for name in ("lira_online", "lira_offline", "calibrated_loss"):
+        with pytest.raises(ArgumentError, match=name):
+            score_targets(ATTACKS[name], signals)
 
 
 def test_intervals_hold_one_half_in_null_audits():
@@ -44,8 +123,7 @@ def test_intervals_hold_one_half_in_null_audits():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    ["lira_online", "lira_offline", "calibrated_loss", "confidence"],
+    "name", ["lira_online", "lira_offline", "calibrated_loss", "confidence"]
 )
 def test_intervals_hold_one_half_in_92_to_98_percent_of_500_null_audits(name):
     value, low, high = pooled_aucs(name, 500)
@@ -53,7 +131,7 @@ def test_intervals_hold_one_half_in_92_to_98_percent_of_500_null_audits(name):
 
 
 def test_plain_references_score_members_of_noise_lower():
-    """Distances from a mean over k are k + 1 / k as large; own side has one model less.
+    """Distances from a mean over k are k + 1 / k as large; a member has k - 1 on 'in'.
 
     Gaps of ``(1 + 1/3) - (1 + 1/4)`` on either side, halved: members score 1/12 lower.
     """

@@ -35,15 +35,17 @@ def test_direct_scores_are_their_formulas(case):
         actual[is_moderate], expected[is_moderate], rtol=1e-5, atol=1e-5
     )
     formulas = {
-        "confidence_min": finite_phi(s).min(-1),
         "loss": -np.log(-log_p(s).mean(-1)),
         "correctness": s.correct,
         "entropy": -s.entropy,
         "modified_entropy": -s.modified_entropy,
         "label_only": (s.correct + 1.0 * (s.phi[..., 1] > 0)) / 2,
     }
+    attacks = {name: ATTACKS[name] for name in formulas}
+    attacks["least confidence"] = loss.confidence(queries="min")
+    formulas["least confidence"] = finite_phi(s).min(-1)
     for name, expected in formulas.items():
-        actual = score_targets(ATTACKS[name], s)
+        actual = score_targets(attacks[name], s)
         # The log of a loss of 1 is 0: the error of float32 there is absolute.
         atol = 1e-6 if name == "loss" else 1e-30
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=atol)

@@ -41,6 +41,8 @@ def write_broken_files():
         with archive.open("keep.npy", "w") as member:
             np.lib.format.write_array(member, SIGNALS.keep)
     pathlib.Path("array.npy").rename("array.npz")
+    np.save("text.npy", np.array([["a"]]))
+    np.save("scalar.npy", np.float32(1))
     save("pickle.npz", phi=np.array([{}], dtype=object))
     save("$x$.npz")
     save(f"{'x' * 200}.npz")
@@ -124,6 +126,8 @@ def test_all_are_those_that_the_file_has_the_means_for():
         (("--signals", "copies.npz"), "models 0 and 1 have identical outputs"),
         (("--signals", "mine.npz", "mask.npz", *CHEAP), "different keep masks"),
         (("--signals", "mine.npz", "--images", "few.npy"), "--images must hold one x"),
+        (("--signals", "mine.npz", "--images", "text.npy"), "images must be numbers"),
+        (("--signals", "mine.npz", "--images", "scalar.npy"), "images must be numbers"),
         (("--signals", "one.npy", "--keep", "mine.npz"), "an .npz archive"),
         (("--signals", "array.npz"), "is an .npy file of one array"),
         (("--signals", "claim.npz"), "claims 8,000,000,000,000 entries"),
