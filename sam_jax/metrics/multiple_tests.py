@@ -190,8 +190,10 @@ def change_test(
             outcome = "too few models"
         elif adjusted[attack, best] <= 1 - level:
             outcome = "more" if tested[best].value > 0 else "less"
-        errors = {name: _error(estimate, level) for name, estimate in tested.items()}
-        detectable = {n: _detectable(e, e, share) for n, e in errors.items()}
+        detectable = {}
+        for name, estimate in tested.items():
+            error = _error(estimate, level)
+            detectable[name] = _detectable(error, error, share, estimate.degrees)
         found = (best, tested[best], adjusted[attack, best])
         auc = difference.pooled["auc"]
         findings.append(ChangeFinding(attack, outcome, *found, auc, detectable))
@@ -246,7 +248,9 @@ def _error(estimate: Estimate, level: float) -> float:
     return max(estimate.standard_error, (estimate.high - estimate.low) / 2 / quantile)
 
 
-def _detectable(test_error: float, error: float, share: float) -> float:
+def _detectable(
+    test_error: float, error: float, share: float, degrees: float = float("inf")
+) -> float:
     """The excess that a test at ``share`` shows with probability ``POWER``."""
-    quantiles = stats.norm.isf(share), stats.norm.ppf(POWER)
-    return float(quantiles[0] * test_error + quantiles[1] * error)
+    needed = stats.t.isf(share, degrees) * test_error
+    return float(needed + stats.norm.ppf(POWER) * error)

@@ -101,7 +101,7 @@ def _check_count(signals: Signals) -> Check:
         twin = rows[phi[copies[0]].tobytes()]
         text = (
             f"models {twin} and {copies[0]} have identical outputs ({len(copies)} "
-            "copies in all): a target's copy is among its shadow models. Drop the copies."
+            "copies in all): a target's copy is among its shadow models. Drop them."
         )
         return Check("models", "invalid", text)
     pool = keep[:, varying_columns(keep)]
