@@ -111,7 +111,7 @@ def check_values(**arguments: Any) -> np.ndarray:
     return np.ascontiguousarray(array, np.float32)
 
 
-def _first(where: np.ndarray) -> tuple[int, ...]:
+def _first(where: Any) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argwhere(where)[0])
 
 

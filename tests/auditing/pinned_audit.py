@@ -14,7 +14,7 @@ import numpy as np
 
 NUM_CLASSES, HIDDEN, NUM_MODELS, SEED = 4, (16,), 4, 3
 NUM_EPOCHS, BATCH_SIZE, LEARNING_RATE, RHO = 6, 8, 0.1, 0.5
-ATTACKS = ("lira_offline", "loss", "modified_entropy")
+ATTACKS = ("loss", "modified_entropy")
 PINNED = pathlib.Path(__file__).with_name("pinned_figures.json")
 
 

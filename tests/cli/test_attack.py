@@ -162,7 +162,9 @@ def test_invalid_models_are_attacked_on_demand_and_the_report_says_so(here):
     phi = SIGNALS.phi[..., 0].copy()
     phi[1] = phi[0]
     save("copies.npz", phi=phi)
-    with pytest.warns(UserWarning, match="copies are not valid: models 0 and 1 answer"):
+    with pytest.warns(
+        UserWarning, match="copies are not valid: models 0 and 1 have identical outputs"
+    ):
         run("--signals", "copies.npz", "--allow-invalid", "--attacks", "confidence")
     folder = here / "runs" / "attack" / "default"
     assert "These figures are not valid." in (folder / "report.html").read_text()
