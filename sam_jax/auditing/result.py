@@ -156,7 +156,8 @@ class AuditResult:
         differences = {}
         for name, optimizer in self.compared.items():
             for attack, reached in optimizer.attacks.items():
-                differences[name, attack] = reached.difference
+                if reached.difference is not None:
+                    differences[name, attack] = reached.difference
         if not differences:
             return []
         return multiple_tests.change_test(differences, self.level)
@@ -191,7 +192,7 @@ class AuditResult:
             ImportError: If pandas is not installed.
         """
         try:
-            import pandas
+            import pandas  # pyrefly: ignore[missing-import]
         except ImportError as error:
             raise ImportError(
                 "to_frame needs pandas (pip install pandas); to_rows gives the same "

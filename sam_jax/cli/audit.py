@@ -248,7 +248,7 @@ def make_augment(config: Config, shape: tuple[int, ...]) -> AugmentFn | None:
 
 def make_optimizers(
     config: Config, train_config: sam_jax.TrainConfig, pool_size: int
-) -> dict[str, optax.GradientTransformation]:
+) -> dict[str, optax.GradientTransformationExtraArgs]:
     """Makes each optimizer by name; one a radius for those that have one."""
     for rho in config.rho:
         _checks.non_negative(rho=rho)

@@ -11,7 +11,7 @@ References:
     https://www.jstor.org/stable/4615733.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -48,7 +48,7 @@ class LeakFinding(NamedTuple):
             with probability ``POWER``.
     """
 
-    attack: Hashable
+    attack: Any
     outcome: Leak
     metric: str
     estimate: Estimate
@@ -73,7 +73,7 @@ class ChangeFinding(NamedTuple):
             with probability ``POWER``.
     """
 
-    attack: Hashable
+    attack: Any
     outcome: Change
     metric: str
     estimate: Estimate

@@ -22,7 +22,7 @@ from sam_jax.reporting.tables import Cell
 class Heading(Markup):
     """The heading of a section, with what the list of contents needs of it."""
 
-    title: str
+    label: str
     anchor: str
 
 
@@ -64,7 +64,7 @@ def heading(title: str) -> Heading:
     """Returns the heading of a section; the list of contents links to it."""
     anchor = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     written = Heading(Markup('<h2 id="{}">{}</h2>').format(anchor, title))
-    written.title, written.anchor = title, anchor
+    written.label, written.anchor = title, anchor
     return written
 
 

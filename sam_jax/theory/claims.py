@@ -169,7 +169,7 @@ def side_of_the_claim(runs: Sequence[SimulatedProblem], key: jax.Array) -> Theor
     cells = []
     for run in runs:
         advantage = theory.likelihood_ratio_advantage(run.mu, run.sigma, TAU)
-        sampled = run.outcome.likelihood_ratio
+        sampled = np.asarray(run.outcome.likelihood_ratio)
         for k in range(sampled.shape[2]):
             where = f"eta 0 to 100: {run.label}, group {k + 1}"
             expected = advantage[:, -1, k] - advantage[:, 0, k]

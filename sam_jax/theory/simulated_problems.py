@@ -118,11 +118,12 @@ def rate_errors(
 def problem_cells(
     run: SimulatedProblem,
     quantity: str,
-    samples: np.ndarray,
+    samples: jax.Array | np.ndarray,
     expected: np.ndarray,
     least: float | np.ndarray,
 ) -> list[GridCell]:
     """Returns one cell for each eta and group of a problem."""
+    samples = np.asarray(samples)
     least = np.broadcast_to(least, samples.shape[1:])
     num_groups = samples.shape[2]
     cells = []

@@ -7,7 +7,7 @@ keys and metrics and mapped in chunks that stay in the processor's cache.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +92,7 @@ def descend(
         preconditioned = gradient / metric
         return preconditioned, gradient @ preconditioned
 
-    def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
         w, residual, direction, size, count = state
         image = X @ direction
         length = size / (image @ image)
@@ -107,7 +107,7 @@ def descend(
             count + 1,
         )
 
-    def unfinished(state: tuple[Array, ...]) -> Array:
+    def unfinished(state: tuple[Any, ...]) -> Array:
         return (state[1] @ state[1] > limit) & (state[4] < 10 * len(y))
 
     first, size = gradient_of(y)
@@ -186,7 +186,7 @@ def _simulate_one(
     data = sample(jax.random.fold_in(key, 0), problem, counts)
     covariance = weights @ problem.scales**2
     metrics = 1 + setup.etas[:, None] * covariance[None, :]
-    models = jax.vmap(descend, (None, None, 0))(data.X, data.y, metrics)
+    models = jax.vmap(descend, (None, None, 0))(data.X, data.y, jnp.asarray(metrics))
     # All models of a training set are attacked with the same non-members.
     test_counts = (num_non_members,) * len(counts)
     test = sample(jax.random.fold_in(key, 1), problem, test_counts)
@@ -218,10 +218,10 @@ def _attack(
         as_member = _log_density(margin, jnp.ones_like(mu), tau)
         return as_member > _log_density(margin, mu, std)
 
-    def above(threshold: Array) -> Array:
+    def above(threshold: Any) -> Array:
         return _advantage(members >= threshold, others >= threshold)
 
-    def large(threshold: Array) -> Array:
+    def large(threshold: Any) -> Array:
         return _advantage(jnp.abs(members) >= threshold, jnp.abs(others) >= threshold)
 
     return Outcome(
@@ -242,6 +242,6 @@ def _advantage(hits: Array, false_alarms: Array) -> Array:
     return jnp.mean(hits) - jnp.mean(false_alarms, axis=1)
 
 
-def _log_density(m: Array, mean: Array, std: Array) -> Array:
+def _log_density(m: Array, mean: Any, std: Any) -> Array:
     """Normal log-density up to a constant."""
     return -0.5 * ((m - mean) / std) ** 2 - jnp.log(std)
