@@ -206,8 +206,8 @@ def test_m_sam_gets_the_gradients_of_its_groups():
 
 
 def test_batch_statistics_come_from_the_clean_pass_alone():
-    """The first layer normalises inputs, which no ascent moves: SAM leaves them be."""
-    model = models.from_linen(nn.Sequential([nn.Dense(4), _Probe()]))
+    """At rate 0 the clean pass of SAM sees the weights of SGD, the perturbed others."""
+    model = models.from_linen(_Probe())
     sgd, _ = train(make_optimizer=lambda h: optax.sgd(0.0), model=model)
     perturbed, _ = train(
         make_optimizer=lambda h: sam(optax.sgd(0.0), rho=50.0), model=model
@@ -218,8 +218,8 @@ def test_batch_statistics_come_from_the_clean_pass_alone():
 
 class _Probe(nn.Module):
     @nn.compact
-    def __call__(self, x):
-        x = nn.BatchNorm(use_running_average=False, momentum=0.9)(x)
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(4)(x))
         return nn.Dense(NUM_CLASSES)(x)
 
 
