@@ -71,7 +71,8 @@ def program_cost(text: str) -> ProgramCost:
     """Returns the cost of a compiled program from ``Compiled.as_text()``.
 
     A slice of an array counts by its own size, and so does an update of an array in
-    place; arrays count without the padding of their layout.
+    place; arrays count without the padding of their layout. A loop counts by its trips,
+    or once where it goes on while a flag is set.
 
     Raises:
         ValueError: If the text has no entry, or a loop in it no known number of trips.
@@ -209,6 +210,8 @@ def _trips(computations: dict[str, _Computation], loop: _Operation) -> int:
         for operation in condition.values()
         if operation.opcode == "constant" and re.match(r"[su]32\[\]", operation.shape)
     ]
+    if not limits and _root(condition).opcode == "get-tuple-element":
+        return 1
     if len(limits) != 1:
         raise ValueError(f"{loop.name} must count up to one constant, got {limits}.")
     return limits[0]

@@ -45,6 +45,11 @@ backend_config={"estimated_cycles":"30"}
   ROOT %less = pred[] compare(%step, %limit), direction=LT
 }
 
+%flag (state: (pred[], f32[100])) -> pred[] {
+  %state = (pred[]{:T(512)}, f32[100]{0}) parameter(0)
+  ROOT %again = pred[]{:T(512)} get-tuple-element(%state), index=0
+}
+
 ENTRY %main (a: f32[50,100], b: (s32[], f32[100]), i: s32[]) -> f32[50,100] {
   %a = f32[50,100]{1,0} parameter(0)
   %b = (s32[]{:T(128)}, f32[100]{0}) parameter(1)
@@ -61,6 +66,8 @@ INSTRUCTIONS
          7 * 800, 7 * 800, 7, 210),
         ('%w = (s32[], f32[100]{0}) while(%b), condition=%condition, body=%body, '
          'backend_config={"known_trip_count":{"n":"3"}}', 3 * 800, 3 * 800, 3, 90),
+        ("%w = (s32[], f32[100]{0}) while(%b), condition=%flag, body=%body",
+         800, 800, 1, 30),
         # A row is read and written; its number is read.
         ("%r = f32[1,100]{1,0} fusion(%a, %i), kind=kLoop, calls=%one_row",
          804, 804, 1, 0),
@@ -73,7 +80,7 @@ INSTRUCTIONS
          20_000, 40_000, 1, 0),
         ("%t = bf16[50,100]{1,0} convert(%a)", 30_000, 30_000, 1, 0),
     ],
-    ids=["loop", "known trips", "slice", "slice to chip", "plain slice", "copy",
+    ids=["loop", "known trips", "flag", "slice", "slice to chip", "plain slice", "copy",
          "copy start", "convert"],
 )  # fmt: skip
 def test_each_operation_counts_what_it_moves(line, traffic, accessed, kernels, cycles):
