@@ -167,6 +167,7 @@ def bootstrap_attack(
             shapes differ or a rate is out of range.
 
     Example:
+        >>> from sam_jax.metrics.attack_metrics import attack_metrics
         >>> keep = np.arange(4)[:, None] % 2 == np.arange(50) % 2
         >>> scores = keep + np.random.default_rng(0).normal(size=keep.shape)
         >>> result = attack_metrics(bootstrap_attack(scores, keep, fprs=(0.1,)))

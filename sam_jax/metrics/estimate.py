@@ -114,8 +114,9 @@ def crossed_variance(
             their part is seen at all, Satterthwaite's degrees are too many.
 
     Example:
-        >>> crossed_variance(3.0, 2.0, 1.0, example_degrees=100, target_degrees=4)
-        CrossedVariance(variance=4.0, degrees=14.678899082568808, target_part=2.0)
+        >>> v = crossed_variance(3.0, 2.0, 1.0, example_degrees=100, target_degrees=4)
+        >>> float(v.variance), round(float(v.degrees), 6), float(v.target_part)
+        (4.0, 14.678899, 2.0)
 
     References:
         Cameron, Gelbach and Miller, "Robust Inference With Multiway Clustering", 2011,

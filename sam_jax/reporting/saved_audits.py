@@ -27,7 +27,7 @@ from sam_jax.metrics.one_run_epsilon import OneRun
 from sam_jax.metrics.thresholds import DecisionEpsilon, Decisions
 from sam_jax.metrics.validity import Check
 from sam_jax.signals.files import load_signals
-from sam_jax.types import Dataset, Examples, Signals, TrainLog
+from sam_jax.types import Dataset, Examples, Origin, Signals, TrainLog
 
 Rows = Sequence[Mapping[str, str]]
 """Rows of a CSV file by column."""
@@ -74,7 +74,7 @@ def load_audit(folder: str | pathlib.Path) -> AuditResult:
     of_baseline = [row for row in risks if row["optimizer"] == baseline]
     first = optimizers[baseline]
     return AuditResult(
-        dataset=_dataset(numbers["dataset"], np.asarray(first.signals.labels)),
+        dataset=_dataset(numbers["dataset"], np.asarray(first.signals.labels), risks),
         baseline=baseline,
         optimizers=optimizers,
         comparison=decode(list[Check], validity.get("comparison", [])),
@@ -165,7 +165,7 @@ def _optimizer(
     )
 
 
-def _dataset(facts: Mapping[str, Any], labels: np.ndarray) -> Dataset:
+def _dataset(facts: Mapping[str, Any], labels: np.ndarray, risks: Rows) -> Dataset:
     x, size = np.zeros((len(labels), 0), np.float32), facts["pool_size"]
     return Dataset(
         name=facts["name"],
@@ -174,7 +174,22 @@ def _dataset(facts: Mapping[str, Any], labels: np.ndarray) -> Dataset:
         test=Examples(x[size:], labels[size:]),
         class_names=tuple(facts["class_names"]),
         source=facts["source"],
+        train_origin=_origin(risks, size),
     )
+
+
+def _origin(risks: Rows, size: int) -> Origin | None:
+    """Rows of the user's data behind the pool; -1 for those that have no risk."""
+    if not risks or "split" not in risks[0]:
+        return None
+    rows = np.full(size, -1)
+    ids = np.full(size, "", object) if "id" in risks[0] else None
+    for risk in risks:
+        column = int(risk["column"])
+        rows[column] = int(risk["row"])
+        if ids is not None:
+            ids[column] = risk["id"]
+    return Origin(risks[0]["split"], rows, None if ids is None else ids.astype(np.str_))
 
 
 def _roc_band(rows: Rows, num_non_members: int) -> RocBand:

@@ -95,10 +95,10 @@ def _bounded(
             f"must be {signals_are}, in [{low:g}, {high:g}], got {array[first]:.4g} at "
             f"index {first}.",
         )
-    return np.clip(array, low, high)
+    return np.asarray(np.clip(array, low, high))
 
 
-def _phi_from_log(log_p: np.ndarray) -> np.ndarray:
+def _phi_from_log(log_p: np.ndarray | np.floating) -> np.ndarray:
     """``log(p / (1 - p))``: infinite where p is 0 or rounds to 1."""
     with np.errstate(divide="ignore"):
-        return log_p - np.log(-np.expm1(log_p))
+        return np.asarray(log_p - np.log(-np.expm1(log_p)))

@@ -82,7 +82,9 @@ def test_a_foreign_file_gives_a_run_with_report_numbers_and_curves(here, capsys)
     decisions = assessment["shadow_model_thresholds"]["mine"]["confidence"][0]
     assert set(decisions["precision"]) == {"0.01", "0.1", "0.5"}
     assert len(assessment["risk"]["mine"]) == 20
-    assert assessment["epsilon"]["mine"]["calibrated_loss"][0]["epsilon"] > 0
+    bounds = [bound[0] for bound in assessment["epsilon"]["mine"].values()]
+    assert max(bound["epsilon_independent"] for bound in bounds) > 0
+    assert all(0 <= b["epsilon"] <= b["epsilon_independent"] for b in bounds)
     page = (folder / "report.html").read_text()
     for words in ("Exposed examples", "Number of models", "precision at 1 %"):
         assert words in page
