@@ -27,6 +27,8 @@ ATTACK_NAMES = (
 SCALE_FREE = tuple(
     name for name in ATTACK_NAMES if name not in ("rmia_online", "calibrated_loss")
 )
+MANY = random_signals(num_models=8, num_examples=3_000, num_queries=1)
+CLEAN_OF_MANY = {name: score_targets(ATTACKS[name], MANY) for name in ATTACK_NAMES}
 CLEAN = {name: score_targets(ATTACKS[name], SIGNALS) for name in ATTACK_NAMES}
 
 
@@ -38,21 +40,26 @@ def shares_below(scores):
 @hypothesis.settings(max_examples=15, deadline=None)
 @hypothesis.given(
     model=st.integers(0, 7),
-    example=st.integers(0, 299),
+    example=st.integers(0, 2_999),
     value=st.sampled_from([np.inf, -np.inf, 1e300, -1e300, 1e30, -1e17, 1e4, 0.0]),
 )
 @pytest.mark.parametrize("name", ATTACK_NAMES)
 def test_the_other_examples_keep_their_ranks_whatever_one_entry_is(
     name, model, example, value
 ):
-    phi = np.float64(SIGNALS.phi)
+    phi = np.float64(MANY.phi)
     phi[model, example] = value
-    scores = score_targets(ATTACKS[name], SIGNALS._replace(phi=phi))
+    scores = score_targets(ATTACKS[name], MANY._replace(phi=phi))
     assert np.isfinite(scores).all()
-    others = POOL & (np.arange(len(POOL)) != example)
-    moved = shares_below(scores[:, others]) - shares_below(CLEAN[name][:, others])
-    # One of 300 examples may weigh in a pool as much as any other; none weighs more.
-    assert np.abs(moved).mean() < 0.005
+    others = MANY.keep.any(axis=0) & (np.arange(phi.shape[1]) != example)
+    moved = shares_below(scores[:, others]) - shares_below(
+        CLEAN_OF_MANY[name][:, others]
+    )
+    # In a pooled variance an example weighs at most 30 times as much as the median one,
+    # 1 % of 3,000 examples, and none where it is far beyond. A few scores far from both
+    # sides are a difference of large squares, which 1 % of a variance moves further.
+    assert np.quantile(np.abs(moved), 0.999) < 0.02
+    assert np.abs(moved).mean() < 0.001
 
 
 @pytest.mark.parametrize("name", SCALE_FREE)
