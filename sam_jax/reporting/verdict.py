@@ -92,11 +92,11 @@ def _change_sentence(name: str, baseline: str, changes: list[ChangeFinding]) -> 
     if sentences:
         return ", while ".join(sentences)
     largest = max(changes, key=lambda change: abs(change.auc.value))
-    smallest = min(change.detectable["auc"] for change in changes)
+    smallest = f"{largest.detectable['auc']:.3f}"
     shown = f"{largest.attack[1]} AUC {format_estimate(largest.auc, sign=True)}"
     return (
         f"No difference resolved between {name} and {baseline}: {shown} is the largest "
-        f"of {len(changes)} attacks, and {smallest:.3f} would have been shown"
+        f"of {len(changes)} attacks, where one of {smallest} would have been resolved"
     )
 
 

@@ -74,3 +74,24 @@ def test_two_models_get_no_verdict():
     attacks = {"loss": ATTACKS["loss"]}
     said = sam_jax.verdict(evaluate(make_signals(2, 1.0), attacks))
     assert said.startswith("No verdict on sgd: 2 models do not tell")
+
+
+def test_a_difference_not_resolved_comes_with_what_its_attack_would_have_shown():
+    pair = {"sgd": make_signals(8, 0.6), "sam": make_signals(8, 0.6)}
+    noise = np.random.default_rng(1).normal(0, 0.3, pair["sam"].phi.shape)
+    phi = (np.asarray(pair["sam"].phi) + noise).astype(np.float32)
+    pair["sam"] = pair["sam"]._replace(phi=phi)
+    labels = np.asarray(pair["sgd"].labels)
+    x = np.zeros((len(labels), 0), np.float32)
+    dataset = sam_jax.Dataset(
+        "planted", 4, sam_jax.Examples(x, labels), sam_jax.Examples(x[:0], labels[:0])
+    )
+    attacks = {name: ATTACKS[name] for name in ("lira_offline", "loss")}
+    result = attack_signals(pair, dataset, sam_jax.AttackConfig(attacks=attacks))
+    sentence = sam_jax.verdict(result).splitlines()[-1]
+    assert sentence.startswith("No difference resolved between sam and sgd: ")
+    largest = max(result.changes(), key=lambda change: abs(change.auc.value))
+    assert f"{largest.attack[1]} AUC" in sentence
+    smallest = largest.detectable["auc"]
+    assert f"one of {smallest:.3f} would have been resolved" in sentence
+    assert smallest > abs(largest.auc.value)
