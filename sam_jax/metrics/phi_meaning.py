@@ -19,9 +19,9 @@ MIN_VALUES = 64
 """Fewer finite values than these have no recognizable range."""
 
 EDGE_VALUES, EDGE_WIDTH = 20, 0.05
-"""A hard edge at 0: so many values within this many standard deviations of it on one
-side and none on the other. A smooth density puts half of them on each side, so chance
-makes an edge in one of 2**20 sets of values."""
+"""A hard edge at 0: so many different values within this many standard deviations of
+it on one side and none on the other. A smooth density puts half of them on each side,
+so chance makes an edge in about one of 2**20 sets of values."""
 
 MAX_EXAMPLES = 4096
 """Examples that are ranked, evenly spaced, where there are more."""
@@ -191,8 +191,9 @@ def _why_losses(auc: MeanAuc, is_wrong: bool) -> str:
 
 def _has_edge(values: np.ndarray) -> bool:
     """Whether values >= 0 pile up at 0."""
-    near = values < EDGE_WIDTH * values.std()
-    return int(near.sum()) >= EDGE_VALUES
+    near = values[values < EDGE_WIDTH * values.std()]
+    # Models that give a class and not an example repeat a few values many times.
+    return len(np.unique(near)) + int((near == 0).sum()) >= EDGE_VALUES
 
 
 def _by_class(phi: np.ndarray, keep: np.ndarray, labels: np.ndarray) -> Meaning | None:

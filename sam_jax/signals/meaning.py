@@ -17,8 +17,9 @@ MAX_ROWS = 1_000_000
 MAX_CLASSES = 1000
 """Classes among which another order is searched; it takes time cubic in them."""
 
-MIN_MODELS = 8
-"""Untrained models of two classes favour one order alike with odds 2 : 2**models."""
+MIN_MODELS, MIN_EXAMPLES = 8, 64
+"""Below these, models without any training may favour another order by chance: it then
+counts as certain only where members fit it better."""
 
 READ_AS = ("probabilities", "losses", "log_probabilities")
 """Meanings that a reader can convert from, when told (``conversions``)."""
@@ -167,7 +168,8 @@ def _class_order(
         return None
     by_model = candidates[name].mean(axis=1) > (predicted == labels).mean(axis=1)
     is_certain = bool(by_model.all()) and (
-        num_models >= MIN_MODELS or _fits_members(candidates[name], keep)
+        (num_models >= MIN_MODELS and num_examples >= MIN_EXAMPLES)
+        or _fits_members(candidates[name], keep)
     )
     shown = (
         f"the largest logit is that of the label for {100 * accuracy:.0f} % of the "

@@ -47,6 +47,10 @@ HARMFUL = {
         "logits": a["logits"],
         "labels": (a["labels"] + 1) % a["logits"].shape[-1],
     },
+    "shuffled_labels": lambda a, rng: {
+        "logits": a["logits"],
+        "labels": rng.permutation(a["labels"]),
+    },
     "one_hot": lambda a, rng: {
         "labels": np.eye(int(a["labels"].max()) + 1)[a["labels"]]
     },

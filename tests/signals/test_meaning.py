@@ -214,7 +214,6 @@ def test_a_square_mask_is_told_from_its_transpose_by_content():
 @pytest.mark.parametrize("family", [*TRAINED, *UNTRAINED])
 @pytest.mark.parametrize("num_classes", [2, 3, 10])
 def test_sound_outputs_of_any_models_pass(family, num_classes):
-    """The rules were also run on 6,000 such sets at random: none was refused."""
     for seed in range(3):
         logits, labels, keep = make_outputs(
             family, seed, num_models=8, num_examples=100, num_classes=num_classes
@@ -226,3 +225,32 @@ def test_sound_outputs_of_any_models_pass(family, num_classes):
             read(logits=logits, labels=labels, keep=keep)
             read(phi=phi, labels=labels, keep=keep)
             read(phi=phi, labels=labels, keep=keep, correct=correct)
+
+
+@pytest.mark.slow
+def test_sound_outputs_of_any_size_are_refused_less_than_once_in_a_thousand():
+    """2,000 sets of outputs, each read as logits and as phi; chance may refuse two."""
+    rng = np.random.default_rng(0)
+    refused = []
+    for seed in range(2000):
+        made = dict(
+            family=str(rng.choice([*TRAINED, *UNTRAINED])),
+            num_models=int(rng.choice([4, 8, 16])),
+            num_examples=int(rng.choice([16, 40, 100, 400])),
+            num_classes=int(rng.choice([2, 2, 3, 10, 50])),
+            num_population=int(rng.choice([0, 20])),
+        )
+        logits, labels, keep = make_outputs(seed=seed, **made)
+        correct = logits.argmax(axis=-1) == labels
+        for outputs in (
+            dict(logits=logits),
+            dict(phi=phi_of(logits, labels)),
+            dict(phi=phi_of(logits, labels), correct=correct),
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    read(labels=labels, keep=keep, **outputs)
+                except ArgumentError as error:
+                    refused.append((made, seed, list(outputs), str(error)))
+    assert len(refused) <= 2, refused
