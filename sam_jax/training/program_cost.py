@@ -72,7 +72,7 @@ def program_cost(text: str) -> ProgramCost:
 
     A slice of an array counts by its own size, and so does an update of an array in
     place; arrays count without the padding of their layout. A loop counts by its trips,
-    or once where it goes on while a flag is set.
+    or once where it goes on while a flag is set, or any of several under ``vmap``.
 
     Raises:
         ValueError: If the text has no entry, or a loop in it no known number of trips.
@@ -210,11 +210,20 @@ def _trips(computations: dict[str, _Computation], loop: _Operation) -> int:
         for operation in condition.values()
         if operation.opcode == "constant" and re.match(r"[su]32\[\]", operation.shape)
     ]
-    if not limits and _root(condition).opcode == "get-tuple-element":
+    if not limits and _is_of_flags(condition):
         return 1
     if len(limits) != 1:
         raise ValueError(f"{loop.name} must count up to one constant, got {limits}.")
     return limits[0]
+
+
+def _is_of_flags(condition: _Computation) -> bool:
+    """Whether a condition reads and combines truth values alone, and so counts none."""
+    return all(
+        operation.shape.startswith("pred")
+        for operation in condition.values()
+        if operation.opcode != "parameter"
+    )
 
 
 def _attribute(operation: _Operation, name: str) -> str:

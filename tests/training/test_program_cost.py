@@ -50,6 +50,13 @@ backend_config={"estimated_cycles":"30"}
   ROOT %again = pred[]{:T(512)} get-tuple-element(%state), index=0
 }
 
+%any_flag (state: (pred[32], f32[100])) -> pred[] {
+  %none = pred[]{:T(512)} constant(false)
+  %state = (pred[32]{0:T(512)}, f32[100]{0}) parameter(0)
+  %flags = pred[32]{0:T(512)} get-tuple-element(%state), index=0
+  ROOT %any = pred[]{:T(512)} reduce(%flags, %none), dimensions={0}, to_apply=%or
+}
+
 ENTRY %main (a: f32[50,100], b: (s32[], f32[100]), i: s32[]) -> f32[50,100] {
   %a = f32[50,100]{1,0} parameter(0)
   %b = (s32[]{:T(128)}, f32[100]{0}) parameter(1)
@@ -68,6 +75,8 @@ INSTRUCTIONS
          'backend_config={"known_trip_count":{"n":"3"}}', 3 * 800, 3 * 800, 3, 90),
         ("%w = (s32[], f32[100]{0}) while(%b), condition=%flag, body=%body",
          800, 800, 1, 30),
+        ("%w = (s32[], f32[100]{0}) while(%b), condition=%any_flag, body=%body",
+         800, 800, 1, 30),
         # A row is read and written; its number is read.
         ("%r = f32[1,100]{1,0} fusion(%a, %i), kind=kLoop, calls=%one_row",
          804, 804, 1, 0),
@@ -80,8 +89,8 @@ INSTRUCTIONS
          20_000, 40_000, 1, 0),
         ("%t = bf16[50,100]{1,0} convert(%a)", 30_000, 30_000, 1, 0),
     ],
-    ids=["loop", "known trips", "flag", "slice", "slice to chip", "plain slice", "copy",
-         "copy start", "convert"],
+    ids=["loop", "known trips", "flag", "flags", "slice", "slice to chip",
+         "plain slice", "copy", "copy start", "convert"],
 )  # fmt: skip
 def test_each_operation_counts_what_it_moves(line, traffic, accessed, kernels, cycles):
     cost = program_cost(PROGRAM.replace("INSTRUCTIONS", f"  {line}"))
