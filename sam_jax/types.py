@@ -119,7 +119,7 @@ class Model:
 
 
 class Signals(NamedTuple):
-    """What every attack sees: the answers of M models on N examples.
+    """What every attack sees: the outputs of M models on N examples.
 
     Columns that no model kept (``keep`` all False) are the population: test examples,
     used by attacks that need non-members and left out of the metrics.
@@ -170,7 +170,7 @@ AttackFn: TypeAlias = Callable[[Signals, Any], Any]
 
 
 AugmentFn: TypeAlias = Callable[[Any, Any], Any]
-"""``augment(key, x [B, *features]) -> x``: a random view of each example."""
+"""``augment(key, x [B, *features]) -> x``: a random augmentation of each example."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ class TrainConfig:
     """Settings of the training of one model, the same for all models of a call.
 
     Attributes:
-        num_epochs: Passes over a model's own examples.
+        num_epochs: Passes over the examples that a model trains on.
         batch_size: Examples in a step.
         examples_per_epoch: Examples that an epoch goes through, cut down to whole
             batches; by default half of the pool, the expected size of a training set.

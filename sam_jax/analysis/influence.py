@@ -30,7 +30,7 @@ class Block(NamedTuple):
         start: The first test example.
         influence: P(correct on the test example given the training example in) minus
             that given out; NaN where the training example is in all models or none.
-        standard_error: From the sample variances of both sides, or None if not asked.
+        standard_error: From the sample variances of both sides; None if not wanted.
     """
 
     start: int
@@ -111,7 +111,7 @@ def influence_blocks(
             influence = (rows - mean) @ weights
         error = None
         if standard_errors:
-            # Squares of 0 and 1 are linear in the outcomes: no product of their own.
+            # Squares of 0 and 1 are linear in the outcomes: no second product.
             squares = (1 - 2 * mean) * influence if binary else None
             error = _standard_errors(rows - mean, influence, squares, weights, keep)
         yield Block(start, influence, error)

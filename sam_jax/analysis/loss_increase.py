@@ -30,7 +30,7 @@ def worst_case_increase(
     num_steps: int = 20,
     scale: Params | None = None,
 ) -> Float[Array, ""]:
-    """Returns the largest increase of the loss found in a ball around the weights.
+    """Returns the largest increase of the loss seen in a ball around the weights.
 
     Each step goes to the point of the sphere in the direction of the gradient at the
     last: exact for a linear loss, power iteration for a quadratic one, and never

@@ -50,7 +50,7 @@ class Halves(NamedTuple):
     Attributes:
         values: Row 0 from the first half, row 1 from the second. NaN with fewer than
             two models on a side.
-        noise: What each model adds to the error of its own half's estimate; squares
+        noise: What each model adds to the error of its half's estimate; squares
             sum over models to the squared standard error.
         first: True for models of the first half.
     """
@@ -203,8 +203,8 @@ def _crossed_mean(halves: Halves, chosen: np.ndarray, level: float) -> Estimate:
     if num_examples < 2:
         return MISSING
     value = float(halves.values[chosen].mean())
-    spread = np.where(chosen, halves.values - value, 0).sum(axis=0) / count
-    example = float(np.sum(spread**2)) * num_examples / (num_examples - 1)
+    deviation = np.where(chosen, halves.values - value, 0).sum(axis=0) / count
+    example = float(np.sum(deviation**2)) * num_examples / (num_examples - 1)
     noise = np.where(chosen[np.where(halves.first, 0, 1)], halves.noise, 0) / count
     variance = crossed_variance(
         example,

@@ -34,7 +34,7 @@ class Sharpness(NamedTuple):
         loss: The loss at the weights, in nats.
         top_eigenvalue: Of the Hessian.
         trace: Of the Hessian.
-        worst_case: Largest loss increase found in the ball of radius rho, in nats.
+        worst_case: Largest loss increase seen in the ball of radius rho, in nats.
         average_case: Mean loss increase on its surface.
         adaptive_worst_case: Largest increase in ASAM's ball, each weight in units of
             its size.

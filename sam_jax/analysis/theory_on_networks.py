@@ -152,12 +152,12 @@ def networks(key: jax.Array, kind: str, num_seeds: int, num_steps: int) -> Measu
     members, others = np.float64(members), np.float64(others)
     mean, variance = others.mean(-1), others.var(-1, ddof=1)
     threshold = 0.95
-    found = np.mean(members >= threshold, -1)
+    detected = np.mean(members >= threshold, -1)
     return Measured(
         residual=np.abs(members - 1).max(-1),
         mean=mean,
         variance=variance,
-        confidence=found - np.mean(others >= threshold, -1),
+        confidence=detected - np.mean(others >= threshold, -1),
         likelihood_ratio=_attack(members, mean, variance)
         - _attack(others, mean, variance),
     )

@@ -89,7 +89,7 @@ def unmet_needs(attack: AttackFn, signals: Signals) -> list[str]:
     An attack that needs a population or several queries runs without, as its docstring
     says (``OPTIONAL_NEEDS``). Without the others ``score_targets`` refuses it. Of the
     examples that some models had and some had not, half or more must have enough 'in'
-    or 'out' models: the target, a member or not, is not one of its own shadow models,
+    or 'out' models: the target, a member or not, is not one of its shadow models,
     and one is left out on the other side (``matching``).
     """
     keep = _checks.mask(keep=signals.keep)

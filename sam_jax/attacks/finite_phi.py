@@ -17,7 +17,7 @@ def with_finite_phi(signals: Signals) -> Signals:
     """Returns signals whose infinite phi are the largest (or least) finite ones.
 
     The median over models of each model's largest finite phi takes the place of +inf,
-    or the example's own largest where that is higher: ties stay at the top, and one
+    or the example's largest where that is higher: ties stay at the top, and one
     outlier, infinite or not, moves no other example. Likewise for -inf.
     """
     phi = jnp.asarray(signals.phi)
@@ -29,7 +29,7 @@ def with_finite_phi(signals: Signals) -> Signals:
 
 
 def _typical_largest(phi: Float[Array, "m n q"]) -> Float[Array, "1 n q"]:
-    """The median model's largest finite phi, or the example's own where higher."""
+    """The median model's largest finite phi, or the example's where higher."""
     finite = jnp.where(jnp.abs(phi) < LARGEST_PHI, phi, -jnp.inf)
     of_models = jnp.max(finite, axis=(1, 2))
     known = jnp.where(jnp.isfinite(of_models), of_models, jnp.nan)

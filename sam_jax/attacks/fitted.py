@@ -1,4 +1,4 @@
-"""Classifiers of membership fitted on shadow models and carried to the target.
+"""Classifiers of membership fitted on shadow models and applied to the target.
 
 A logistic regression is fitted on the half of the models that the target is not in,
 whose members are known to the attacker, and on other examples than it scores

@@ -19,7 +19,7 @@ def reference_attack() -> Attack:
     """Attack-R: the fraction of 'out' models less confident than the target.
 
     Among M models the fraction has about M / 2 values; equal ones are ordered by the
-    z-score of phi among 'out' models of one variance, within less than one step. The
+    z-score of phi among 'out' models of one variance, by less than one step. The
     score lies in [0, 1]; strictly less confident models count.
 
     Assumes: the target's phi (mean over queries), and shadow models trained without the
@@ -79,7 +79,7 @@ def _count_below(
 ) -> Float[Array, "n"]:
     """Number of the group's models strictly below each example's value.
 
-    Counted in the sorted column, less the model that is left out, so that all targets
+    Counted in the sorted column, minus the model that is left out, so that all targets
     share one sort.
     """
     ordered = jnp.sort(jnp.where(group, phi, jnp.inf), axis=0)

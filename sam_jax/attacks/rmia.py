@@ -7,10 +7,10 @@ https://arxiv.org/abs/2312.03262, equations 2 to 4 and appendix B.
 fraction of population points z with ``ratio(x) / ratio(z) > gamma``, strictly: the rank
 of ``ratio(x) / gamma`` among the sorted ``ratio(z)``. For one target that is a step
 function of the ratio alone, and many examples tie at the top, so that the rate at low
-false-positive rates reads 0; the ratio breaks the ties unless told not to. All
+false-positive rates reads 0; the ratio breaks the ties by default. All
 reference models are used, in numbers that do not tell members (``matching``). Over
-queries, log-ratios are averaged. Where
-one of mean_in and mean_out has no model, the other takes its place.
+queries, log-ratios are averaged. Where one of mean_in and mean_out has no model, the
+other takes its place.
 """
 
 from collections.abc import Callable
@@ -99,7 +99,7 @@ def rmia_offline(
     """Returns offline RMIA: ``P(x) = ((1 + a) mean_out + (1 - a)) / 2``.
 
     Assumes: the target's p_y on the examples and on a population, and shadow models
-    trained without the examples; choosing a also uses the shadow models' own members.
+    trained without the examples; choosing a also uses the members of the shadow models.
 
     Args:
         a: In [0, 1], how far mean_in lies above mean_out; by default chosen among 0 to

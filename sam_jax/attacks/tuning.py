@@ -1,11 +1,12 @@
 """Settings that are chosen on shadow models: of other models, on other examples.
 
 A target in one half of the models is attacked with settings chosen on the other half:
-two tunings serve all targets, and no target enters its own. Of an odd number of models
-the last is in neither. Where each example is in half of the models, an example that was
-a member more often there is one less often here, so that what is chosen by the levels
-of examples would be wrong on the same examples more often than right. So examples are
-dealt into two folds too, and one of a fold is scored by what was chosen on the other.
+two tunings serve all targets, and no target enters its tuning. Of an odd number of
+models the last is in neither. Where each example is in half of the models, an example
+that was a member more often there is one less often here, so that what is chosen by
+the levels of examples would be wrong on the same examples more often than right. So
+examples are dealt into two folds too, and one of a fold is scored by what was chosen
+on the other.
 """
 
 from collections.abc import Callable

@@ -109,7 +109,7 @@ def audit(
             progress,
         )
     signals, logs = without_diverged(
-        {name: join_chunks(own, plan, train_config) for name, own in chunks.items()}
+        {name: join_chunks(c, plan, train_config) for name, c in chunks.items()}
     )
     start = time.perf_counter()
     result = attack_signals(

@@ -269,11 +269,11 @@ def evaluate_attack(
 def _models_to_resolve(
     attack: AttackResult, num_models: int, level: float
 ) -> dict[str, float]:
-    found = {}
+    num_targets = {}
     if attack.difference is not None:
         for metric, estimate in attack.difference.pooled.items():
-            found[metric] = targets_to_resolve(estimate, num_models, level)
-    return found
+            num_targets[metric] = targets_to_resolve(estimate, num_models, level)
+    return num_targets
 
 
 def _refuse_unpaired(comparison: list[validity.Check]) -> None:

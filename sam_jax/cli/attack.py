@@ -113,7 +113,7 @@ def choose_attacks(
     """Returns the attacks by name, and of all those left out what they would need.
 
     Raises:
-        ValueError: If an attack is unknown, or was asked for and cannot run.
+        ValueError: If an attack is unknown, or was chosen by name and cannot run.
     """
     if names == (ALL,):
         order = sorted(ATTACKS, key=lambda name: name != MAIN)

@@ -49,7 +49,7 @@ class Config:
     dataset: str = "fashion_mnist_10k"
     """A registered set, any TFDS set, or a path to an .npz file (see docs/data.md)."""
     data_dir: str | None = None
-    """Where prepared TFDS sets lie; TFDS's own default otherwise."""
+    """Where prepared TFDS sets lie; TFDS's default otherwise."""
     manual_dir: str | None = None
     """Where archives lie that have to be downloaded by hand."""
     image_size: int | None = None
@@ -114,7 +114,7 @@ class Config:
     """Train share i of n only, as "i/n", i from 0 (job arrays); the same command
     without it trains what is missing and attacks."""
     distributed: bool = False
-    """One of the processes of a job, found by JAX (SLURM, Open MPI, Kubernetes, TPU
+    """One of the processes of a job, detected by JAX (SLURM, Open MPI, Kubernetes, TPU
     pods); each trains its share, then process 0 attacks."""
     coordinator: str | None = None
     """Address host:port of process 0, where JAX cannot find it; with num_processes."""
@@ -231,7 +231,7 @@ def data_hash(dataset: sam_jax.Dataset) -> str:
 
 
 def make_model(config: Config, num_classes: int) -> sam_jax.Model:
-    """Makes the network, computing in the precision asked for."""
+    """Makes the network, computing in the chosen precision."""
     factory = _checks.one_of(MODELS, model=config.model)
     return factory(num_classes, dtype=compute_dtype(config.precision))
 

@@ -25,8 +25,8 @@ def cache_folder() -> pathlib.Path | None:
 def use_compilation_cache() -> None:
     """Makes JAX keep what it compiles, and look there before it compiles again.
 
-    A folder that JAX was already told of stays. A run of the same shapes, versions and
-    devices then compiles nothing. The folder may be deleted at any time.
+    A folder that JAX is already configured with stays. A run of the same shapes,
+    versions and devices then compiles nothing. The folder may be deleted at any time.
     """
     folder = cache_folder()
     if folder is None or jax.config.values["jax_compilation_cache_dir"]:

@@ -172,9 +172,9 @@ def network_rows(result: Result) -> list[list[tables.Cell]]:
         for r, rho in enumerate(nets.RHOS[1:], start=1):
             gaps = nets.differences(measured, r)
             interpolates = measured.residual[[0, r]].max() < nets.RESIDUAL
-            spread = measured.variance[r].mean() ** 0.5
+            deviation = measured.variance[r].mean() ** 0.5
             near = theory.contraction_raises_advantage(
-                measured.mean[r].mean(), spread, simulated_problems.TAU
+                measured.mean[r].mean(), deviation, simulated_problems.TAU
             )
             rows.append(
                 [
@@ -202,7 +202,7 @@ NETWORK_COLUMNS = (
 
 
 def verdict(result: Result) -> str:
-    """The answer in one sentence."""
+    """The verdict in one sentence."""
     failed = [claim.name for claim in result.claims if not claim.holds]
     if failed:
         return (
@@ -221,7 +221,7 @@ def network_verdict(result: Result) -> str:
     }
     sentences = []
     for kind, measured in result.networks.items():
-        found = []
+        changes = []
         for field, label in shown.items():
             at: dict[str, list[str]] = {"falls": [], "rises": []}
             for r, rho in enumerate(nets.RHOS[1:], start=1):
@@ -229,8 +229,8 @@ def network_verdict(result: Result) -> str:
                 at.get(sign, []).append(f"{rho:g}")
             said = [f"{sign} at rho {', '.join(a)}" for sign, a in at.items() if a]
             if said:
-                found.append(f"{label} {' and '.join(said)}")
-        text = "; ".join(found) if found else "no difference from SGD seen"
+                changes.append(f"{label} {' and '.join(said)}")
+        text = "; ".join(changes) if changes else "no difference from SGD seen"
         sentences.append(f"SAM on {kind}: {text}.")
     return " ".join(sentences)
 

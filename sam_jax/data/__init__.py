@@ -1,4 +1,4 @@
-"""Data sets by name, by TFDS name, or from a user's own arrays."""
+"""Data sets by name, by TFDS name, or from a user's arrays."""
 
 import dataclasses
 import os
@@ -122,8 +122,8 @@ def load(
         return load_npz(name)
     row = DATASETS.get(name, TfdsSet(name))
     directories = [tfds.EMBEDDED_DIR, tfds.data_dir_or_default(data_dir)]
-    found = (tfds.find_prepared(row.tfds_name, d) for d in directories)
-    folder = next((f for f in found if f is not None), None)
+    folders = (tfds.find_prepared(row.tfds_name, d) for d in directories)
+    folder = next((f for f in folders if f is not None), None)
     if folder is None:
         if name not in DATASETS:
             _require_tfds_name(name)

@@ -1,4 +1,4 @@
-"""Canaries: mislabelled examples with membership coins of their own."""
+"""Canaries: mislabelled examples with independent membership."""
 
 import dataclasses
 

@@ -41,7 +41,7 @@ class Duplicates(NamedTuple):
     near_test: Int[np.ndarray, "d 2"]
 
     def texts(self, dataset: Dataset) -> list[str]:
-        """Returns a sentence for each thing that was found; none where nothing was."""
+        """Returns a sentence for each kind of duplicate; none without any."""
         size = len(dataset.train.y)
         texts = []
         for pairs, what in (
@@ -66,9 +66,9 @@ class Duplicates(NamedTuple):
 def find_duplicates(dataset: Dataset) -> Duplicates:
     """Returns equal inputs and, of images, nearly equal ones.
 
-    Equal ones are all found (by a hash of their values; labels are not looked at). Near
-    duplicates are found with high probability: by random projections of the images at
-    8 x 8 pixels, checked on all pixels.
+    Equal ones are all detected (by a hash of their values; labels are not looked at),
+    near duplicates with high probability: by random projections of the images at 8 x 8
+    pixels, checked on all pixels.
 
     Args:
         dataset: Pool and test examples.

@@ -17,7 +17,7 @@ BUILDERS = {
     "purchase100": ("privacytrust", "Purchase100"),
     "texas100": ("privacytrust", "Texas100"),
 }
-"""Our own builders: name -> module of ``sam_jax.data.builders`` and class."""
+"""Builders of this package: name -> module of ``sam_jax.data.builders`` and class."""
 
 
 def download_and_prepare(

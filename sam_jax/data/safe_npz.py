@@ -2,7 +2,7 @@
 
 An ``.npz`` file says twice how large each of its arrays is, in the zip directory and in
 the array's header. Both are claims of whoever wrote the file, so they are held against
-each other and against the bytes on the disk before any memory is asked for.
+each other and against the bytes on the disk before any memory is allocated.
 """
 
 import contextlib

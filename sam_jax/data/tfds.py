@@ -43,25 +43,25 @@ def find_prepared(tfds_name: str, data_dir: pathlib.Path) -> pathlib.Path | None
     """
     name, _, version = tfds_name.partition(":")
     folder = data_dir.joinpath(*name.split("/"))
-    found = _versions(folder, version)
-    if not found and "/" not in name and folder.is_dir():
+    versions = _versions(folder, version)
+    if not versions and "/" not in name and folder.is_dir():
         configs = [c for c in sorted(folder.iterdir()) if _versions(c, version)]
         if len(configs) > 1:
             listed = ", ".join(f"{name}/{config.name}" for config in configs)
             raise ArgumentError(
                 "name", f"must choose one of {listed}; got {tfds_name!r}."
             )
-        found = _versions(configs[0], version) if configs else []
-    return found[-1] if found else None
+        versions = _versions(configs[0], version) if configs else []
+    return versions[-1] if versions else None
 
 
 def _versions(folder: pathlib.Path, version: str) -> list[pathlib.Path]:
     """Prepared versions in ``folder``, oldest first."""
-    found = [info.parent for info in folder.glob("*/dataset_info.json")]
-    found = [p for p in found if p.name.replace(".", "").isdigit()]
+    folders = [info.parent for info in folder.glob("*/dataset_info.json")]
+    folders = [p for p in folders if p.name.replace(".", "").isdigit()]
     if version:
-        found = [p for p in found if p.name == version]
-    return sorted(found, key=lambda p: [int(part) for part in p.name.split(".")])
+        folders = [p for p in folders if p.name == version]
+    return sorted(folders, key=lambda p: [int(part) for part in p.name.split(".")])
 
 
 def load_prepared(

@@ -38,9 +38,9 @@ def epsilon_lower_bound(
 ) -> float:
     """Returns a lower bound on epsilon from right and wrong "member" decisions.
 
-    Privacy asks ``TPR <= e^eps FPR + delta`` and ``TNR <= e^eps FNR + delta``. TPR from
-    below and FPR from above are Clopper-Pearson limits that miss with ``(1 - level) /
-    2`` each, and both inequalities use the same two limits.
+    By definition ``TPR <= e^eps FPR + delta`` and ``TNR <= e^eps FNR + delta``. TPR
+    from below and FPR from above are Clopper-Pearson limits that miss with ``(1 -
+    level) / 2`` each, and both inequalities use the same two limits.
 
     Args:
         tp: Members decided to be members.

@@ -148,7 +148,7 @@ def make_estimate(
         variance: Its variance, not transformed.
         level: Confidence level, in (0, 1).
         scale: ``"logit"`` for a value in (0, 1) whose interval must stay there; the
-            error is carried to that scale by the delta method.
+            error is transferred to that scale by the delta method.
     """
     if np.isnan(value):
         return MISSING

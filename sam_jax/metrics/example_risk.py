@@ -2,7 +2,7 @@
 
 An example is attacked once by every target. Scores of different targets are first put
 on a common scale: the false-positive rate at which the example would be accused, among
-the target's own non-members. Exposure is ``-log10`` of it: 2 means accused at one false
+the target's non-members. Exposure is ``-log10`` of it: 2 means accused at one false
 alarm in a hundred.
 """
 
@@ -27,11 +27,11 @@ class Risk(NamedTuple):
             false-positive rate at which they accuse it.
         error: Standard error of ``exposure`` over targets, its standard
             deviation shrunk towards the pooled one.
-        score: Mean score over the targets with it, in the attack's own unit.
+        score: Mean score over the targets with it, in the unit of the attack.
         score_error: Its standard error, likewise.
         auc: Its rank over targets: P(a target with it exposes it more than one
             without it).
-        caught: Targets with it that accuse it at the false-positive rate asked for.
+        caught: Targets with it that accuse it at the chosen false-positive rate.
         num_in: Targets with it.
         rank: 1 for the most exposed; the score orders equal exposures.
         rank_low: The best rank that it might have: those whose exposure lies above

@@ -151,8 +151,8 @@ def leak_test(
             excess = _detectable(test_error, error, share)
             detectable[name] = min(1.0, null + excess)
         p_value = adjusted[attack, best]
-        found = (best, estimates.pooled[best], p_value, auc, detectable)
-        findings.append(LeakFinding(attack, outcome, *found))
+        values = (best, estimates.pooled[best], p_value, auc, detectable)
+        findings.append(LeakFinding(attack, outcome, *values))
     findings.sort(key=lambda finding: -finding.auc.value)
     return sorted(findings, key=lambda finding: finding.outcome != "leak")
 
@@ -194,9 +194,9 @@ def change_test(
         for name, estimate in tested.items():
             error = _error(estimate, level)
             detectable[name] = _detectable(error, error, share, estimate.degrees)
-        found = (best, tested[best], adjusted[attack, best])
+        values = (best, tested[best], adjusted[attack, best])
         auc = difference.pooled["auc"]
-        findings.append(ChangeFinding(attack, outcome, *found, auc, detectable))
+        findings.append(ChangeFinding(attack, outcome, *values, auc, detectable))
     return sorted(findings, key=lambda finding: finding.adjusted_p_value)
 
 

@@ -29,7 +29,7 @@ def shadow_thresholds(
 ) -> Float[np.ndarray, "t n"]:
     """Returns each target's threshold per example, chosen on the other targets.
 
-    Counts of every model at every candidate are taken once, and a target's own are
+    Counts of every model at every candidate are taken once, and the target's
     subtracted: integers, so nothing is lost.
 
     Args:
@@ -80,7 +80,7 @@ def shadow_fpr_thresholds(
     """Returns each target's lowest threshold with FPR at most ``fpr`` on the others.
 
     The false-positive rate is that of the other targets' non-members, pooled. All
-    scores are sorted once; a target's own are stepped over.
+    scores are sorted once; a target's are stepped over.
 
     Raises:
         ArgumentError: As in ``shadow_thresholds``, or if ``fpr`` is not in (0, 1].

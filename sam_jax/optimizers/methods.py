@@ -197,7 +197,7 @@ class MSAM(Method):
         step: Int[Array, ""],
         key: Key | None,
     ) -> tuple[Params, Any]:
-        """Returns the mean over the groups of the gradient at each one's own point."""
+        """Returns the mean over groups of the gradient at its perturbed weights."""
 
         def add_group(total: Params, group: Array) -> tuple[Params, None]:
             clean = grad_fn(params, group, self.num_groups)

@@ -80,7 +80,7 @@ random_sam = OPTIMIZERS["random_sam"]
 
 
 def default_rho(name: str) -> float:
-    """Returns the radius that an optimizer has unless told otherwise.
+    """Returns the radius that an optimizer has by default.
 
     Args:
         name: A key of ``OPTIMIZERS``.

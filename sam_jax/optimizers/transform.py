@@ -44,7 +44,7 @@ def sharpness_aware(
     - ``grad_fn(params) -> grads``: needed by all methods but m-SAM.
     - ``group_grad_fn(params, group, num_groups) -> grads``: for m-SAM, the gradient of
       the mean loss over the ``group``-th of ``num_groups`` equal parts of the batch.
-    - ``step``: int32 scalar, from 0; the state's own count where absent. Under ``vmap``
+    - ``step``: int32 scalar, from 0; the state's count where absent. Under ``vmap``
       over models, leave it unbatched (``in_axes=None``): LookSAM branches on it, and a
       branch on a batched counter runs both sides.
     - ``key``: random key for ``RandomSAM``, combined with the step; its ``seed`` where

@@ -149,7 +149,7 @@ def chunk_signals(
         ModelSignals with a leading axis K, in NumPy.
 
     Raises:
-        RuntimeError: The device's own, if not even one example fits into its memory.
+        RuntimeError: The device's, if not even one example fits into its memory.
     """
     shared = (
         jax.tree.map(jnp.asarray, examples),

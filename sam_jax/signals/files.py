@@ -6,7 +6,7 @@
 training algorithm |
 | any other ``.npz``, or a folder of ``.npy`` | ``keep``, ``labels``, and model \
 outputs under one of the names of ``conversions.OUTPUTS`` |
-| ``.npy`` | model outputs; ``keep`` (and ``labels``) come from files of their own |
+| ``.npy`` | model outputs; ``keep`` (and ``labels``) come from separate files |
 """
 
 import json
@@ -145,8 +145,8 @@ def save_signals(
     arrays = {name: np.asarray(getattr(first, name)) for name in SHARED}
     if canaries is not None and len(canaries):
         arrays["canaries"] = np.asarray(canaries)
-    for name, own in signals.items():
-        for field, array in own._asdict().items():
+    for name, fields in signals.items():
+        for field, array in fields._asdict().items():
             if field not in SHARED:
                 arrays[f"{name}/{field}"] = np.asarray(array)
     arrays["metadata"] = np.asarray(json.dumps(dict(settings or {}), default=str))

@@ -22,7 +22,7 @@ MIN_MODELS, MIN_EXAMPLES = 8, 64
 counts as certain only where members fit it better."""
 
 READ_AS = ("probabilities", "losses", "log_probabilities")
-"""Meanings that a reader can convert from, when told (``conversions``)."""
+"""Meanings that a reader can convert from, on request (``conversions``)."""
 
 
 def check_phi_meaning(
@@ -142,7 +142,7 @@ def _class_order(
 ) -> tuple[str, bool] | None:
     """Another order of classes, or of signs, under which models are far more accurate.
 
-    The order is found on half of the examples and judged on the other half.
+    The order is chosen on half of the examples and judged on the other half.
 
     Returns:
         The text, and whether it is certain; None where the labels fit.

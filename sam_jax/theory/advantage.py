@@ -22,7 +22,7 @@ def confidence_advantage(
 ) -> Float64[np.ndarray, "..."]:
     """Returns the advantage of "member iff the margin is at least ``threshold``".
 
-    ``Phi((threshold - mu) / sigma)``: every member is found, and a non-member passes
+    ``Phi((threshold - mu) / sigma)``: every member is detected, and a non-member passes
     with probability ``Q((threshold - mu) / sigma)``. Rises as ``sigma`` falls while
     ``mu < threshold``, and falls with it where ``mu > threshold``.
 
@@ -115,7 +115,7 @@ def likelihood_ratio_advantage(
     The total variation distance between N(1, tau^2) and N(mu, sigma^2 + tau^2). The gap
     of the two distribution functions is not below 0 at the upper edge of the region and
     not above 0 at the lower one; each is computed without cancellation, so that nearly
-    equal laws keep their relative accuracy.
+    equal distributions keep their relative accuracy.
 
     Args:
         mu: Mean of a non-member's margin.
@@ -143,7 +143,7 @@ def likelihood_ratio_power(
     """Returns the largest true-positive rate of any attack at a false-positive rate.
 
     Every Neyman-Pearson region is an interval with the same centre, ``1 + delta tau^2 /
-    sigma^2``; its edge nearer to the non-members is found by bisection on the
+    sigma^2``; its edge nearer to the non-members is computed by bisection on the
     false-positive rate, which falls as that edge moves to the centre.
 
     Args:
@@ -185,9 +185,10 @@ def likelihood_ratio_slope(
 ) -> Float64[np.ndarray, "..."]:
     """Returns the derivative of the likelihood-ratio advantage in ``sigma``.
 
-    By the envelope theorem only the non-members' law moves: ``(sigma / s^2) (b' phi(b')
-    - a' phi(a'))`` with ``a', b'`` the edges of the region in standard deviations of
-    the non-members. Negative: contraction of ``sigma`` raises the advantage.
+    By the envelope theorem only the non-members' distribution moves: ``(sigma / s^2)
+    (b' phi(b') - a' phi(a'))`` with ``a', b'`` the edges of the region in
+    standard deviations of the non-members. Negative: contraction of ``sigma`` raises
+    the advantage.
 
     Args:
         mu: Mean of a non-member's margin.
@@ -295,5 +296,7 @@ def _gaussians(mu, sigma, tau):
     sigma = _arrays.positive("sigma", sigma)
     tau = _arrays.positive("tau", tau)
     mu, sigma, tau = np.broadcast_arrays(mu, sigma, tau)
-    sigma = np.maximum(sigma, 1e-70 * tau)  # The fourth power of less underflows.
+    sigma = np.maximum(
+        sigma, 1e-70 * tau
+    )  # The fourth power of anything smaller underflows.
     return 1 - mu, sigma, tau, np.hypot(sigma, tau)

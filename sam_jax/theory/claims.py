@@ -143,7 +143,7 @@ def likelihood_ratio_attack(
 
 
 def _power_cells(rng: np.random.Generator, mu: float, sigma: float) -> list[GridCell]:
-    """Power of the sampled log-likelihood ratio at its own empirical quantiles."""
+    """Power of the sampled log-likelihood ratio at its empirical quantiles."""
     batches, draws = 50, 4000
     s = np.hypot(sigma, TAU)
 

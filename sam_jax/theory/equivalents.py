@@ -57,7 +57,7 @@ def effective_traces(
 
     Raises:
         ValueError: If there are not more non-zero directions than examples, or too
-            few fewer for float64 (the iteration does not settle).
+            few fewer for float64 (the iteration does not converge).
 
     References:
         Hastie, Montanari, Rosset, Tibshirani, "Surprises in High-Dimensional Ridgeless

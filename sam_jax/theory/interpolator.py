@@ -1,4 +1,4 @@
-"""Linear interpolators of least norm in a metric, and the spread of their outputs.
+"""Linear interpolators of least norm in a metric, and the variance of their outputs.
 
 The setting: ``n < d`` rows ``x_i ~ N(0, Sigma)`` and labels ``y``. Least squares by
 gradient descent from zero converges to the interpolator of least Euclidean norm.
@@ -47,7 +47,7 @@ def min_norm_interpolator(
 ) -> Float64[np.ndarray, "*batch d"]:
     """Returns the minimiser of ``w^T G w`` among all ``w`` with ``X w = y``.
 
-    With ``G = L L^T`` and the factorisation ``L^-1 X^T = Q R`` the answer is
+    With ``G = L L^T`` and the factorisation ``L^-1 X^T = Q R`` the solution is
     ``w = L^-T Q R^-T y``: ``X G^-1 X^T``, whose condition number is the square of that
     of ``R``, is never formed. Rows are first scaled to length 1 in the metric, so that
     their units do not matter.
@@ -121,7 +121,7 @@ def _square_root(G):
 
 
 def _check_condition(X, rows_condition, metric_condition):
-    """Raises ``ValueError`` where float64 cannot hold the answer, and says whose."""
+    """Raises ``ValueError`` where float64 cannot hold the result, and says whose."""
     worst = np.max(rows_condition * metric_condition)
     if not worst <= MAX_CONDITION:
         lengths = np.linalg.norm(X, axis=-1, keepdims=True)

@@ -74,7 +74,7 @@ def spiked(d: int, num_spikes: int = 5, strength: float = 20.0) -> Population:
 def minority(
     d: int, share: float = 0.2, fraction: float = 0.25, overlap: float = 0.05
 ) -> Population:
-    """Returns a majority, and a subclass with directions nearly of its own.
+    """Returns a majority, and a subclass whose directions the majority hardly uses.
 
     The subclass (second group) varies along all directions; along the first
     ``fraction`` of them the majority has only ``overlap`` times its variance, so that
@@ -83,7 +83,7 @@ def minority(
     Args:
         d: Number of dimensions.
         share: Probability of the subclass, in (0, 1).
-        fraction: Part of the directions that are its own, in (0, 1).
+        fraction: Share of the directions that are the subclass's, in (0, 1).
         overlap: Variance of the majority along them, relative to the subclass, > 0.
 
     Raises:
@@ -92,14 +92,14 @@ def minority(
     """
     _checks.at_least(2, d=d)
     _checks.positive(overlap=overlap)
-    own = round(float(fraction) * d)
+    num_subclass = round(float(fraction) * d)
     if not 0 < share < 1:
         raise ValueError(f"share must lie in (0, 1), got {share!r}.")
-    if not 0 < own < d:
+    if not 0 < num_subclass < d:
         raise ValueError(
             f"fraction must leave directions to both groups of d={d}, got {fraction!r}."
         )
-    majority = np.where(np.arange(d) < own, float(overlap), 1.0)
+    majority = np.where(np.arange(d) < num_subclass, float(overlap), 1.0)
     eigenvalues = np.stack([majority, np.ones(d)])
     weights = np.array([1.0 - share, share])
     return Population(eigenvalues / (weights @ eigenvalues).mean(), weights)

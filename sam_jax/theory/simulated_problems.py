@@ -103,7 +103,7 @@ def simulate_problem(
 def rate_errors(
     run: SimulatedProblem, hits: np.ndarray, false_alarms: np.ndarray
 ) -> np.ndarray:
-    """Returns standard errors [e, k] of sampled rates, by the theory's binomial law.
+    """Returns standard errors [e, k] of sampled rates, binomial with the theory's rate.
 
     Floors of the measured ones, which are too small by chance where events are rare.
     """

@@ -130,7 +130,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def free_bytes(device: jax.Device, num_devices: int) -> int | None:
-    """Returns the free memory of a device in bytes; None where nobody tells.
+    """Returns the free memory of a device in bytes; None where it is unknown.
 
     CPU devices share the memory that the system (or the container) has left.
     """
@@ -139,8 +139,8 @@ def free_bytes(device: jax.Device, num_devices: int) -> int | None:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     if device.platform != "cpu":
         return None
-    found = [f() for f in (_system_free, _container_free)]
-    known = [value for value in found if value is not None]
+    limits = [f() for f in (_system_free, _container_free)]
+    known = [limit for limit in limits if limit is not None]
     return min(known) // num_devices if known else None
 
 

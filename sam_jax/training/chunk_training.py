@@ -73,7 +73,7 @@ def _ignore(_: Any) -> None:
 
 
 def no_seconds(_: float) -> None:
-    """Where nobody waits for the time of an epoch."""
+    """A wait that is never recorded, where progress is not shown."""
 
 
 def _start_anew(start: PartialChunk) -> PartialChunk:

@@ -33,9 +33,9 @@ class StepCost(NamedTuple):
     Attributes:
         operations: Sums and products of matrix products and convolutions.
         traffic: Bytes between the chip and its main memory.
-        accessed: Bytes read and written in any memory, the chip's own included.
+        accessed: Bytes read and written in any memory, on the chip too.
         kernels: Operations that are launched one by one.
-        estimate: Seconds by XLA's own estimate for its kernels; 0 where it has none.
+        estimate: Seconds by XLA's estimate for its kernels; 0 where it has none.
     """
 
     operations: float

@@ -1,4 +1,4 @@
-"""Who trains on what: keep masks, and equal-shape epochs of a model's own examples."""
+"""Who trains on what: keep masks, and equal-shape epochs of a model's training set."""
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ def balanced_keep(
 def epoch_batches(
     key: Key, keep: Bool[Array, "n"], num_steps: int, batch_size: int
 ) -> Int[Array, "steps batch"]:
-    """Returns one epoch: the model's own examples in random order, cut into batches.
+    """Returns one epoch: the model's training set in random order, cut into batches.
 
     The shape does not depend on how many examples the model has, so that models with
     different training sets share one program and a model is the same whatever the
@@ -65,7 +65,7 @@ def epoch_batches(
 
     Args:
         key: Random key of this epoch.
-        keep: True on the model's own examples; at least one.
+        keep: True on the examples that the model trains on; at least one.
         num_steps: Batches in an epoch.
         batch_size: Examples in a batch.
 

@@ -1,4 +1,4 @@
-"""Operations of matrix products and convolutions that a function asks for."""
+"""Operations of matrix products and convolutions that a function performs."""
 
 import math
 from typing import Any
@@ -53,16 +53,16 @@ def _count(jaxpr: Any) -> int:
 
 
 def _bodies(equation: Any) -> list[Any]:
-    found = []
+    inner = []
     for leaf in jax.tree.leaves(
         list(equation.params.values()),
         is_leaf=lambda leaf: isinstance(leaf, (core.Jaxpr, core.ClosedJaxpr)),
     ):
         if isinstance(leaf, core.ClosedJaxpr):
-            found.append(leaf.jaxpr)
+            inner.append(leaf.jaxpr)
         elif isinstance(leaf, core.Jaxpr):
-            found.append(leaf)
-    return found
+            inner.append(leaf)
+    return inner
 
 
 def _dot(equation: Any) -> int:

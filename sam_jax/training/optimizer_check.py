@@ -79,7 +79,7 @@ def check_optimizer(
         raise ArgumentError(
             argument,
             f"must take a step on the weights of this model where update gets {PASSED} "
-            f"beyond optax's own arguments: {_first_line(error)}",
+            f"beyond optax's arguments: {_first_line(error)}",
         ) from error
     for name in sorted(_class_names(state) & NOT_EVALUATED.keys()):
         raise ArgumentError(

@@ -1,7 +1,7 @@
 """Memory traffic, kernels and cycles of a compiled program, counted from its text.
 
 XLA's ``cost_analysis`` counts the body of a loop once, knows nothing of GPUs, and for
-a TPU adds up what stays in the chip's own memory with what crosses to the main one.
+a TPU adds up what stays in the memory on the chip with what crosses to the main one.
 Here a loop counts by its trips, and only main memory counts.
 """
 
@@ -37,7 +37,7 @@ class ProgramCost(NamedTuple):
         traffic: Bytes read from and written to the main memory of the device.
         accessed: Bytes read and written in any memory that programs can address.
         kernels: Operations that are launched one by one.
-        cycles: XLA's own estimate for the kernels of a TPU; 0 elsewhere.
+        cycles: XLA's estimate for the kernels of a TPU; 0 elsewhere.
     """
 
     traffic: int
@@ -70,9 +70,10 @@ _Computation = dict[str, _Operation]
 def program_cost(text: str) -> ProgramCost:
     """Returns the cost of a compiled program from ``Compiled.as_text()``.
 
-    A slice of an array counts by its own size, and so does an update of an array in
-    place; arrays count without the padding of their layout. A loop counts by its trips,
-    or once where it goes on while a flag is set, or any of several under ``vmap``.
+    A slice of an array counts by the size of the slice, and so does an update of an
+    array in place; arrays count without the padding of their layout. A loop counts by
+    its trips, or once where it goes on while a flag is set, or any of several under
+    ``vmap``.
 
     Raises:
         ValueError: If the text has no entry, or a loop in it no known number of trips.

@@ -38,7 +38,7 @@ def train_chunks(
 ) -> Iterator[Chunk]:
     """Trains M models, chunk by chunk, with the data held once.
 
-    Model m depends on ``key``, m, its own hyper-parameters and its own row of
+    Model m depends on ``key``, m, its hyper-parameters and its row of
     ``keep`` alone: not on the size of a chunk, nor on the other models.
 
     Args:
@@ -82,7 +82,7 @@ def _chunks(
     config: TrainConfig,
     callbacks: Callbacks,
 ) -> Iterator[Chunk]:
-    """The chunks of ``train_chunks``, trained one at a time as they are asked for."""
+    """The chunks of ``train_chunks``, trained one at a time as they are consumed."""
     num_models, devices = len(left), jax.local_devices()
     size, plan = _first_size(config, len(ensemble.keep), left, devices), None
     diverged: dict[int, int] = {}
@@ -120,9 +120,9 @@ def _first_size(
 ) -> int:
     """The size of the chunks of all models, or of those wanted if they fit no chunk."""
     size = chunk_size.first_guess(config.models_per_chunk, num_models, devices)
-    cells = np.unique(wanted // size)
+    chunks = np.unique(wanted // size)
     whole = np.arange(num_models)
-    if np.array_equal(wanted, whole[np.isin(whole // size, cells)]):
+    if np.array_equal(wanted, whole[np.isin(whole // size, chunks)]):
         return size
     return chunk_size.first_guess(config.models_per_chunk, len(wanted), devices)
 

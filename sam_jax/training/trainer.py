@@ -95,7 +95,7 @@ class TrainingTask:
 def make_train(task: TrainingTask) -> Training:
     """Returns the training of one model as pure functions.
 
-    The optimizer's ``update`` gets, beyond optax's own arguments, ``grad_fn`` and
+    The optimizer's ``update`` gets, beyond optax's arguments, ``grad_fn`` and
     ``group_grad_fn`` (gradients of the same batch elsewhere, for the SAM family),
     ``step`` (not batched), ``key`` and ``value`` (the loss). Batch statistics come
     from the clean pass; gradients elsewhere use the same dropout key and augmented

@@ -4,7 +4,7 @@ Models with convolutions train one after the other on every device: their images
 stay in the cache of a CPU core or in the fast memory of a TPU, and a GPU runs plain
 convolutions instead of grouped ones (`benchmarks/README.md` has the figures). Of other
 models, a GPU or TPU runs all under one ``vmap``, and a CPU core small groups, so that
-a group's weights and momenta stay in its cache. Each core is a device of its own there
+a group's weights and momenta stay in its cache. Each core is a separate device there
 (``use_all_cores``).
 """
 
@@ -28,7 +28,7 @@ def use_all_cores(num_devices: int | None = None) -> None:
     """Makes each CPU core a JAX device; call it before anything else uses JAX.
 
     Without it XLA splits every small matrix product over the cores, which costs more
-    than it gains; with it each core trains its own models.
+    than it gains; with it each core trains some of the models.
 
     Args:
         num_devices: CPU devices to make; by default the cores this process may use.
@@ -80,7 +80,7 @@ def over_models(
     """Returns ``fn(shared, *one)`` lifted to ``(shared, *many)``, jitted.
 
     Args:
-        fn: Pure function of what all models share and of one model's own pytrees.
+        fn: Pure function of what all models share and of the pytrees of one model.
         models_per_vmap: Models under one ``vmap``; the groups follow one another.
         devices: Devices that split the models; all local ones by default.
         replaced: Position of an argument that the first of ``fn``'s results replaces:

@@ -82,13 +82,13 @@ def open_member(path: pathlib.Path, member: str) -> Iterator[IO[bytes]]:
                     raise ValueError(
                         f"{path} must hold relative paths only, got {info.name!r}."
                     )
-            found = [m for m in members if _is_named(m, member)]
-            if not found:
+            matches = [m for m in members if _is_named(m, member)]
+            if not matches:
                 raise ValueError(
                     f"{path} must hold the file {member!r}, "
                     f"got {', '.join(m.name for m in members) or 'nothing'}."
                 )
-            stream = archive.extractfile(found[0])
+            stream = archive.extractfile(matches[0])
             assert stream is not None  # A regular file always has a stream.
             yield stream
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:

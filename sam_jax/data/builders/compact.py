@@ -21,7 +21,7 @@ class CompactWriter(writer_lib.ExampleWriter):
     """Writes ArrayRecord files whose records are compressed in large groups."""
 
     def __init__(self) -> None:
-        """Fixes the format; TFDS asks for it when it names the files."""
+        """Fixes the format; TFDS reads it to name the files."""
         super().__init__(tfds.core.FileFormat.ARRAY_RECORD)
 
     def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> None:
@@ -40,14 +40,14 @@ class CompactBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Source files are downloaded, or taken from manual_dir under their own names."
+        "Source files are downloaded, or taken from manual_dir by their original names."
     )
 
     CHECKSUMS: Mapping[str, str] = {}
     """MD5 of source files by name, as their publishers state them."""
 
     def __init__(self, **kwargs: Any) -> None:
-        """Takes what ``tfds.core.DatasetBuilder`` takes, less ``file_format``."""
+        """Takes what ``tfds.core.DatasetBuilder`` takes, without ``file_format``."""
         super().__init__(file_format=tfds.core.FileFormat.ARRAY_RECORD, **kwargs)
 
     def _example_writer(self) -> CompactWriter:

@@ -17,7 +17,7 @@ def from_haiku(
 ) -> Model:
     """Returns a `Model` made of a function that calls `haiku` modules.
 
-    ``params`` and ``state`` are haiku's own.
+    ``params`` and ``state`` are haiku's.
 
     Args:
         forward: ``forward(x [B, *features], ...) -> logits [B, C]``, not yet

@@ -16,7 +16,7 @@ def from_nnx(make_module: Callable[[Any], Any]) -> Model:
 
     ``params`` are the module's ``nnx.Param`` and ``state`` its other variables, batch
     statistics above all, both as nested dicts of arrays. The mode is that of the
-    module's own ``train()`` and ``eval()``; random streams start from ``key`` in each
+    module's ``train()`` and ``eval()``; random streams start from ``key`` in each
     call.
 
     Args:

@@ -30,7 +30,7 @@ BLOCK_BYTES = 512 * 1024
 """Output gradients that are one kernel of `lax.conv`: a quarter of a core's cache."""
 
 MOST_PARTS = 8
-"""Of an image in the kernel gradient, as each is compiled on its own."""
+"""Of an image in the kernel gradient, as each is compiled separately."""
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
@@ -93,7 +93,7 @@ def _pads(out: Sizes, image: Sizes, window: Sizes, low: Sizes) -> tuple[Sizes, S
     return first, second
 
 
-def _spread_out(geo: Geometry) -> Sizes:
+def _output_dilation(geo: Geometry) -> Sizes:
     rows, columns = ((n - 1) * s + 1 for n, s in zip(geo.out, geo.strides, strict=True))
     return rows, columns
 
@@ -104,9 +104,9 @@ def input_gradient(g: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
         return _pointwise_input_gradient(g, kernel, geo)
     if geo.strides != (1, 1) and kernel.shape[2] <= FEW_FEATURES:
         return _input_gradient_by_phases(g, kernel, geo)
-    spread, window = _spread_out(geo), geo.window
+    dilation, window = _output_dilation(geo), geo.window
     low = (window[0] - 1 - geo.pads[0][0], window[1] - 1 - geo.pads[1][0])
-    pads = _pads(geo.image, spread, window, low)
+    pads = _pads(geo.image, dilation, window, low)
     flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
     if geo.strides == (1, 1):
         return _conv_by_columns(g, flipped, Geometry(geo.out, window, (1, 1), pads))
@@ -211,7 +211,7 @@ def _kernel_gradient_by_conv(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.A
         x.transpose(3, 1, 2, 0),
         g.transpose(1, 2, 0, 3),
         window_strides=(1, 1),
-        padding=_pads(geo.window, geo.image, _spread_out(geo), low),
+        padding=_pads(geo.window, geo.image, _output_dilation(geo), low),
         rhs_dilation=geo.strides,
     )
     return out.transpose(1, 2, 0, 3)

@@ -1,6 +1,6 @@
 """Convolution as three JAX primitives that are one another's transposes.
 
-On a CPU, JAX's own rules for `lax.conv_general_dilated` are slow: `vmap` over kernels
+On a CPU, JAX's rules for `lax.conv_general_dilated` are slow: `vmap` over kernels
 becomes a grouped convolution, and gradients become convolutions with windows as large
 as the image. Here each operation keeps a leading axis of models, `vmap` widens it, and
 each transpose is one of the other two operations; so derivatives of any order, forward
