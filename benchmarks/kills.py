@@ -1,32 +1,74 @@
-"""Audits killed with SIGKILL at random moments, and what a rerun makes of them.
+"""Runs killed with SIGKILL at random moments, and what a rerun makes of them.
 
-    python -m benchmarks.kills --tries 20
+    python -m benchmarks.kills --tries 34
 
-runs a small audit once undisturbed, then again and again: killed at a moment drawn
-uniformly over the time of the first, and started again with the same command until it
-ends. Each must end with the same signals bit for bit, and leave the same files.
+runs a small audit, an explanation of it and a small study once undisturbed, then again
+and again: killed at a moment drawn uniformly over the time of the first, and started
+again with the same command until it ends. Each must end with the same arrays, tables
+and numbers bit for bit, and leave the same files. Prints a line for each try and a
+table; writes JSON after each.
 """
 
 import argparse
+import json
+import os
 import pathlib
 import random
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 import numpy as np
 
-COMMAND = [sys.executable, "-W", "ignore", "-m", "sam_jax", "audit", "--name", "run"]
-COMMAND += ["--pool-size", "400", "--num-models", "8", "--num-epochs", "6"]
-COMMAND += ["--models-per-chunk", "2"]
+RUN = [sys.executable, "-W", "ignore", "-m"]
+AUDIT = ["sam_jax", "audit", "--name", "run", "--pool-size", "200", "--num-models", "8"]
+AUDIT += ["--num-epochs", "6", "--models-per-chunk", "2", "--attacks", "lira_online"]
+EXPLAIN = ["sam_jax", "explain", "--run", "runs/audit/run", "--rho", "0", "0.05", "0.1"]
+EXPLAIN += ["--sweep-models", "4", "--sharpness-examples", "16", "--num-images", "2"]
+COMMANDS = {
+    "audit": [*RUN, *AUDIT],
+    "explain": [*RUN, *EXPLAIN],
+    "study": [*RUN, "benchmarks.kills", "--small-study"],
+}
+FINISHED = {
+    "audit": "runs/audit/run/metrics.json",
+    "explain": "runs/explain/default/metrics.json",
+    "study": "runs/where_it_begins/default/claims.md",
+}
+"""The file that a run writes last, or nearly so."""
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
-def run(folder: pathlib.Path, seconds: float | None = None) -> int | None:
-    """Runs the audit in a folder; the exit status, or None if it was killed."""
+def small_study() -> None:
+    """Runs the study on two small cells in the place of its own."""
+    from experiments import study, where_it_begins
+    from experiments.common import presets
+    from experiments.common.cells import Cell
+    from sam_jax.cli.compilation_cache import use_compilation_cache
+
+    use_compilation_cache()
+    cell = Cell(pool_size=120, width=16, num_epochs=3, num_models=4)
+    design = [(Cell(**vars(cell) | {"seed": s}), presets.sam(0.05)) for s in range(2)]
+    presets.SCALES["laptop"] = presets.Preset(tuple(design), "laptop")
+    study.main(where_it_begins.Config())
+
+
+def run(command: str, folder: pathlib.Path, seconds: float | None = None) -> int | None:
+    """Runs a command in a folder; the exit status, or None if it was killed."""
     with open(folder / "log", "a") as log:
-        process = subprocess.Popen(COMMAND, cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            COMMANDS[command],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            # A cache for all tries: compiling takes longer than what is of interest.
+            env=dict(os.environ, PYTHONPATH=str(ROOT), SAM_JAX_CACHE="../cache"),
+        )
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -35,54 +77,110 @@ def run(folder: pathlib.Path, seconds: float | None = None) -> int | None:
             return None
 
 
-def signals(folder: pathlib.Path) -> dict[str, bytes]:
-    """All arrays of the run, as bytes."""
-    with np.load(folder / "runs" / "audit" / "run" / "signals.npz") as archive:
-        return {name: archive[name].tobytes() for name in archive if name != "metadata"}
+def content(folder: pathlib.Path) -> dict[str, Any]:
+    """All files of all runs by name; what they hold, where it is no moment or text."""
+    found: dict[str, Any] = {}
+    for path in (folder / "runs").rglob("*"):
+        held: Any = None
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                held = {n: arrays[n].tobytes() for n in arrays if n != "metadata"}
+        elif path.suffix in (".csv", ".md"):
+            held = path.read_bytes()
+        elif path.name == "metrics.json":
+            held = json.loads(path.read_text())
+            held.pop("seconds", None)
+        found[str(path.relative_to(folder))] = held
+    return found
 
 
-def files(folder: pathlib.Path) -> set[str]:
-    """Names of all files of the run and beside it."""
-    root = folder / "runs"
-    return {str(path.relative_to(root)) for path in root.rglob("*")}
+def run_undisturbed(command: str, root: pathlib.Path) -> float:
+    """Makes the run to compare with; returns its seconds."""
+    whole = root / "whole"
+    whole.mkdir(parents=True)
+    # Once for what is compiled, and once for the time.
+    if command == "explain":
+        assert run("audit", whole) == 0, (whole / "log").read_text()[-2000:]
+        shutil.copytree(whole, root / "start")
+    first = root / "first"
+    shutil.copytree(whole, first)
+    for folder in (first, whole):
+        begin = time.monotonic()
+        assert run(command, folder) == 0, (folder / "log").read_text()[-2000:]
+    return time.monotonic() - begin
+
+
+def try_once(command: str, root: pathlib.Path, moment: float) -> dict[str, Any]:
+    """Kills a run at a moment and starts it again; what came of it."""
+    folder = root / "try"
+    shutil.rmtree(folder, ignore_errors=True)
+    if (root / "start").exists():
+        shutil.copytree(root / "start", folder)
+    folder.mkdir(exist_ok=True)
+    killed = run(command, folder, moment) is None
+    # A run may have ended while its process had not; it is not run again.
+    begin = time.monotonic()
+    finished = (folder / FINISHED[command]).exists()
+    status = 0 if finished else run(command, folder)
+    again = time.monotonic() - begin
+    equal = status == 0 and content(folder) == content(root / "whole")
+    if not equal:
+        shutil.copytree(folder, root / f"unequal at {moment:.2f} s")
+    return {
+        "command": command,
+        "moment": moment,
+        "killed": killed,
+        "seconds_again": again,
+        "exit_status": status,
+        "equal": equal,
+    }
+
+
+def print_table(results: list[dict[str, Any]], seconds: dict[str, float]) -> None:
+    """Prints what came of all tries, a row a command."""
+    print(
+        "\n| run | seconds | kills | ended the same | seconds lost, median and most |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for command, whole in seconds.items():
+        tries = [r for r in results if r["command"] == command and r["killed"]]
+        if not tries:
+            continue
+        lost = [r["moment"] + r["seconds_again"] - whole for r in tries]
+        print(
+            f"| {command} | {whole:.0f} | {len(tries)} | "
+            f"{sum(r['equal'] for r in tries)} | "
+            f"{statistics.median(lost):.1f}, {max(lost):.1f} |"
+        )
 
 
 def main() -> None:
-    """Prints a line for each try and a summary."""
+    """Prints a line for each try and the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tries", type=int, default=20)
+    parser.add_argument("--tries", type=int, default=34, help="kills of each command")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commands", nargs="*", default=list(COMMANDS))
+    parser.add_argument("--small-study", action="store_true", help="run this and end")
+    parser.add_argument(
+        "--output", type=pathlib.Path, default=ROOT / "benchmarks/results/kills.json"
+    )
     options = parser.parse_args()
+    if options.small_study:
+        return small_study()
     moments = random.Random(options.seed)
     root = pathlib.Path(tempfile.mkdtemp())
-    whole = root / "whole"
-    whole.mkdir()
-    begin = time.monotonic()
-    assert run(whole) == 0, (whole / "log").read_text()[-2000:]
-    duration = time.monotonic() - begin
-    equal = 0
-    for number in range(options.tries):
-        folder = root / f"try{number}"
-        folder.mkdir()
-        moment = moments.uniform(0, duration)
-        killed = run(folder, moment) is None
-        kept = len(list(folder.rglob("*.npz")))
-        # A run may have ended while its process had not; it is not run again.
-        finished = (folder / "runs" / "audit" / "run" / "metrics.json").exists()
-        status = 0 if finished else run(folder)
-        same = status == 0 and signals(folder) == signals(whole)
-        same = same and files(folder) == files(whole)
-        equal += same
-        print(
-            f"killed at {moment:5.1f} s of {duration:.1f} s: "
-            f"{kept if killed else 'all'} files of arrays kept, exit status {status}, "
-            f"{'signals and files equal' if same else 'NOT EQUAL'}",
-            flush=True,
-        )
-        if same:
-            shutil.rmtree(folder)
-    print(f"{equal} of {options.tries} reruns ended with the same signals and files.")
-    shutil.rmtree(root, ignore_errors=equal == options.tries)
+    places = {command: root / command for command in options.commands}
+    seconds = {c: run_undisturbed(c, place) for c, place in places.items()}
+    results = []
+    for _ in range(options.tries):
+        for command, place in places.items():
+            moment = moments.uniform(0, seconds[command])
+            results.append(try_once(command, place, moment))
+            print(json.dumps(results[-1]), flush=True)
+            record = {"seconds": seconds, "tries": results}
+            options.output.write_text(json.dumps(record, indent=1) + "\n")
+    print_table(results, seconds)
+    shutil.rmtree(root, ignore_errors=all(r["equal"] for r in results))
 
 
 if __name__ == "__main__":

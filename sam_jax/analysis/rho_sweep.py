@@ -27,6 +27,10 @@ from sam_jax.metrics.estimate import Estimate, mean_over_models
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.signals import compute
 from sam_jax.training import shadow_models, vmap_models
+from sam_jax.training.checkpoint import ChunkStore
+from sam_jax.training.chunk_files import Arrays
+from sam_jax.training.chunk_training import Callbacks, Chunk
+from sam_jax.training.identity import training_identity
 from sam_jax.training.trainer import TrainingTask
 from sam_jax.types import (
     AttackFn,
@@ -144,6 +148,7 @@ def sweep_rho(
     num_models: int = 8,
     level: float = 0.95,
     on_radius: Callable[[float], None] = lambda _: None,
+    store: ChunkStore = ChunkStore(None),  # noqa: B008, holds nothing
     **options: Any,
 ) -> RhoSweep:
     """Trains the first models of an audit at each radius and measures them.
@@ -155,6 +160,7 @@ def sweep_rho(
         num_models: K, the first models of the mask; at least 4.
         level: Confidence level of the intervals, in (0, 1).
         on_radius: Called with each radius before its models are trained.
+        store: Keeps what was measured at each radius, and the models in training.
         options: Of ``sharpness_of_chunk``.
 
     Raises:
@@ -170,8 +176,8 @@ def sweep_rho(
     signals, by_model, scores = [], [], []
     for radius in radii:
         on_radius(float(radius))
-        radius_signals, measures = _train_at(
-            training, float(radius), num_models, **options
+        radius_signals, measures = _measure_at(
+            training, float(radius), num_models, store, **options
         )
         train_accuracy, test_accuracy = accuracies(radius_signals, unseen)
         accuracy = {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy}
@@ -203,34 +209,57 @@ def sweep_rho(
     return RhoSweep(radii, stacked, measures, differences, signals)
 
 
-def _train_at(
-    training: SweptTraining, radius: float, num_models: int, **options: Any
+def _measure_at(
+    training: SweptTraining,
+    radius: float,
+    num_models: int,
+    store: ChunkStore,
+    **options: Any,
 ) -> tuple[Signals, dict[str, np.ndarray]]:
-    """Signals and sharpness of the first models, trained at one radius."""
+    """Signals and sharpness of the first models at one radius, trained or kept."""
     keep, examples, task = training.keep[:num_models], training.examples, training.task
     radii = {"rho": np.full(len(keep), radius)}
-    chunks = shadow_models.train_chunks(training.key, task, radii, keep, examples)
-    measured = []
-    for chunk in chunks:
-        chunk_signals = compute.chunk_signals(
-            task.model,
-            chunk.trained,
-            examples,
-            models_per_vmap=task.config.models_per_vmap,
-        )
-        sharp = sharpness_of_chunk(
-            training.key,
-            task.model,
-            chunk.trained,
-            examples,
-            keep[chunk.models],
-            **options,
-        )
-        measures = {name: measure(sharp) for name, measure in MEASURES.items()}
-        measured.append((chunk_signals, measures))
-    joined, measures = jax.tree.map(lambda *a: np.concatenate(a), *measured)
-    labels = np.asarray(examples.y)
-    return Signals(**joined._asdict(), keep=keep, labels=labels), measures
+    arguments = training.key, task, radii, keep, examples
+    kept = store.chunks_of(
+        f"rho={radius!r}",
+        functools.partial(training_identity, *arguments, sharpness=f"{options}"),
+    )
+    measured = kept.load()
+    done = [int(m) for arrays in measured for m in arrays["models"]]
+    for chunk in shadow_models.train_chunks(
+        *arguments,
+        models=np.setdiff1d(np.arange(len(keep)), done),
+        callbacks=Callbacks(on_state=kept.save_partial, resume=kept.resume),
+    ):
+        arrays = _measure_chunk(training, chunk, **options)
+        if not chunk.diverged.any():
+            kept.save(arrays)
+        measured.append(arrays)
+    order = np.argsort(np.concatenate([arrays["models"] for arrays in measured]))
+    joined = {k: np.concatenate([a[k] for a in measured])[order] for k in measured[0]}
+    outputs = {name: joined[name] for name in compute.ModelSignals._fields}
+    signals = Signals(**outputs, keep=keep, labels=np.asarray(examples.y))
+    return signals, {name: joined[name] for name in MEASURES}
+
+
+def _measure_chunk(training: SweptTraining, chunk: Chunk, **options: Any) -> Arrays:
+    """Signals and sharpness of models that have just been trained."""
+    outputs = compute.chunk_signals(
+        training.task.model,
+        chunk.trained,
+        training.examples,
+        models_per_vmap=training.task.config.models_per_vmap,
+    )
+    sharp = sharpness_of_chunk(
+        training.key,
+        training.task.model,
+        chunk.trained,
+        training.examples,
+        training.keep[chunk.models],
+        **options,
+    )
+    measures = {name: np.asarray(measure(sharp)) for name, measure in MEASURES.items()}
+    return {"models": chunk.models} | outputs._asdict() | measures
 
 
 def _estimates(

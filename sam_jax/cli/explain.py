@@ -11,7 +11,9 @@ they agree. Definitions: docs/analysis.md.
 
 import dataclasses
 import pathlib
+import shutil
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import sam_jax
 from sam_jax import _checks, analysis
@@ -20,8 +22,10 @@ from sam_jax.analysis.rho_sweep import RhoSweep
 from sam_jax.attacks import ATTACKS
 from sam_jax.cli import explain_source, run_folder
 from sam_jax.cli.audit import Config as AuditConfig
+from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import explain_claims, explain_report, tables
 from sam_jax.signals import load_audit_signals
+from sam_jax.training.checkpoint import ChunkStore
 
 THRESHOLD_ATTACK = "modified_entropy"
 """The direct attack whose balanced accuracy the paper reports."""
@@ -79,37 +83,52 @@ class Config:
         _checks.at_least(1, sharpness_examples=self.sharpness_examples)
 
 
+class Audited(NamedTuple):
+    """A finished audit: its settings, two of its optimizers, its data."""
+
+    settings: AuditConfig
+    comparison: analysis.Comparison
+    dataset: sam_jax.Dataset
+
+
 def main(config: Config) -> list[explain_claims.PaperClaim]:
     """Runs the explanation and writes its folder; returns the claims."""
-    # A given audit is read before the folder is made, so that a wrong one leaves none.
+    given = None
     if config.run is None:
         _checks.at_least(8, num_models=config.audit.num_models)
         explain_source.check_canaries(config.audit)
+    else:  # Read before the folder is made, so that a wrong one leaves none.
+        given = _open_audit(config.run, config)
+    with locked_run("explain", config.name):
         folder = run_folder.open_run("explain", config)
-        source = explain_source.make_audit(config.audit)
-        settings, comparison = _open_audit(source, config)
-        dataset = explain_source.load_data(source, settings)
-    else:
-        source = config.run
-        settings, comparison = _open_audit(source, config)
-        dataset = explain_source.load_data(source, settings)
-        folder = run_folder.open_run("explain", config)
-    baseline, compared = comparison.names
+        source = config.run or explain_source.make_audit(config.audit)
+        return _explain(config, source, given or _open_audit(source, config), folder)
+
+
+def _explain(
+    config: Config, source: pathlib.Path, audited: Audited, folder: pathlib.Path
+) -> list[explain_claims.PaperClaim]:
+    """Measures, writes the folder and prints the claims."""
+    baseline, compared = audited.comparison.names
     print(
-        f"{settings.dataset}: why {compared} and {baseline} differ, from "
-        f"{len(comparison.keep)} models each in {source}."
+        f"{audited.settings.dataset}: why {compared} and {baseline} differ, from "
+        f"{len(audited.comparison.keep)} models each in {source}."
     )
-    evidence = gather_evidence(config, settings, dataset, comparison)
+    with ChunkStore(folder / "chunks") as store:
+        evidence = gather_evidence(config, audited, store)
     claims = explain_claims.check_claims(evidence)
-    reproduced = explain_source.reproduced(evidence.sweep, evidence.rho, comparison)
+    reproduced = explain_source.reproduced(
+        evidence.sweep, evidence.rho, audited.comparison
+    )
     explain_report.write_explanation(
-        explain_report.Explanation(evidence, claims, dataset, str(source)),
+        explain_report.Explanation(evidence, claims, audited.dataset, str(source)),
         folder,
         run_folder.read_config(folder),
         num_images=config.num_images,
     )
     metrics = explain_report.metrics_json(evidence, claims)
     folder = run_folder.finish_run(folder, metrics | {"reproduced": reproduced})
+    shutil.rmtree(folder / "chunks")
     rows = [[*claim.row[:-1], claim.agrees] for claim in claims]
     print(tables.text_table(explain_claims.COLUMNS, rows, width=160))
     print(f"\n{explain_claims.verdict(claims)}")
@@ -123,12 +142,10 @@ def main(config: Config) -> list[explain_claims.PaperClaim]:
 
 
 def gather_evidence(
-    config: Config,
-    settings: AuditConfig,
-    dataset: sam_jax.Dataset,
-    comparison: analysis.Comparison,
+    config: Config, audited: Audited, store: ChunkStore
 ) -> explain_claims.Evidence:
     """Measures everything that the claims are about."""
+    comparison = audited.comparison
     memorized = analysis.compare_memorization(
         comparison, outcome=config.outcome, selected_by=config.selected_by
     )
@@ -146,8 +163,8 @@ def gather_evidence(
     )
     sweep = rho = None
     if config.sweep_models and comparison.names[1] != "sgd":
-        rho = explain_source.radius(settings, comparison.names[1])
-        sweep = _sweep(config, settings, dataset, comparison.names[1], rho)
+        rho = explain_source.radius(audited.settings, comparison.names[1])
+        sweep = _sweep(config, audited, rho, store)
     return explain_claims.Evidence(
         comparison=comparison,
         attack_name=config.attack,
@@ -162,30 +179,23 @@ def gather_evidence(
     )
 
 
-def _sweep(
-    config: Config,
-    settings: AuditConfig,
-    dataset: sam_jax.Dataset,
-    optimizer: str,
-    rho: float,
-) -> RhoSweep:
+def _sweep(config: Config, audited: Audited, rho: float, store: ChunkStore) -> RhoSweep:
     """Trains the audit's first models again at several radii."""
     radii = config.rho or tuple(rho * factor for factor in (0, 0.5, 1, 2, 4))
     return explain_source.train_again(
-        settings,
-        optimizer,
-        dataset,
+        audited.settings,
+        audited.comparison.names[1],
+        audited.dataset,
         radii,
         ATTACKS[config.attack],
         num_models=config.sweep_models,
         num_examples=config.sharpness_examples,
+        store=store,
     )
 
 
-def _open_audit(
-    source: pathlib.Path, config: Config
-) -> tuple[AuditConfig, analysis.Comparison]:
-    """Settings of a finished audit, and the two optimizers that are compared."""
+def _open_audit(source: pathlib.Path, config: Config) -> Audited:
+    """Reads a finished audit and the two optimizers that are compared."""
     settings = explain_source.audit_settings(source)
     signals = load_audit_signals(source)
     baseline, *others = signals
@@ -194,8 +204,10 @@ def _open_audit(
             "run", f"must compare two optimizers, {source} has {baseline}."
         )
     compared = config.compared or others[0]
-    return settings, analysis.compare_optimizers(
-        signals, baseline, compared, config.seed
+    return Audited(
+        settings,
+        analysis.compare_optimizers(signals, baseline, compared, config.seed),
+        explain_source.load_data(source, settings),
     )
 
 

@@ -13,6 +13,7 @@ from sam_jax.auditing.plan import make_plan
 from sam_jax.cli import audit, run_folder
 from sam_jax.metrics import attack_metrics, bootstrap_attack
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
+from sam_jax.training.checkpoint import ChunkStore
 from sam_jax.training.trainer import TrainingTask
 from sam_jax.types import AttackFn, Dataset
 
@@ -102,6 +103,7 @@ def train_again(
     *,
     num_models: int,
     num_examples: int,
+    store: ChunkStore,
 ) -> rho_sweep.RhoSweep:
     """Trains the audit's first models again, under one optimizer at each radius."""
     factory = _checks.one_of(OPTIMIZERS, optimizer=name.partition(" rho=")[0])
@@ -126,6 +128,7 @@ def train_again(
         attack,
         num_models=min(num_models, len(plan.keep)),
         num_examples=num_examples,
+        store=store,
         on_radius=lambda r: print(f"Training {num_models} models at rho {r:g}."),
     )
 

@@ -28,6 +28,7 @@ import tqdm
 from sam_jax import _checks, theory
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.cli import run_folder
+from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import drawings, page, tables
 from sam_jax.theory import claims, high_dimension, simulated_problems
 
@@ -270,7 +271,11 @@ def write_report(folder: pathlib.Path, config: Config, result: Result) -> None:
 
 def main(config: Config) -> int:
     """Runs, reports and returns the exit status."""
-    folder = run_folder.open_run("theory", config)
+    with locked_run("theory", config.name):
+        return _write_run(config, run_folder.open_run("theory", config))
+
+
+def _write_run(config: Config, folder: pathlib.Path) -> int:
     result = run(config)
     write_report(folder, config, result)
     table = [dict(zip(COLUMNS, row, strict=True)) for row in claim_rows(result)]
