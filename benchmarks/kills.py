@@ -52,7 +52,7 @@ def small_study() -> None:
     from sam_jax.cli.compilation_cache import use_compilation_cache
 
     use_compilation_cache()
-    cell = Cell(pool_size=120, width=16, num_epochs=3, num_models=4)
+    cell = Cell(pool_size=120, batch_size=16, width=16, num_epochs=3, num_models=4)
     design = [(Cell(**vars(cell) | {"seed": s}), presets.sam(0.05)) for s in range(2)]
     presets.SCALES["laptop"] = presets.Preset(tuple(design), "laptop")
     study.main(where_it_begins.Config())

@@ -8,6 +8,7 @@ from sam_jax.data import tfds
 from sam_jax.data.arrays import dataset_from_arrays, split_rows
 from sam_jax.data.npz_sets import load_npz
 from sam_jax.data.preparation import download_and_prepare
+from sam_jax.data.record_files import check_folder
 from sam_jax.types import Dataset
 
 __all__ = [
@@ -128,6 +129,8 @@ def load(
         if name not in DATASETS:
             _require_tfds_name(name)
         folder = download_and_prepare(row.tfds_name, data_dir, manual_dir)
+    elif folder.is_relative_to(tfds.EMBEDDED_DIR):
+        check_folder(tfds.EMBEDDED_DIR, folder)
     return tfds.load_prepared(
         name,
         folder,

@@ -8,7 +8,6 @@ import dataclasses
 import io
 import os
 import pathlib
-import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sam_jax._checks import ArgumentError
+from sam_jax.data import record_files
 from sam_jax.data.arrays import dataset_from_arrays, split_rows
 from sam_jax.types import Dataset, Origin
 
@@ -166,12 +166,6 @@ def _read_split(
         feature = example.FromString(record).features.feature
         x.append(_stored_value(feature[x_key]))
         y.append(_stored_value(feature[y_key])[0])
-    expected = info.splits[split].num_examples
-    if len(x) != expected:
-        raise ValueError(
-            f"split {split!r} of {info.full_name} must hold {expected} records, got "
-            f"{len(x)}; prepare it again."
-        )
     return _decode(info.features[x_key], x, image_size), np.array(y, np.int64)
 
 
@@ -249,36 +243,17 @@ def _records(instructions: Sequence[Any]) -> Iterator[bytes]:
     """Serialized examples of ArrayRecord or TFRecord files."""
     for instruction in instructions:
         path = os.fspath(instruction.filename)
-        take = slice(instruction.skip, instruction.skip + instruction.take)
         if ".tfrecord" in path:
-            yield from list(_tfrecords(pathlib.Path(path).read_bytes()))[take]
+            records = record_files.read_tfrecords(path)
         elif ".array_record" in path:
-            yield from _array_records(path)[take]
+            records = record_files.read_array_records(path)
         else:
             raise ArgumentError(
                 "data",
                 f"must be prepared in the array_record or tfrecord format, got {path}.",
             )
-
-
-def _array_records(path: str) -> list[bytes]:
-    """All records of an ArrayRecord file."""
-    from array_record.python import array_record_module
-
-    reader = array_record_module.ArrayRecordReader(path)
-    try:
-        return reader.read_all()
-    finally:
-        reader.close()
-
-
-def _tfrecords(data: bytes) -> Iterator[bytes]:
-    """All records of a TFRecord file: length, its checksum, data, their checksum.
-
-    https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
-    """
-    start = 0
-    while start < len(data):
-        (length,) = struct.unpack_from("<Q", data, start)
-        yield data[start + 12 : start + 12 + length]
-        start += length + 16
+        expected = instruction.examples_in_shard
+        if len(records) != expected:
+            reason = f"it must hold {expected} records, got {len(records)}"
+            raise record_files.damaged(path, reason)
+        yield from records[instruction.skip : instruction.skip + instruction.take]

@@ -4,7 +4,6 @@ import importlib.util
 import io
 import pathlib
 import socket
-import struct
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from sam_jax import data
 from sam_jax.cli import main as cli
 from sam_jax.data import preparation
 from sam_jax.data.builders.compact import CompactBuilder
+from tests.data.test_record_files import write_tfrecords
 
 NAMES = ["cat", "dog", "owl"]
 LABELS = np.arange(12) % 3
@@ -72,9 +72,8 @@ def as_tfrecord(folder):
 
     for path in folder.glob("*.array_record*"):
         records = array_record_module.ArrayRecordReader(str(path)).read_all()
-        framed = (struct.pack("<QI", len(r), 0) + r + bytes(4) for r in records)
         target = path.with_name(path.name.replace("array_record", "tfrecord"))
-        target.write_bytes(b"".join(framed))
+        write_tfrecords(target, records)
         path.unlink()
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
