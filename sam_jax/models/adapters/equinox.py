@@ -1,5 +1,6 @@
 """From an `equinox` module to the pair of pure functions that is trained."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -62,9 +63,8 @@ def from_equinox(
     names = [_name(path, stateful) for path, _ in paths]
     static = [leaf for _, leaf in paths]
     takes_key = "key" in inspect.signature(type(template).__call__).parameters
-    checked_shapes = set()
 
-    def init(key: Key, x: Any) -> tuple[Params, ModelState]:
+    def init(key: Key, x: Any) -> tuple[Params, ModelState, bool]:
         params, state = {}, {}
         made = jax.tree.leaves(make_module(key))
         for name, kind, leaf in zip(names, static, made, strict=True):
@@ -73,14 +73,16 @@ def from_equinox(
             is_weight = jnp.issubdtype(kind.dtype, jnp.inexact)
             is_weight = is_weight and not name.startswith("state/")
             (params if is_weight else state)[name] = leaf
-        if jnp.shape(x) not in checked_shapes:
-            with _no_mesh():
-                modes.check_modes(run, *_shapes((params, state, x)))
-            checked_shapes.add(jnp.shape(x))
-        return params, state
+        return params, state, False
 
     def run(
         params: Params, state: ModelState, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, ModelState]:
+        in_mode = functools.partial(run_module, train)
+        return _without_mesh(in_mode, params, state, x, key)
+
+    def run_module(
+        train: bool, params: Params, state: ModelState, x: Any, key: Key | None
     ) -> tuple[Any, ModelState]:
         arrays = params | state
         leaves = [
@@ -103,22 +105,9 @@ def from_equinox(
         logits, layer_state = batched(x, layer_state, keys)
         updated = [name for name in names if name.startswith("state/")]
         new_leaves = jax.tree.leaves(layer_state)
-        new_state = state | dict(zip(updated, new_leaves, strict=True))
-        return logits.astype(jnp.float32), new_state
+        return logits, state | dict(zip(updated, new_leaves, strict=True))
 
-    def apply(
-        params: Params, state: ModelState, x: Any, train: bool, key: Key
-    ) -> tuple[Any, ModelState]:
-        def in_mode(
-            params: Params, state: ModelState, x: Any, key: Key | None
-        ) -> tuple[Any, ModelState]:
-            return run(params, state, x, train, key)
-
-        key_in_mode = key if train else None
-        logits, new_state = _without_mesh(in_mode, params, state, x, key_in_mode)
-        return logits, new_state if train else state
-
-    return Model(init, apply)
+    return modes.model_in_both_modes(init, run)
 
 
 def _without_mesh(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -127,20 +116,11 @@ def _without_mesh(function: Callable[..., Any], *arguments: Any) -> Any:
     Under ``shard_map`` equinox takes a constant that it writes to its state for another
     type than the value before, because only one of the two has a mesh.
     """
-    with _no_mesh():
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
         trace = jax.make_jaxpr(function, return_shape=True)
-        jaxpr, result = trace(*_shapes(arguments))
+        jaxpr, result = trace(*modes.shapes(arguments))
     outputs = jax.extend.core.jaxpr_as_fun(jaxpr)(*jax.tree.leaves(arguments))
     return jax.tree.unflatten(jax.tree.structure(result), outputs)
-
-
-def _no_mesh() -> Any:
-    """A context in which no mesh of devices is set."""
-    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
-
-
-def _shapes(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
 def _name(path: tuple[Any, ...], stateful: bool) -> str:

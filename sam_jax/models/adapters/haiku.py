@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
-
 from sam_jax.models.adapters import modes
 from sam_jax.types import Key, Model, ModelState, Params
 
@@ -36,6 +34,7 @@ def from_haiku(
     Example:
         >>> import haiku as hk
         >>> import jax
+        >>> import jax.numpy as jnp
         >>> model = from_haiku(lambda x: hk.Linear(10)(x))
         >>> x = jnp.ones([8, 5])
         >>> params, state = model.init(jax.random.key(0), x)
@@ -47,26 +46,15 @@ def from_haiku(
 
     keywords = modes.mode_keywords(forward, mode_argument, mode_values)
     transformed = hk.transform_with_state(forward)
-    checked_shapes = set()
 
-    def init(key: Key, x: Any) -> tuple[Params, ModelState]:
+    def init(key: Key, x: Any) -> tuple[Params, ModelState, bool]:
         # In training mode: batch norm has no statistics to evaluate with yet.
         params, state = transformed.init(key, x, **keywords(True))
-        if jnp.shape(x) not in checked_shapes:
-            modes.check_modes(run, params, state, x)
-            checked_shapes.add(jnp.shape(x))
-        return params, state
+        return params, state, False
 
     def run(
         params: Params, state: ModelState, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, ModelState]:
-        logits, state = transformed.apply(params, state, key, x, **keywords(train))
-        return logits.astype(jnp.float32), state
+        return transformed.apply(params, state, key, x, **keywords(train))
 
-    def apply(
-        params: Params, state: ModelState, x: Any, train: bool, key: Key
-    ) -> tuple[Any, ModelState]:
-        logits, new_state = run(params, state, x, train, key if train else None)
-        return logits, new_state if train else state
-
-    return Model(init, apply)
+    return modes.model_in_both_modes(init, run)

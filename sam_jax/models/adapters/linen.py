@@ -4,7 +4,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from sam_jax._checks import ArgumentError
 from sam_jax.models.adapters import modes
@@ -43,6 +42,7 @@ def from_linen(
 
     Example:
         >>> model = from_linen(nn.Dense(10))
+        >>> import jax.numpy as jnp
         >>> x = jnp.ones([8, 5])
         >>> params, state = model.init(jax.random.key(0), x)
         >>> logits, state = model.apply(params, state, x, True, jax.random.key(1))
@@ -50,9 +50,8 @@ def from_linen(
         ((8, 10), {})
     """
     keywords = modes.mode_keywords(type(module).__call__, mode_argument, mode_values)
-    checked_shapes = set()
 
-    def init(key: Key, x: Any) -> tuple[Params, ModelState]:
+    def init(key: Key, x: Any) -> tuple[Params, ModelState, bool]:
         params_key, dropout_key = jax.random.split(key)
         rngs = {"params": params_key, "dropout": dropout_key}
         dropouts = []
@@ -72,10 +71,7 @@ def from_linen(
                 f"got {', '.join(unknown)}.",
             )
         params, state = variables.get("params", {}), variables.get("batch_stats", {})
-        if jnp.shape(x) not in checked_shapes:
-            modes.check_modes(run, params, state, x, has_dropout=bool(dropouts))
-            checked_shapes.add(jnp.shape(x))
-        return params, state
+        return params, state, bool(dropouts)
 
     def run(
         params: Params, state: ModelState, x: Any, train: bool, key: Key | None
@@ -87,12 +83,6 @@ def from_linen(
         logits, updated = module.apply(
             variables, x, rngs=rngs, mutable=["batch_stats"], **keywords(train)
         )
-        return logits.astype(jnp.float32), updated.get("batch_stats", {})
+        return logits, updated.get("batch_stats", {})
 
-    def apply(
-        params: Params, state: ModelState, x: Any, train: bool, key: Key
-    ) -> tuple[Any, ModelState]:
-        logits, new_state = run(params, state, x, train, key if train else None)
-        return logits, new_state if train else state
-
-    return Model(init, apply)
+    return modes.model_in_both_modes(init, run)

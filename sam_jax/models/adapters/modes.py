@@ -9,12 +9,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 from sam_jax._checks import ArgumentError
-from sam_jax.types import ModelState, Params
+from sam_jax.types import Key, Model, ModelState, Params
 
 ModeKeywords: TypeAlias = Callable[[bool], dict[str, Any]]
 """``train -> keyword arguments`` of a network's function."""
+
+InitFn: TypeAlias = Callable[[Key, Any], tuple[Params, ModelState, bool]]
+"""``(key, x) -> (params, state, whether the network is known to hold dropout)``."""
+
+RunFn: TypeAlias = Callable[..., tuple[Any, ModelState]]
+"""``(params, state, x, train, key) -> (logits, state)``, with the state as the network
+made it in evaluation too, where a key is only passed to see whether it is used."""
 
 MODE_ARGUMENTS: Mapping[str, tuple[bool, bool]] = {
     "train": (True, False),
@@ -70,26 +78,38 @@ def mode_keywords(
     return keywords
 
 
-def check_modes(
-    run: Callable[..., tuple[Any, ModelState]],
-    params: Params,
-    state: ModelState,
-    x: Any,
-    has_dropout: bool = False,
+def model_in_both_modes(init: InitFn, run: RunFn) -> Model:
+    """Returns the ``Model`` of a network that its library can run in both modes.
+
+    The model's ``init`` raises ``ArgumentError`` unless batch norm and dropout follow
+    the mode; both modes are traced once for each shape of the inputs. Logits are cast
+    to float32, and evaluation leaves the state as it is.
+    """
+    checked_shapes = set()
+
+    def checked_init(key: Key, x: Any) -> tuple[Params, ModelState]:
+        params, state, has_dropout = init(key, x)
+        if jnp.shape(x) not in checked_shapes:
+            _check_modes(run, shapes(params), shapes(state), shapes(x), has_dropout)
+            checked_shapes.add(jnp.shape(x))
+        return params, state
+
+    def apply(
+        params: Params, state: ModelState, x: Any, train: bool, key: Key
+    ) -> tuple[Any, ModelState]:
+        logits, new_state = run(params, state, x, train, key if train else None)
+        return logits.astype(jnp.float32), new_state if train else state
+
+    return Model(checked_init, apply)
+
+
+def _check_modes(
+    run: RunFn, params: Params, state: ModelState, x: Any, has_dropout: bool
 ) -> None:
-    """Raises unless batch norm and dropout follow the mode, by tracing both modes.
+    """Raises ``ArgumentError`` unless batch norm and dropout follow the mode.
 
-    Args:
-        run: ``run(params, state, x, train, key) -> (logits, state)``, where the state
-            after evaluation is the one that the network made.
-        params: Weights, of which only shapes are used, as of the rest.
-        state: Batch statistics.
-        x: Inputs.
-        has_dropout: Whether the network is known to hold dropout.
-
-    Raises:
-        ArgumentError: If training leaves all statistics alone or evaluation changes
-            one; if evaluation draws random numbers, or training none for dropout.
+    Training must change some statistics and evaluation none; evaluation must draw no
+    random numbers, and training some where there is dropout.
     """
     updates, draws = _updates_and_draws(run, params, state, x, train=True)
     if jax.tree.leaves(state) and not updates:
@@ -107,8 +127,13 @@ def _refuse(rule: str) -> None:
     raise ArgumentError("module", f"must {rule}. To switch the mode, {HINT}.")
 
 
+def shapes(tree: Any) -> Any:
+    """Returns the shape and dtype of each array."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), a.dtype), tree)
+
+
 def _updates_and_draws(
-    run: Callable[..., Any], params: Params, state: ModelState, x: Any, *, train: bool
+    run: RunFn, params: Params, state: ModelState, x: Any, *, train: bool
 ) -> tuple[bool, bool]:
     """Whether a mode changes some of the state, and whether its logits use the key."""
 

@@ -54,20 +54,18 @@ def from_nnx(make_module: Callable[[Any], Any]) -> Model:
         isinstance(layer, nnx.Dropout) and layer.rate > 0
         for _, layer in nnx.iter_modules(abstract)
     )
-    checked_shapes = set()
 
-    def init(key: Key, x: Any) -> tuple[Params, ModelState]:
+    def init(key: Key, x: Any) -> tuple[Params, ModelState, bool]:
         module = make_module(nnx.Rngs(key))
         params = nnx.to_pure_dict(nnx.state(module, nnx.Param))
         state = nnx.to_pure_dict(nnx.state(module, is_state))
-        if jnp.shape(x) not in checked_shapes:
-            modes.check_modes(run, params, state, x, has_dropout)
-            checked_shapes.add(jnp.shape(x))
-        return params, state
+        return params, state, has_dropout
 
     def run(
-        params: Params, state: ModelState, x: Any, train: bool, key: Key
+        params: Params, state: ModelState, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, ModelState]:
+        # Evaluation draws nothing, but the module holds its streams all the same.
+        key = jax.random.key(0) if key is None else key
         seeded = []
         for index, leaf in enumerate(streams):
             if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -80,13 +78,6 @@ def from_nnx(make_module: Callable[[Any], Any]) -> Model:
             module.train()
         else:
             module.eval()
-        logits = module(x).astype(jnp.float32)
-        return logits, nnx.to_pure_dict(nnx.state(module, is_state))
+        return module(x), nnx.to_pure_dict(nnx.state(module, is_state))
 
-    def apply(
-        params: Params, state: ModelState, x: Any, train: bool, key: Key
-    ) -> tuple[Any, ModelState]:
-        logits, new_state = run(params, state, x, train, key)
-        return logits, new_state if train else state
-
-    return Model(init, apply)
+    return modes.model_in_both_modes(init, run)

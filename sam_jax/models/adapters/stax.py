@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from sam_jax.models.adapters import modes
@@ -32,7 +33,6 @@ def from_stax(
         ArgumentError: At ``init``, if evaluation draws random numbers.
 
     Example:
-        >>> import jax
         >>> def init_fun(key, shape):
         ...     return (-1, 10), jax.random.normal(key, (shape[-1], 10))
         >>> model = from_stax(init_fun, lambda w, x, rng: x @ w)
@@ -44,15 +44,15 @@ def from_stax(
     """
     functions = (evaluation_apply_fun or apply_fun, apply_fun)
 
-    def init(key: Key, x: Any) -> tuple[Params, ModelState]:
+    def init(key: Key, x: Any) -> tuple[Params, ModelState, bool]:
         _, params = init_fun(key, (-1, *jnp.shape(x)[1:]))
-        modes.check_modes(apply, params, {}, x)
-        return params, {}
+        return params, {}, False
 
-    def apply(
-        params: Params, state: ModelState, x: Any, train: bool, key: Key
+    def run(
+        params: Params, state: ModelState, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, ModelState]:
-        logits = functions[train](params, x, rng=key)
-        return logits.astype(jnp.float32), state
+        # stax's dropout demands a key in evaluation too, and does not use it.
+        key = jax.random.key(0) if key is None else key
+        return functions[train](params, x, rng=key), state
 
-    return Model(init, apply)
+    return modes.model_in_both_modes(init, run)
