@@ -26,10 +26,12 @@ from sam_jax.types import TrainConfig as TrainConfig
 
 if TYPE_CHECKING:
     from sam_jax.auditing.audit import audit as audit
+    from sam_jax.auditing.audit_target import audit_target as audit_target
     from sam_jax.auditing.checks import check_audit as check_audit
     from sam_jax.auditing.config import DEFAULT_ATTACKS as DEFAULT_ATTACKS
     from sam_jax.auditing.config import AttackConfig as AttackConfig
     from sam_jax.auditing.result import AuditResult as AuditResult
+    from sam_jax.auditing.target import Target as Target
     from sam_jax.data import load as load
     from sam_jax.reporting.audit_files import save_audit as save_audit
     from sam_jax.reporting.saved_audits import load_audit as load_audit
@@ -44,10 +46,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "audit": "sam_jax.auditing.audit",
+    "audit_target": "sam_jax.auditing.audit_target",
     "check_audit": "sam_jax.auditing.checks",
     "DEFAULT_ATTACKS": "sam_jax.auditing.config",
     "AttackConfig": "sam_jax.auditing.config",
     "AuditResult": "sam_jax.auditing.result",
+    "Target": "sam_jax.auditing.target",
     "load": "sam_jax.data",
     "save_audit": "sam_jax.reporting.audit_files",
     "load_audit": "sam_jax.reporting.saved_audits",

@@ -102,13 +102,19 @@ def unmet_needs(attack: AttackFn, signals: Signals) -> list[str]:
     met = {
         "in_models": are_enough(num_in),
         "out_models": are_enough(len(keep) - num_in),
-        "tuning": len(keep) >= 4,
+        "tuning": len(keep) >= 4 and _halves_have_members(keep),
         "population": not keep.any(axis=0).all(),
         "queries": signals.phi.shape[-1] > 1,
         "entropy": not np.isnan(signals.entropy).any()
         and not np.isnan(signals.modified_entropy).any(),
     }
     return [need for need in getattr(attack, "needs", ()) if not met[need]]
+
+
+def _halves_have_members(keep: np.ndarray) -> bool:
+    """Whether settings can be chosen on either half of the models (``tuning``)."""
+    half = len(keep) // 2
+    return bool(keep[:half].any() and keep[half : 2 * half].any())
 
 
 def check_needs(attack: AttackFn, signals: Signals) -> None:

@@ -188,7 +188,7 @@ def _make_lira(
 
     def fit(signals: Signals, target: Any) -> Fitted:
         pooled = pool_sides(signals, location, joint)
-        probability = matching.fit_matching(signals.keep)
+        probability = matching.fit_matching(signals.keep, target)
         return Fitted(
             jax.tree.map(lambda a: a[target], pooled),
             probability if matched else jnp.zeros_like(probability),

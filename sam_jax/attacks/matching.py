@@ -15,6 +15,10 @@ equal: the monotone coupling of the 'in' models of members and of non-members.
 
 A mask whose K varies more than that of independent bits (examples of very different
 rates) tells members by their rate; no model left out could hide that.
+
+A target from outside was not drawn with the mask: its row is True for every example in
+question, members or not, and False for the population. All K and M - K shadow models
+are then compared with, whatever the target trained on.
 """
 
 from typing import Any, NamedTuple
@@ -37,11 +41,17 @@ class LeftOut(NamedTuple):
     outside: Int[Array, "n"]
 
 
-def fit_matching(keep: Bool[Array | np.ndarray, "m n"]) -> Float[Array, "2 m"]:
+def fit_matching(
+    keep: Bool[Array | np.ndarray, "m n"], target: Any = None
+) -> Float[Array, "2 m"]:
     """Returns how often one more model is left out, by membership and 'in' models.
 
     Row 0 is for non-members, row 1 for members, column j for j other 'in' models; only
     examples that some models had and some had not are counted, as in the metrics.
+
+    Args:
+        keep: The mask.
+        target: The model to attack; one from outside leaves out nothing.
     """
     num_models = keep.shape[0]
     num_in = jnp.sum(keep, axis=0, dtype=jnp.int32)
@@ -60,7 +70,11 @@ def fit_matching(keep: Bool[Array | np.ndarray, "m n"]) -> Float[Array, "2 m"]:
     member = high[1] - jnp.clip(high[0], low[1], high[1])
     width = high - low
     share = jnp.stack([non_member, member]) / jnp.where(width > 0, width, 1)
-    return jnp.where(width > 0, share, 0)
+    leaves_out = width > 0
+    if target is not None:
+        keep = jnp.asarray(keep)
+        leaves_out &= jnp.any(keep[target] != jnp.any(keep, axis=0))
+    return jnp.where(leaves_out, share, 0)
 
 
 def left_out(

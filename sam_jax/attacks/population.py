@@ -94,7 +94,7 @@ def quantile_regression() -> Attack:
     """
 
     def fit(signals: Signals, target: Any) -> QuantileFit:
-        probability = matching.fit_matching(signals.keep)
+        probability = matching.fit_matching(signals.keep, target)
         population, is_valid = take_population(signals)
         phi = mean_phi(population)[target]
         difficulty = _difficulty(population, target, probability)

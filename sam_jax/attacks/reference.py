@@ -31,7 +31,7 @@ def reference_attack() -> Attack:
         phi = mean_phi(signals)[..., None]
         pooled = pool_sides(signals._replace(phi=phi), "mean", joint=False)
         pooled = jax.tree.map(lambda a: a[target], pooled)
-        return Fitted(pooled, matching.fit_matching(signals.keep))
+        return Fitted(pooled, matching.fit_matching(signals.keep, target))
 
     def score(fitted: Fitted, signals: Signals, target: Any) -> Any:
         phi, outside = mean_phi(signals), ~jnp.asarray(signals.keep)
@@ -59,8 +59,7 @@ def calibrated_loss() -> Attack:
     """
 
     def fit(signals: Signals, target: Any) -> Float[Array, "2 m"]:
-        del target
-        return matching.fit_matching(signals.keep)
+        return matching.fit_matching(signals.keep, target)
 
     def score(probability: Any, signals: Signals, target: Any) -> Any:
         log_p = jnp.mean(jax.nn.log_sigmoid(signals.phi), axis=-1, keepdims=True)

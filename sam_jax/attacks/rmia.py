@@ -162,7 +162,7 @@ def _score_and_fit(
 
     def fit(signals: Signals, target: Any) -> Fitted:
         chosen = choose(signals, target)
-        probability = matching.fit_matching(signals.keep)
+        probability = matching.fit_matching(signals.keep, target)
         population, is_valid = take_population(signals, max_population)
         ordered = [
             sort_valid(log_ratio(population, target, a, probability), is_valid)

@@ -5,17 +5,21 @@ import functools
 import pathlib
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optax
 
 from sam_jax._checks import ArgumentError
+from sam_jax.auditing.audit_target import check_targets
 from sam_jax.auditing.checks import check_audit
 from sam_jax.auditing.config import AttackConfig
 from sam_jax.auditing.evaluate import attack_signals
+from sam_jax.auditing.given_models import attack_given
 from sam_jax.auditing.plan import AuditPlan, make_plan
 from sam_jax.auditing.result import AuditResult
+from sam_jax.auditing.target import Target
 from sam_jax.auditing.trained_signals import (
     join_chunks,
     train_optimizer,
@@ -38,6 +42,7 @@ def audit(
     train_config: TrainConfig = TrainConfig(),  # noqa: B008, frozen
     attack_config: AttackConfig = AttackConfig(),  # noqa: B008, frozen
     *,
+    target: Target | Sequence[Target] | None = None,
     augment: AugmentFn | None = None,
     cache_dir: str | pathlib.Path | ChunkStore | None = None,
     progress: bool = True,
@@ -54,6 +59,8 @@ def audit(
         dataset: A ``Dataset``, or arrays ``(x, y, x_test, y_test)``: pool and test.
         train_config: How each model is trained.
         attack_config: How many models, which attacks, and how they are evaluated.
+        target: Given models to attack instead of each model in turn. The optimizer, or
+            that of the target's name, should be the one that they were trained with.
         augment: Applied to training batches, and to make the further queries of an
             example where ``num_queries`` is above 1.
         cache_dir: Keeps each chunk of models here once it is trained; a call with the
@@ -98,6 +105,9 @@ def audit(
     for text in find_duplicates(dataset).texts(dataset):
         warnings.warn(text, stacklevel=2)
     plan = _plan(dataset, attack_config)
+    given = None
+    if target is not None:
+        given = check_targets(target, optimizers, plan, attack_config, augment)
     if not isinstance(cache_dir, ChunkStore):
         cache_dir = ChunkStore(cache_dir)
     with cache_dir as store:
@@ -112,9 +122,13 @@ def audit(
         {name: join_chunks(c, plan, train_config) for name, c in chunks.items()}
     )
     start = time.perf_counter()
-    result = attack_signals(
-        signals, plan.dataset, attack_config, logs=logs, canaries=plan.canaries
-    )
+    if given is None:
+        result = attack_signals(
+            signals, plan.dataset, attack_config, logs=logs, canaries=plan.canaries
+        )
+    else:
+        nothing = np.zeros(plan.keep.shape[1], np.bool_)
+        result = attack_given(given, signals, nothing, plan.dataset, attack_config)
     seconds["attack"] = time.perf_counter() - start
     return dataclasses.replace(result, seconds=seconds)
 

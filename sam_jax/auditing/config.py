@@ -10,6 +10,9 @@ from sam_jax.types import AttackFn
 DEFAULT_ATTACKS = ("lira_online", "lira_offline", "loss", "modified_entropy")
 """Registered attacks of an audit that names none, the main one first."""
 
+ATTACKS_ALONE = ("attack_p", "loss", "modified_entropy", "entropy")
+"""Registered attacks of an audit of given models without shadow models."""
+
 
 def default_attacks() -> dict[str, AttackFn]:
     """Returns the default attacks by name."""

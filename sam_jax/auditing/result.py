@@ -3,10 +3,10 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from sam_jax.metrics import (
     attack_metrics,
@@ -19,6 +19,9 @@ from sam_jax.metrics import (
 )
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.types import Dataset, Signals, TrainLog
+
+Mode = Literal["in and out", "out", "none"]
+"""Whether shadow models trained with and without the examples, without, or are none."""
 
 EQUAL_ACCURACY = 0.01
 """Training accuracies further apart than this are no comparison at equal fit."""
@@ -61,8 +64,31 @@ class AttackResult:
 
 
 @dataclasses.dataclass(frozen=True)
+class GivenModels:
+    """How given models were attacked, where these are the targets.
+
+    Attributes:
+        shadows: Signals of the shadow models by training algorithm; empty without any.
+        shadows_of: By target, the training algorithm of its shadow models.
+        population: Examples set aside, which no model trained on.
+    """
+
+    shadows: dict[str, Signals]
+    shadows_of: dict[str, str]
+    population: Bool[np.ndarray, " n"]
+
+    @property
+    def mode(self) -> Mode:
+        """What the shadow models are: ``"in and out"``, ``"out"`` or ``"none"``."""
+        if not self.shadows:
+            return "none"
+        keeps = [np.asarray(signals.keep) for signals in self.shadows.values()]
+        return "in and out" if any(keep.any() for keep in keeps) else "out"
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimizerResult:
-    """The models of one optimizer, and what the attacks reached on them.
+    """The models of one optimizer, or one given model, and what attacks reached.
 
     Attributes:
         signals: Columns of the pool first, then the test examples (in no model).
@@ -71,7 +97,8 @@ class OptimizerResult:
         accuracy_difference: The same minus the baseline's; None for the baseline.
         checks: Whether the models are alike enough to be shadow models of each other.
         attacks: By name, the main one first.
-        model_count: Strength of the main attack by number of models.
+        model_count: Strength of the main attack by number of models; None where there
+            are no shadow models.
         risk: Exposure of each example that counts, under the main attack.
         risk_change: The same minus the baseline's; None for the baseline.
         reliability: Of the ranking by exposure.
@@ -85,7 +112,7 @@ class OptimizerResult:
     accuracy_difference: Accuracy | None
     checks: list[validity.Check]
     attacks: dict[str, AttackResult]
-    model_count: num_models.ModelCountCurve
+    model_count: num_models.ModelCountCurve | None
     risk: example_risk.Risk
     risk_change: ExposureChange | None
     reliability: example_risk.Reliability
@@ -107,6 +134,9 @@ class AuditResult:
         risk_fpr: False-positive rate at which single examples count as detected.
         level: Confidence level of all intervals.
         seconds: Time spent on training (by optimizer) and on attacks.
+        given: Where the targets are given models, ``optimizers`` by their names, how
+            they were attacked: all intervals are then over examples alone. None where
+            each model is a target in turn.
     """
 
     dataset: Dataset
@@ -118,6 +148,7 @@ class AuditResult:
     risk_fpr: float
     level: float
     seconds: dict[str, float]
+    given: GivenModels | None = None
 
     def __getitem__(self, optimizer: str) -> OptimizerResult:
         """Returns what was measured under one optimizer."""
@@ -135,12 +166,16 @@ class AuditResult:
 
     @property
     def compared(self) -> dict[str, OptimizerResult]:
-        """The optimizers other than the baseline."""
-        return {k: v for k, v in self.optimizers.items() if k != self.baseline}
+        """The optimizers other than the baseline that are paired with it."""
+        return {
+            name: optimizer
+            for name, optimizer in self.optimizers.items()
+            if optimizer.accuracy_difference is not None
+        }
 
     @property
     def keep(self) -> np.ndarray:
-        """The mask of all optimizers."""
+        """The mask of all optimizers, or the baseline's where models are given."""
         return np.asarray(self[self.baseline].signals.keep)
 
     def leaks(self) -> list[multiple_tests.LeakFinding]:
@@ -149,7 +184,7 @@ class AuditResult:
         for name, optimizer in self.optimizers.items():
             for attack, reached in optimizer.attacks.items():
                 metrics[name, attack] = reached.metrics
-        return multiple_tests.leak_test(metrics, self.level)
+        return multiple_tests.leak_test(metrics, self.level, self._min_targets)
 
     def changes(self) -> list[multiple_tests.ChangeFinding]:
         """Returns how each (optimizer, attack) differs from the baseline, likewise."""
@@ -160,7 +195,12 @@ class AuditResult:
                     differences[name, attack] = reached.difference
         if not differences:
             return []
-        return multiple_tests.change_test(differences, self.level)
+        return multiple_tests.change_test(differences, self.level, self._min_targets)
+
+    @property
+    def _min_targets(self) -> int:
+        """One given model is enough for a verdict on itself."""
+        return multiple_tests.MIN_TARGETS if self.given is None else 1
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Returns accuracies and metrics in long format, one row a value.

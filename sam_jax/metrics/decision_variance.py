@@ -93,6 +93,29 @@ def decision_variances(
     )
 
 
+def binomial_variances(
+    decided: Bool[np.ndarray, "1 n"], keep: Bool[np.ndarray, "1 n"]
+) -> DecisionVariances:
+    """Returns the variances at one model's fixed thresholds, over examples alone.
+
+    Those of the rates are 0, for which limits of a binomial rate are taken.
+    """
+    (tpr, members), (fpr, others) = (
+        (float(decided[side].mean()), int(side.sum())) for side in (keep, ~keep)
+    )
+    half = tpr * (1 - tpr) / members + fpr * (1 - fpr) / others
+    log_ratio = float("nan")
+    if tpr > 0 and fpr > 0:
+        log_ratio = (1 - tpr) / (tpr * members) + (1 - fpr) / (fpr * others)
+    fixed = CrossedVariance(0.0, float("inf"), 0.0)
+    return DecisionVariances(
+        fixed,
+        fixed,
+        fixed._replace(variance=half / 4),
+        fixed._replace(variance=log_ratio),
+    )
+
+
 def _outcomes_without(
     scores: np.ndarray,
     keep: np.ndarray,

@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from sam_jax.metrics.model_order import check_order
 from sam_jax.metrics.phi_meaning import likely_meaning, member_aucs
@@ -69,12 +69,18 @@ class ModelFacts(NamedTuple):
     auc: Float[np.ndarray, " m"]
 
 
-def model_facts(signals: Signals) -> ModelFacts:
+def model_facts(
+    signals: Signals, columns: Bool[np.ndarray, " n"] | None = None
+) -> ModelFacts:
     """Returns what is compared, over examples that some models had and others not.
 
     Infinite losses are left out of the mean losses.
+
+    Args:
+        signals: Of all models.
+        columns: Other examples to look at.
     """
-    pool = varying_columns(np.asarray(signals.keep))
+    pool = varying_columns(np.asarray(signals.keep)) if columns is None else columns
     keep = np.asarray(signals.keep)[:, pool]
     phi = np.asarray(signals.phi)[:, pool, 0].astype(np.float64)
     correct = np.asarray(signals.correct)[:, pool].astype(np.float64)
@@ -143,7 +149,8 @@ def check_learning(signals: Signals, facts: ModelFacts) -> Check:
     confidence, so the loss must be that of chance too.
     """
     keep, labels = np.asarray(signals.keep), np.asarray(signals.labels)
-    shares = np.unique(labels[varying_columns(keep)], return_counts=True)[1]
+    counted = varying_columns(keep) | (len(keep) == 1)
+    shares = np.unique(labels[counted], return_counts=True)[1]
     shares = shares / shares.sum()
     train, unseen = float(facts.accuracy.mean()), float(facts.unseen_accuracy.mean())
     text = f"accuracy {train:.3f} on training sets and {unseen:.3f} on other examples"

@@ -102,7 +102,9 @@ def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
 
 
 def leak_test(
-    metrics: Mapping[Any, AttackMetrics], level: float = 0.95
+    metrics: Mapping[Any, AttackMetrics],
+    level: float = 0.95,
+    min_targets: int = MIN_TARGETS,
 ) -> list[LeakFinding]:
     """Returns what each attack of a run shows, the strongest first.
 
@@ -115,6 +117,8 @@ def leak_test(
         metrics: Of all attacks that were run, by any key (attack, or optimizer and
             attack); leaving out those that failed would undo the correction.
         level: ``1 - level`` bounds the chance of any false ``"leak"``.
+        min_targets: With fewer there is no verdict; 1 where it is to hold for the given
+            targets alone.
 
     Returns:
         Findings: leaks by falling AUC, then the others by falling AUC.
@@ -138,7 +142,7 @@ def leak_test(
         nulls, auc = _nulls(estimates), estimates.pooled["auc"]
         best = _smallest({name: adjusted[attack, name] for name in nulls})
         outcome: Leak = "not resolved"
-        if estimates.num_targets < MIN_TARGETS:
+        if estimates.num_targets < min_targets:
             outcome = "too few models"
         elif adjusted[attack, best] <= 1 - level:
             outcome = "leak"
@@ -158,13 +162,16 @@ def leak_test(
 
 
 def change_test(
-    differences: Mapping[Any, Differences], level: float = 0.95
+    differences: Mapping[Any, Differences],
+    level: float = 0.95,
+    min_targets: int = MIN_TARGETS,
 ) -> list[ChangeFinding]:
     """Returns how each attack's success differs between two optimizers.
 
     Args:
         differences: Paired differences of all attacks that were run, by any key.
         level: ``1 - level`` bounds the chance of any false ``"more"`` or ``"less"``.
+        min_targets: As in ``leak_test``.
 
     Returns:
         Findings, the smallest p-value first.
@@ -186,7 +193,7 @@ def change_test(
         tested = _tested(difference)
         best = _smallest({name: adjusted[attack, name] for name in tested})
         outcome: Change = "not resolved"
-        if difference.num_targets < MIN_TARGETS:
+        if difference.num_targets < min_targets:
             outcome = "too few models"
         elif adjusted[attack, best] <= 1 - level:
             outcome = "more" if tested[best].value > 0 else "less"

@@ -125,7 +125,8 @@ transposed mask |
         correct: Whether predictions are right, where that is known by other means.
         labels: Class of each example, where known.
     """
-    columns = np.flatnonzero(varying_columns(keep))
+    is_alone = len(keep) == 1
+    columns = np.flatnonzero(varying_columns(keep) | is_alone)
     columns = columns[:: -(-len(columns) // MAX_EXAMPLES) or 1]
     ranked, kept = phi[:, columns], keep[:, columns]
     auc = mean_member_auc(ranked, kept)

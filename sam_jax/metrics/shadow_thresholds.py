@@ -10,16 +10,36 @@ Song and Mittal, "Systematic Evaluation of Privacy Risks of Machine Learning Mod
 al., "Privacy Risk in Machine Learning", 2018, https://arxiv.org/abs/1709.01604.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sam_jax import _checks
+from sam_jax.metrics import roc
 
 MaskArray = Bool[np.ndarray, "_ _"] | Int[np.ndarray, "_ _"]
 """Whether each model trained on each example; 1 and 0 are taken too."""
 
 MAX_CANDIDATES = 4096
 """Thresholds tried: all distinct scores, or this many quantiles if there are more."""
+
+BEST, BEST_PER_CLASS = "best on shadow models", "best on shadow models, per class"
+
+
+class Choice(NamedTuple):
+    """Thresholds of one rule.
+
+    Attributes:
+        thresholds: Of each target, for all examples [T, 1] or each [T, N].
+        labels: Classes with a threshold each; None for one threshold.
+        fpr: The false-positive rate aimed at, if any.
+    """
+
+    thresholds: Float[np.ndarray, "t _"]
+    labels: np.ndarray | None
+    fpr: float | None
 
 
 def shadow_thresholds(
@@ -103,6 +123,51 @@ def shadow_fpr_thresholds(
             # Just above the first score too many, whose ties are decided together.
             thresholds[target] = np.nextafter(others[num_allowed], np.inf)
     return thresholds
+
+
+def choose_thresholds(
+    scores: Float[np.ndarray, "t n"],
+    keep: Bool[np.ndarray, "t n"],
+    labels: Int[np.ndarray, "n"] | None,
+    fprs: Sequence[float],
+) -> dict[str, Choice]:
+    """Returns each target's thresholds by rule, chosen on the other targets.
+
+    The rules and their arguments are those of
+    ``thresholds.shadow_threshold_decisions``.
+    """
+    best = shadow_thresholds(scores, keep)
+    chosen = {BEST: Choice(best, None, None)}
+    if labels is not None and len(np.unique(labels)) > 1:
+        by_class = shadow_thresholds(scores, keep, labels)
+        chosen[BEST_PER_CLASS] = Choice(by_class, labels, None)
+    num_other = int((~keep).sum() - (~keep).sum(axis=1).max())
+    for fpr in _checks.false_positive_rates(fprs):
+        if roc.is_resolvable(fpr, num_other):
+            column = shadow_fpr_thresholds(scores, keep, fpr)[:, None]
+            rule = f"FPR {100 * fpr:g} % on shadow models"
+            chosen[rule] = Choice(column, None, fpr)
+    return chosen
+
+
+def population_thresholds(
+    scores: Float[np.ndarray, " p"], fprs: Sequence[float]
+) -> dict[str, float]:
+    """Returns by rule the lowest threshold with at most each FPR on a population.
+
+    Args:
+        scores: Of examples that the target did not train on, and that do not count.
+        fprs: Rates; those that so few examples cannot show are left out.
+    """
+    ordered, chosen = -np.sort(-np.asarray(scores, np.float64)), {}
+    for fpr in _checks.false_positive_rates(fprs):
+        if roc.is_resolvable(fpr, len(ordered)):
+            num_allowed = int(np.floor(fpr * len(ordered) * (1 + 1e-12)))
+            lowest = -np.inf
+            if num_allowed < len(ordered):
+                lowest = float(np.nextafter(ordered[num_allowed], np.inf))
+            chosen[f"FPR {100 * fpr:g} % on the population"] = lowest
+    return chosen
 
 
 def accuracy_at(

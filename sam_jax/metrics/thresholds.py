@@ -8,17 +8,21 @@ right when members are rare, and what they say about differential privacy.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy import special
 
 from sam_jax import _checks
 from sam_jax.metrics import epsilon, roc, shadow_thresholds
-from sam_jax.metrics.decision_variance import DecisionVariances, decision_variances
+from sam_jax.metrics.decision_variance import (
+    DecisionVariances,
+    binomial_variances,
+    decision_variances,
+)
 from sam_jax.metrics.estimate import (
     MISSING,
     CrossedVariance,
@@ -29,8 +33,6 @@ from sam_jax.metrics.estimate import (
 
 PRIORS = (0.01, 0.1, 0.5)
 """Fractions of members among the examples that an attacker is interested in."""
-
-BEST, BEST_PER_CLASS = "best on shadow models", "best on shadow models, per class"
 
 
 class Decisions(NamedTuple):
@@ -113,22 +115,36 @@ def shadow_threshold_decisions(
     roc.check_scores(scores, keep)
     _checks.confidence_level(level)
     _checks.in_unit_interval(**{f"priors[{i}]": p for i, p in enumerate(priors)})
-    best = shadow_thresholds.shadow_thresholds(scores, keep)
-    chosen: dict[str, tuple[np.ndarray, np.ndarray | None, float | None]]
-    chosen = {BEST: (best, None, None)}
-    if labels is not None and len(np.unique(labels)) > 1:
-        by_class = shadow_thresholds.shadow_thresholds(scores, keep, labels)
-        chosen[BEST_PER_CLASS] = by_class, labels, None
-    num_other = int((~keep).sum() - (~keep).sum(axis=1).max())
-    for fpr in _checks.false_positive_rates(fprs):
-        if roc.is_resolvable(fpr, num_other):
-            column = shadow_thresholds.shadow_fpr_thresholds(scores, keep, fpr)[:, None]
-            chosen[f"FPR {100 * fpr:g} % on shadow models"] = column, None, fpr
+    chosen = shadow_thresholds.choose_thresholds(scores, keep, labels, fprs)
     decisions = []
     for rule, (thresholds, by_label, at_fpr) in chosen.items():
         variances = decision_variances(scores, keep, by_label, at_fpr)
         decided = scores >= thresholds
         decisions.append(_decisions(rule, decided, keep, priors, level, variances))
+    return decisions
+
+
+def given_decisions(
+    scores: Float[np.ndarray, " n"],
+    members: Bool[np.ndarray, " n"],
+    chosen: Mapping[str, Any],
+    level: float = 0.95,
+) -> list[Decisions]:
+    """Returns what thresholds fixed elsewhere reach on one given model.
+
+    Its examples are the only sample: limits of rates are Clopper and Pearson's.
+
+    Args:
+        scores: Against the model; higher is member.
+        members: Whether it trained on the example.
+        chosen: By rule, the threshold of all examples or of each.
+        level: Confidence level of all intervals.
+    """
+    decisions = []
+    for rule, limits in chosen.items():
+        decided, keep = (scores >= limits)[None], members[None]
+        variances = binomial_variances(decided, keep)
+        decisions.append(_decisions(rule, decided, keep, PRIORS, level, variances))
     return decisions
 
 

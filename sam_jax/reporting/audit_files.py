@@ -12,6 +12,7 @@ from sam_jax.reporting import audit_report
 from sam_jax.reporting.audit_numbers import metrics_json
 from sam_jax.reporting.plain_json import write_json
 from sam_jax.signals import save_signals
+from sam_jax.signals.targets import save_targets
 
 
 def write_audit(
@@ -53,11 +54,17 @@ def save_audit(
     audit_report.roc_figure(result).savefig(folder / "roc.svg", bbox_inches="tight")
     _write_roc(result, folder / "roc.csv")
     _write_risk(result, folder / "risk.csv")
-    if with_signals:
-        settings = {k: v for k, v in about.get("settings", {}).items() if k != "name"}
+    if not with_signals:
+        return
+    settings = {k: v for k, v in about.get("settings", {}).items() if k != "name"}
+    signals = {name: optimizer.signals for name, optimizer in result.optimizers.items()}
+    if result.given is not None:
+        save_targets(folder / "targets.npz", signals, result.given.population)
+        signals = result.given.shadows
+    if signals:
         save_signals(
             folder / "signals.npz",
-            {name: optimizer.signals for name, optimizer in result.optimizers.items()},
+            signals,
             canaries=result.canaries,
             settings=settings,
         )

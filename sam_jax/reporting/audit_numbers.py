@@ -28,6 +28,12 @@ def metrics_json(result: AuditResult) -> dict[str, Any]:
         "training": _training(result),
     }
     numbers |= _by_optimizer(result)
+    if result.given is not None:
+        numbers["given"] = {
+            "shadow_models": result.given.mode,
+            "shadows_of": result.given.shadows_of,
+            "intervals": "over examples",
+        }
     assessment: dict[str, Any] = {"validity": {}}
     for name, optimizer in result.optimizers.items():
         assessment["validity"][name] = [check._asdict() for check in optimizer.checks]
@@ -82,15 +88,18 @@ def _training(result: AuditResult) -> dict[str, Any]:
 def _assessment(optimizer: OptimizerResult, result: AuditResult) -> dict[str, Any]:
     """What may be trusted and used, of one optimizer."""
     curve = optimizer.model_count
+    count = None
+    if curve is not None:
+        count = {
+            "num_models": list(curve.num_models),
+            "auc": [estimate._asdict() for estimate in curve.estimates],
+            "last_gain": curve.last_gain._asdict(),
+        }
     return {
         "shadow_model_thresholds": _by_attack(optimizer, _decisions),
         "epsilon": _by_attack(optimizer, lambda a: [b._asdict() for b in a.epsilon]),
         "one_run_epsilon": _one_run_epsilon(optimizer),
-        "number_of_models": {
-            "num_models": list(curve.num_models),
-            "auc": [estimate._asdict() for estimate in curve.estimates],
-            "last_gain": curve.last_gain._asdict(),
-        },
+        "number_of_models": count,
         "models_to_resolve": optimizer.models_to_resolve,
         "risk": _most_exposed(optimizer, result),
         "risk_reliability": optimizer.reliability._asdict(),

@@ -11,6 +11,7 @@ from sam_jax.metrics.roc import varying_columns
 from sam_jax.reporting import (
     audit_tables,
     canvas,
+    given_models,
     page,
     plots,
     risk_sections,
@@ -72,6 +73,12 @@ def roc_figure(result: AuditResult) -> Any:
 
 
 def _subtitle(result: AuditResult) -> str:
+    if result.given is not None:
+        return (
+            f"{result.dataset.name}: {len(result.columns):,} examples; "
+            f"{len(result.optimizers)} given models as targets, "
+            f"{given_models.shadow_models(result.given)}."
+        )
     return (
         f"{result.dataset.name}: pool of {len(result.dataset.train.y):,} examples, "
         f"{result.dataset.num_classes} classes; {len(result.keep)} models for each "
@@ -85,7 +92,7 @@ def _attack_tables(result: AuditResult) -> list[Markup]:
     blocks = [
         page.table(
             *audit_tables.accuracy_table(result),
-            f"Accuracies with {_level(result)} intervals over new models.",
+            f"Accuracies with {_level(result)} intervals over new {_over(result)[0]}.",
         )
     ]
     for name in result.optimizers:
@@ -93,7 +100,7 @@ def _attack_tables(result: AuditResult) -> list[Markup]:
             f"Attacks on {name}, the strongest first, pooled over "
             f"{metrics.num_targets} targets: {metrics.num_members:,} members and "
             f"{metrics.num_non_members:,} non-members. {_level(result)} intervals over "
-            "new targets and examples."
+            f"new {_over(result)[1]}."
         )
         matrix = audit_tables.attack_matrix(result, audit_tables.pooled, name)
         blocks.append(page.table(*matrix, caption))
@@ -204,7 +211,7 @@ def _fit_warnings(result: AuditResult) -> list[Markup]:
 
 def _details(result: AuditResult, about: Mapping[str, Any]) -> list[Markup]:
     means = []
-    for name in result.optimizers:
+    for name in result.optimizers if result.given is None else ():
         matrix = audit_tables.attack_matrix(
             result, audit_tables.mean_over_targets, name
         )
@@ -213,7 +220,10 @@ def _details(result: AuditResult, about: Mapping[str, Any]) -> list[Markup]:
         )
     return [
         page.heading("Details"),
-        page.details("Figures of each target alone, averaged", *means),
+        *(
+            [page.details("Figures of each target alone, averaged", *means)]
+            * bool(means)
+        ),
         *(page.text(paragraph) for paragraph in _notes(result)),
         page.json_block(dict(about), "Settings, versions, commit"),
     ]
@@ -221,9 +231,12 @@ def _details(result: AuditResult, about: Mapping[str, Any]) -> list[Markup]:
 
 def _notes(result: AuditResult) -> list[str]:
     metrics = result[result.baseline].attacks[result.main_attack].metrics
+    attacked = "all the others of its optimizer"
+    if result.given is not None:
+        attacked = given_models.shadow_models(result.given)
     notes = [
-        "Each model is attacked with all the others of its optimizer as shadow models; "
-        "it never enters its own statistics. Scores are higher for likelier members.",
+        f"Each model is attacked with {attacked} as shadow models; it never enters its "
+        "own statistics. Scores are higher for likelier members.",
         "TPR at a low FPR is the largest true-positive rate whose false-positive rate "
         "does not exceed the limit, without interpolation; it is 'not resolvable' with "
         f"fewer than 1/FPR non-members ({metrics.num_non_members:,} pooled, "
@@ -237,12 +250,22 @@ def _notes(result: AuditResult) -> list[str]:
 
 
 def _phi(result: AuditResult) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    pool = varying_columns(result.keep)
+    counted = result.columns
+    if result.given is None:
+        counted = np.flatnonzero(varying_columns(result.keep))
     by_name = {}
     for name, optimizer in result.optimizers.items():
-        phi, keep = np.asarray(optimizer.signals.phi)[:, pool, 0], result.keep[:, pool]
+        phi = np.asarray(optimizer.signals.phi)[:, counted, 0]
+        keep = np.asarray(optimizer.signals.keep)[:, counted]
         by_name[name] = (phi[keep], phi[~keep])
     return by_name
+
+
+def _over(result: AuditResult) -> tuple[str, str]:
+    """What accuracies, and metrics, would be repeated on."""
+    if result.given is None:
+        return "models", "targets and examples"
+    return "examples", "examples"
 
 
 def _level(result: AuditResult) -> str:

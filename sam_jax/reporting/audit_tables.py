@@ -7,6 +7,7 @@ import numpy as np
 
 from sam_jax.auditing.result import AttackResult, AuditResult
 from sam_jax.metrics.estimate import Estimate
+from sam_jax.reporting import given_models
 from sam_jax.reporting.tables import Cell, metric_label, text_table
 from sam_jax.reporting.verdict import verdict
 
@@ -108,6 +109,9 @@ def summary(result: AuditResult) -> str:
         result: Of an audit.
     """
     size = f"{len(result.keep)} models each, {len(result.columns):,} examples"
+    if result.given is not None:
+        known = given_models.shadow_models(result.given)
+        size = f"given, {known}, {len(result.columns):,} examples"
     head = f"AuditResult of {', '.join(result.optimizers)}: {size}."
     how = "result[optimizer].attacks[attack] has the rest."
     return "\n".join([head, terminal_table(result), verdict(result), how])

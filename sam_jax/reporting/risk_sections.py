@@ -19,9 +19,12 @@ def sections(result: AuditResult) -> list[Markup]:
     """Returns the section: figures, how reliable they are, the most exposed records."""
     baseline, main = result.baseline, result.main_attack
     columns, rows = risk_table(result)
+    errors = "Score and exposure with their standard errors over targets"
+    if result.given is not None:
+        errors = "Score and exposure for this model, luck of the ranking included"
     caption = (
         f"The {len(rows)} most exposed records under {baseline} ({main}); all are in "
-        "risk.csv. Score and exposure with their standard errors over targets; "
+        f"risk.csv. {errors}; "
         "detected: targets with the record that call it a member at "
         f"{100 * result.risk_fpr:g} % FPR; rank with the range that the error leaves; "
         "rank over targets: P(a model with the record exposes it more than one "
@@ -76,8 +79,8 @@ def risk_table(result: AuditResult) -> Table:
         cells: list[Cell] = [
             record_name(result.dataset, column),
             label_name(result.dataset, column),
-            f"{risk.score[row]:.1f} ± {risk.score_error[row]:.1f}",
-            f"{risk.exposure[row]:.2f} ± {risk.error[row]:.2f}",
+            _with_error(risk.score[row], risk.score_error[row], 1),
+            _with_error(risk.exposure[row], risk.error[row], 2),
             f"{risk.rank[row]} ({risk.rank_low[row]} to {risk.rank_high[row]})",
             f"{risk.caught[row]} of {risk.num_in[row]}",
             float(risk.auc[row]),
@@ -85,9 +88,15 @@ def risk_table(result: AuditResult) -> Table:
         for optimizer in result.compared.values():
             change = optimizer.risk_change
             assert change is not None
-            cells.append(f"{change.value[row]:+.2f} ± {change.error[row]:.2f}")
+            cells.append(_with_error(change.value[row], change.error[row], 2, "+"))
         rows.append(cells)
     return columns, rows
+
+
+def _with_error(value: float, error: float, digits: int, sign: str = "") -> str:
+    """``value ± error``; without an error that one given model does not have."""
+    text = f"{value:{sign}.{digits}f}"
+    return text if math.isnan(error) else f"{text} ± {error:.{digits}f}"
 
 
 def risk_notes(result: AuditResult) -> list[str]:
@@ -109,7 +118,7 @@ def risk_notes(result: AuditResult) -> list[str]:
             f"all examples {again.everyone:.2f}{correlation}. A gap between the first "
             "two is luck of the ranking."
         )
-    for name, optimizer in result.compared.items():
+    for name, optimizer in result.compared.items() if result.given is None else ():
         change = optimizer.risk_change
         assert change is not None
         clear = np.abs(change.value) > 1.96 * change.error

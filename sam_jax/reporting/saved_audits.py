@@ -17,6 +17,7 @@ from sam_jax.auditing.result import (
     AttackResult,
     AuditResult,
     ExposureChange,
+    GivenModels,
     OptimizerResult,
 )
 from sam_jax.metrics.attack_metrics import AttackMetrics, Differences, RocBand
@@ -27,6 +28,7 @@ from sam_jax.metrics.one_run_epsilon import OneRun
 from sam_jax.metrics.thresholds import DecisionEpsilon, Decisions
 from sam_jax.metrics.validity import Check
 from sam_jax.signals.files import load_signals
+from sam_jax.signals.targets import load_targets
 from sam_jax.types import Dataset, Examples, Origin, Signals, TrainLog
 
 Rows = Sequence[Mapping[str, str]]
@@ -49,7 +51,7 @@ def load_audit(folder: str | pathlib.Path) -> AuditResult:
         >>> result = load_audit("runs/audit/default")  # doctest: +SKIP
     """
     folder = pathlib.Path(folder)
-    for name in ("metrics.json", "signals.npz", "roc.csv", "risk.csv"):
+    for name in ("metrics.json", "roc.csv", "risk.csv"):
         if not (folder / name).is_file():
             raise ArgumentError(
                 "folder", f"must be that of a finished audit: no {folder / name}."
@@ -59,10 +61,10 @@ def load_audit(folder: str | pathlib.Path) -> AuditResult:
         raise ArgumentError(
             "folder", f"must be that of an audit of this version, got {folder}."
         )
-    loaded = load_signals([folder / "signals.npz"])
+    signals_by_name, canaries, given = _signals(folder, numbers.get("given"))
     curves, risks = _read(folder / "roc.csv"), _read(folder / "risk.csv")
     optimizers = {}
-    for name, signals in loaded.signals.items():
+    for name, signals in signals_by_name.items():
         optimizers[name] = _optimizer(
             name,
             numbers,
@@ -79,10 +81,11 @@ def load_audit(folder: str | pathlib.Path) -> AuditResult:
         optimizers=optimizers,
         comparison=decode(list[Check], validity.get("comparison", [])),
         columns=np.array([int(row["column"]) for row in of_baseline], np.int64),
-        canaries=loaded.canaries,
+        canaries=canaries,
         risk_fpr=numbers["risk_fpr"],
         level=first.attacks[next(iter(first.attacks))].metrics.level,
         seconds=numbers["seconds"],
+        given=given,
     )
 
 
@@ -117,6 +120,22 @@ def decode(annotation: Any, value: Any) -> Any:
     return value
 
 
+def _signals(
+    folder: pathlib.Path, facts: Mapping[str, Any] | None
+) -> tuple[dict[str, Signals], np.ndarray, GivenModels | None]:
+    """Signals by optimizer or target, columns of canaries, how targets were given."""
+    path = folder / "signals.npz"
+    if facts is None:
+        signals, _, canaries, _ = load_signals([path], signals_are="phi")
+        return signals, canaries, None
+    targets = load_targets([folder / "targets.npz"], signals_are="phi")
+    shadows, canaries = {}, np.zeros(0, np.int64)
+    if facts["shadow_models"] != "none":
+        shadows = load_signals([path], signals_are="phi", as_shadows=True).signals
+    given = GivenModels(shadows, facts["shadows_of"], targets.population)
+    return targets.signals, canaries, given
+
+
 def _optimizer(
     name: str, numbers: Mapping[str, Any], signals: Signals, curves: Rows, risks: Rows
 ) -> OptimizerResult:
@@ -149,14 +168,16 @@ def _optimizer(
         ),
         checks=decode(list[Check], assessment["validity"][name]),
         attacks=attacks,
-        model_count=ModelCountCurve(
+        model_count=None
+        if curve is None
+        else ModelCountCurve(
             tuple(curve["num_models"]),
             tuple(decode(list[Estimate], curve["auc"])),
             decode(Estimate, curve["last_gain"]),
         ),
         risk=Risk(**{field: _column(risks, field) for field in Risk._fields}),
         risk_change=None
-        if name == numbers["baseline"]
+        if name not in numbers["accuracy_differences"]
         else ExposureChange(_column(risks, "change"), _column(risks, "change_error")),
         reliability=decode(Reliability, assessment["risk_reliability"][name]),
         models_to_resolve={

@@ -54,25 +54,54 @@ def checks(result: AuditResult) -> list[Markup]:
 
 def sections(result: AuditResult) -> list[Markup]:
     """Returns the sections on use: decisions, epsilon, number of models."""
+    curve = result[result.baseline].model_count
+    return [
+        *_decisions(result),
+        *_epsilon(result),
+        *([] if curve is None else _number_of_models(result)),
+    ]
+
+
+def _decisions(result: AuditResult) -> list[Markup]:
+    """Empty where no threshold could be fixed elsewhere."""
     main = result.main_attack
+    if not result[result.baseline].attacks[main].decisions:
+        return []
     others = []
     for attack in result.attack_names[1:]:
         others.append(page.table(*decisions_table(result, attack), attack))
+    fixed = "the shadow models and applied to the target"
+    if result.given is not None:
+        fixed = "shadow models or a population and applied to the given model"
     return [
-        page.heading("Decisions by shadow-model thresholds"),
+        page.heading("Decisions by thresholds fixed elsewhere"),
         page.table(
             *decisions_table(result, main),
-            f"{main}: thresholds fixed on the shadow models and applied to the target. "
+            f"{main}: thresholds fixed on {fixed}. "
             "Precision: of those called members, the share that are members, where the "
             "given fraction of all that are tested are members.",
         ),
         *([page.details("All attacks", *others)] if others else []),
+    ]
+
+
+def _epsilon(result: AuditResult) -> list[Markup]:
+    """Empty for given models: whether they had an example was no coin of the audit."""
+    if result.given is not None:
+        return []
+    return [
         page.heading("Differential privacy"),
         page.table(*epsilon_table(result), _epsilon_caption(result)),
         *_one_run(result),
+    ]
+
+
+def _number_of_models(result: AuditResult) -> list[Markup]:
+    caption = MODEL_COUNT_CAPTION if result.given is None else SHADOW_COUNT_CAPTION
+    return [
         page.heading("Number of models"),
         page.side_by_side(
-            page.figure(_model_count_figure(result), MODEL_COUNT_CAPTION),
+            page.figure(_model_count_figure(result), caption),
             Markup("").join(page.text(line) for line in enough_models(result)),
         ),
     ]
@@ -162,11 +191,16 @@ MODEL_COUNT_CAPTION = (
 )
 
 
+SHADOW_COUNT_CAPTION = "The same target, with every other shadow model and with all."
+
+
 def _model_count_figure(result: AuditResult) -> object:
     first = result[result.baseline].model_count
+    assert first is not None
     curves = {
         name: list(optimizer.model_count.estimates)
         for name, optimizer in result.optimizers.items()
+        if optimizer.model_count is not None
     }
     num_shadow = [size - 1 for size in first.num_models]
     return plots.shadow_model_figure(num_shadow, curves, f"{result.main_attack} AUC")
@@ -176,7 +210,10 @@ def enough_models(result: AuditResult) -> list[str]:
     """Returns what the number of models and the intervals say about training more."""
     lines = []
     for name, optimizer in result.optimizers.items():
-        lines.append(f"{name}: {num_models.says_enough(optimizer.model_count)}")
+        if optimizer.model_count is not None:
+            lines.append(f"{name}: {num_models.says_enough(optimizer.model_count)}")
+    if result.given is not None:
+        return lines
     for name, optimizer in result.compared.items():
         needed = optimizer.models_to_resolve["auc"]
         lines.append(_resolved(name, needed, len(result.keep)))

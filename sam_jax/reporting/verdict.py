@@ -7,6 +7,7 @@ from sam_jax.metrics.multiple_tests import (
     ChangeFinding,
     LeakFinding,
 )
+from sam_jax.reporting import given_models
 from sam_jax.reporting.tables import format_estimate, metric_label
 
 
@@ -32,6 +33,7 @@ def verdict(result: AuditResult) -> str:
         changes = [c for c in result.changes() if c.attack[0] == name]
         sentence = _change_sentence(name, result.baseline, changes)
         lines.append(sentence + _fit_caveat(result, name) + ".")
+    lines += given_models.scope(result)
     return "\n".join(lines)
 
 

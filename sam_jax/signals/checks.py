@@ -28,8 +28,8 @@ def check_signals(signals: Signals) -> Signals:
 
     Raises:
         ArgumentError: If shapes disagree, ``phi`` holds NaN or is beyond float32,
-            ``keep`` is not a mask, a model trained on everything or nothing, or an
-            example is in every model.
+            ``keep`` is not a mask, some models trained on everything or nothing, or
+            an example is in every one of several models.
 
     Warns:
         UserWarning: If ``phi`` holds infinite values.
@@ -148,16 +148,20 @@ def warn_of_infinite(phi: np.ndarray) -> None:
 
 
 def check_keep(keep: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns the mask as bool [models, examples], or raises ``ArgumentError``."""
+    """Returns the mask as bool [models, examples], or raises ``ArgumentError``.
+
+    One model alone passes, and so do models that had none of the examples; where each
+    model is a target in turn, ``check_targets`` refuses both.
+    """
     keep = _checks.mask(keep=plain_array(keep=keep))
     if keep.shape != shape:
         hint = " It looks transposed: save keep.T." if keep.shape == shape[::-1] else ""
         raise ArgumentError(
             "keep", f"must be [models, examples] = {shape}, got {keep.shape}.{hint}"
         )
-    if shape[0] < 2:
-        raise ArgumentError("keep", f"must have at least 2 models, got {shape[0]}.")
     sizes = keep.sum(axis=1)
+    if not sizes.any():
+        return keep
     for fact, rows in (("nothing", sizes == 0), ("everything", sizes == shape[1])):
         if rows.any():
             raise ArgumentError(
@@ -167,7 +171,7 @@ def check_keep(keep: Any, shape: tuple[int, ...]) -> np.ndarray:
                 "correct keep.",
             )
     always = np.flatnonzero(keep.all(axis=0))
-    if always.size:
+    if always.size and shape[0] > 1:
         raise ArgumentError(
             "keep",
             f"must leave each example out of a model, but has {always.size} examples "
@@ -176,6 +180,26 @@ def check_keep(keep: Any, shape: tuple[int, ...]) -> np.ndarray:
             "them.",
         )
     return keep
+
+
+def check_targets(keep: np.ndarray) -> None:
+    """Raises ``ArgumentError`` unless each model can be a target, others its shadows.
+
+    Args:
+        keep: From ``check_keep``.
+    """
+    if len(keep) < 2:
+        raise ArgumentError(
+            "keep",
+            f"must have at least 2 models, got {len(keep)}. One model is attacked as a "
+            "target whose members are known (--target).",
+        )
+    if not keep.any():
+        raise ArgumentError(
+            "keep",
+            "must give each model members and non-members, but says that no model "
+            "trained on any example. Such reference models need a target (--target).",
+        )
 
 
 def check_logits(logits: np.ndarray, name: str = "logits") -> np.ndarray:

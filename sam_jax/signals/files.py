@@ -21,6 +21,7 @@ from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.data import class_ids, safe_npz
 from sam_jax.signals.arrays import listed, signals_from_arrays
+from sam_jax.signals.checks import check_targets
 from sam_jax.signals.conversions import SignalsAre
 from sam_jax.types import Signals
 
@@ -49,6 +50,7 @@ def load_signals(
     keep: str | pathlib.Path | None = None,
     labels: str | pathlib.Path | None = None,
     signals_are: str | None = None,
+    as_shadows: bool = False,
 ) -> LoadedSignals:
     """Returns checked signals by training algorithm, and what else is known of them.
 
@@ -61,6 +63,8 @@ def load_signals(
         labels: Classes [N] likewise.
         signals_are: What the model outputs are, whatever their array is called; by
             default what its name says, and phi in an ``.npy`` file.
+        as_shadows: Whether the target is another model: then these may have trained on
+            none of the examples.
 
     Raises:
         ArgumentError: If a file cannot be read, arrays are missing, their values cannot
@@ -78,7 +82,7 @@ def load_signals(
     }
     loaded = LoadedSignals({}, {}, np.zeros(0, np.int64), np.zeros(0, np.int64))
     for path in map(pathlib.Path, paths):
-        for name, arrays in _algorithms(path, signals_are).items():
+        for name, arrays in read_algorithms(path, signals_are).items():
             _checks.display_name(signals=name)
             if name in loaded.signals:
                 raise ArgumentError(
@@ -98,9 +102,11 @@ def load_signals(
             if settings:
                 loaded.settings[name] = settings
             loaded.signals[name] = signals_from_arrays(arrays, source, signals_are)
+            if not as_shadows:
+                check_targets(loaded.signals[name].keep)
             loaded = loaded._replace(
                 canaries=_canaries(arrays, source, loaded.canaries),
-                class_ids=_class_ids(arrays, loaded.signals[name], loaded.class_ids),
+                class_ids=ids_of_labels(arrays, loaded.signals[name], loaded.class_ids),
             )
     return loaded
 
@@ -150,19 +156,24 @@ def save_signals(
             if field not in SHARED:
                 arrays[f"{name}/{field}"] = np.asarray(array)
     arrays["metadata"] = np.asarray(json.dumps(dict(settings or {}), default=str))
+    write_npz(path, arrays)
+
+
+def write_npz(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an ``.npz`` file, whole or not at all."""
     draft = path.with_suffix(".tmp")
     with draft.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     draft.replace(path)
 
 
-def _algorithms(
-    path: pathlib.Path, signals_are: str | None
+def read_algorithms(
+    path: pathlib.Path, signals_are: str | None, argument: str = "signals"
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Arrays of a file by training algorithm and name."""
+    """Returns the arrays of a file by training algorithm (or target) and name."""
     if path.suffix == ".npy":
-        return {path.stem: {signals_are or "phi": read_array(path, "signals")}}
-    arrays = _read_arrays(path, "signals")
+        return {path.stem: {signals_are or "phi": read_array(path, argument)}}
+    arrays = _read_arrays(path, argument)
     names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays if "/" in k))
     if not names:
         return {path.stem: arrays}
@@ -229,7 +240,10 @@ def _canaries(
     columns, num_examples = arrays["canaries"], np.shape(arrays["keep"])[1]
     is_valid = (
         columns.ndim == 1
-        and (columns.dtype.kind in "iu" or not columns.size)
+        and (
+            columns.dtype.kind in "iu"
+            or (columns.dtype.kind == "f" and not columns.size)
+        )
         and len(np.unique(columns)) == len(columns)
         and bool(((columns >= 0) & (columns < num_examples)).all())
     )
@@ -246,10 +260,10 @@ def _canaries(
     return columns.astype(np.int64)
 
 
-def _class_ids(
+def ids_of_labels(
     arrays: Mapping[str, np.ndarray], signals: Signals, before: np.ndarray
 ) -> np.ndarray:
-    """Ids of encoded labels; those of the files before where none were."""
+    """Returns the ids of encoded labels; those of the files before where none were."""
     if "labels" not in arrays or np.array_equal(arrays["labels"], signals.labels):
         return before
     return class_ids.encode(arrays["labels"])[0]

@@ -196,7 +196,7 @@ def _best_order(
 
 def _fits_members(right: np.ndarray, keep: np.ndarray) -> bool:
     """Whether members are predicted better, as only trained models do."""
-    pool = varying_columns(keep)
+    pool = varying_columns(keep) | (len(keep) == 1)
     auc = phi_meaning.mean_member_auc(right[:, pool].astype(np.float64), keep[:, pool])
     return auc.is_above
 

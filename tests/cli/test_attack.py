@@ -1,6 +1,7 @@
 import csv
 import json
 import pathlib
+import re
 import time
 import zipfile
 
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 import tyro
 
+import sam_jax
 from sam_jax import metrics
 from sam_jax.attacks import ATTACKS
 from sam_jax.cli import attack as experiment
+from sam_jax.cli import attack_inputs
 from sam_jax.cli.errors import usage_errors
 from tests.attacks.examples import planted_signals
+from tests.auditing.given import make_given
 
 SIGNALS = planted_signals(2.0, 1.0, num_models=8, num_examples=60, num_population=20)
 CHEAP = ("--attacks", "calibrated_loss", "confidence")
@@ -100,7 +104,7 @@ def test_a_foreign_file_gives_a_run_with_report_numbers_and_curves(here, capsys)
 
 
 def test_all_are_those_that_the_file_has_the_means_for():
-    chosen, skipped = experiment.choose_attacks(("all",), SIGNALS)
+    chosen, skipped = attack_inputs.choose_attacks(("all",), SIGNALS)
     assert next(iter(chosen)) == "lira_online"
     assert set(chosen) | set(skipped) == set(ATTACKS)
     assert set(skipped) == {
@@ -108,10 +112,10 @@ def test_all_are_those_that_the_file_has_the_means_for():
     }
     unknown = np.full_like(SIGNALS.entropy, np.nan)
     foreign = SIGNALS._replace(entropy=unknown, keep=SIGNALS.keep | (np.arange(80) < 1))
-    _, skipped = experiment.choose_attacks(("all",), foreign)
+    _, skipped = attack_inputs.choose_attacks(("all",), foreign)
     assert "probabilities" in skipped["entropy"] and "rmia_online" not in skipped
     pool = SIGNALS._replace(keep=SIGNALS.keep[:, :60], phi=SIGNALS.phi[:, :60])
-    _, skipped = experiment.choose_attacks(("all",), pool)
+    _, skipped = attack_inputs.choose_attacks(("all",), pool)
     assert "no model trained on" in skipped["rmia_online"]
 
 
@@ -172,3 +176,115 @@ def test_invalid_models_are_attacked_on_demand_and_the_report_says_so(here):
     assert "These figures are not valid." in (folder / "report.html").read_text()
     checks = json.loads((folder / "metrics.json").read_text())["assessment"]["validity"]
     assert checks["copies"][0]["severity"] == "invalid"
+
+
+GIVEN, SHADOWS = make_given()
+
+
+def save_target(path, target=GIVEN, **changes):
+    arrays = {
+        "phi": target.phi[0, :, 0],
+        "members": target.keep[0],
+        "labels": target.labels,
+    }
+    np.savez(path, **{k: v for k, v in (arrays | changes).items() if v is not None})
+
+
+def save_shadows(path, **changes):
+    arrays = {"phi": SHADOWS.phi[..., 0], "keep": SHADOWS.keep}
+    np.savez(path, **(arrays | {"labels": SHADOWS.labels} | changes))
+
+
+def test_a_given_model_is_attacked_with_shadow_models_from_elsewhere(here, capsys):
+    save_target("model.npz")
+    save_shadows("shadows.npz")
+    result = run("--target", "model.npz", "--signals", "shadows.npz")
+    assert result.given.mode == "in and out"
+    printed = capsys.readouterr().out
+    assert "model: given, 16 shadow models trained with and without" in printed
+    assert "300 examples, 100 more as a population" in printed
+    assert "Intervals are over examples alone" in printed
+    numbers = json.loads(pathlib.Path("runs/attack/default/metrics.json").read_text())
+    assert numbers["given"]["shadows_of"] == {"model": "shadows"}
+    report = pathlib.Path("runs/attack/default/report.html").read_text()
+    assert "16 shadow models trained with and without the examples" in report
+
+
+def test_a_given_model_is_attacked_without_shadow_models(here, capsys):
+    aside = np.arange(400) >= 300
+    save_target("model.npz", population=aside)
+    result = run("--target", "model.npz", "--attacks", "all")
+    assert result.given.mode == "none" and "attack_p" in result.attack_names
+    assert "lira_online is left out: it needs shadow models" in capsys.readouterr().out
+    phi = GIVEN.phi[0, :300, 0]
+    expected = metrics.auc(metrics.roc_curve(phi, GIVEN.keep[0, :300]))
+    auc = result["model"].attacks["attack_p"].metrics.pooled["auc"].value
+    assert auc == pytest.approx(expected)
+
+
+def test_class_ids_of_a_target_are_encoded_and_kept(here):
+    ids = np.array([7, -3, 900_000_007])
+    shown = np.sort(ids)
+    save_target("model.npz", labels=ids[GIVEN.labels])
+    save_shadows("shadows.npz", labels=ids[SHADOWS.labels])
+    for signals in ((), ("--signals", "shadows.npz")):
+        result = run(
+            "--target", "model.npz", *signals, "--attacks", "loss", "--overwrite"
+        )
+        assert result.dataset.class_names == tuple(map(str, shown))
+        labels = np.asarray(result["model"].signals.labels)
+        np.testing.assert_array_equal(shown[labels], ids[GIVEN.labels])
+
+
+def test_several_targets_in_one_file_are_compared(here):
+    phi = GIVEN.phi[0, :, 0]
+    arrays = {"members": GIVEN.keep[0], "labels": GIVEN.labels}
+    np.savez("two.npz", **arrays, **{"a/phi": phi, "b/phi": phi + 2 * GIVEN.keep[0]})
+    result = run("--target", "two.npz", "--attacks", "loss", "--baseline", "b")
+    assert list(result.optimizers) == ["b", "a"]
+    assert "a leaks less than b" in sam_jax.verdict(result)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(members=None), "--target must say what the model trained on, members"),
+        (dict(members=np.ones(400, bool)), "members must be .* with 400 members"),
+        (dict(members=GIVEN.keep[0, :50]), "phi must be .* with the 50 examples of"),
+        (dict(members=GIVEN.keep[0] * 3), "members must be a mask"),
+        (dict(phi=np.full(400, np.nan)), "phi must not hold NaN: 400 values do"),
+        (dict(phi=None), "must hold keep .* and phi or logits"),
+        (dict(population=GIVEN.keep[0]), "population must be examples that no model"),
+        (dict(population=np.zeros(3, bool)), r"population must be \[400\]"),
+        (dict(labels=1 - (GIVEN.labels > 0)), "--labels must be those of the shadow"),
+        (dict(labels=GIVEN.labels[:9]), "--labels must be .400."),
+    ],
+)
+def test_a_malformed_target_ends_in_one_line_that_says_why(
+    here, capsys, changes, message
+):
+    save_target("model.npz", **changes)
+    save_shadows("shadows.npz")
+    with pytest.raises(SystemExit, match="2"):
+        run("--target", "model.npz", "--signals", "shadows.npz")
+    printed = capsys.readouterr().err.strip()
+    assert "\n" not in printed and re.search(message, printed), printed
+    assert not (here / "runs").exists()
+
+
+def test_a_target_of_other_examples_or_unlike_its_shadow_models_is_refused(
+    here, capsys
+):
+    save_target("short.npz", GIVEN.select(examples=slice(390)))
+    save_target("copy.npz", SHADOWS.select(models=[2]))
+    save_shadows("shadows.npz")
+    for name, message in (
+        ("short", "must have the examples and queries of the shadow models"),
+        ("copy", "the target is among its own shadow models"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            run("--target", f"{name}.npz", "--signals", "shadows.npz")
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run("--attacks", "loss")
+    assert "--signals must name a file, or --target one" in capsys.readouterr().err

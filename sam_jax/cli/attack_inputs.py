@@ -1,0 +1,250 @@
+"""The options of ``sam-jax attack``, and what they name: signals, attacks, targets."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+import sam_jax
+from sam_jax import _checks
+from sam_jax._checks import ArgumentError
+from sam_jax.attacks import ATTACKS, NEEDS, OPTIONAL_NEEDS, unmet_needs
+from sam_jax.auditing.checks import check_attack_config
+from sam_jax.auditing.config import ATTACKS_ALONE
+from sam_jax.auditing.evaluate import attack_signals, check_all
+from sam_jax.auditing.given_models import attack_given, check_given
+from sam_jax.auditing.target_matching import (
+    SHADOW_NEEDS,
+    join_target,
+    match_models,
+    shadows_of,
+)
+from sam_jax.metrics import validity
+from sam_jax.reporting.given_models import shadow_models
+from sam_jax.signals import files
+from sam_jax.signals.conversions import SignalsAre
+from sam_jax.signals.targets import load_targets
+from sam_jax.types import AttackFn
+
+ALL, MAIN = "all", "lira_online"
+DEFAULT = ("lira_online", "lira_offline", "rmia_online", "loss")
+DEFAULT_OUT = ("lira_offline", "attack_r", "calibrated_loss", "loss")
+"""Attacks by default, and those where shadow models trained on none of the examples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Attacks models by their signals alone."""
+
+    signals: tuple[str, ...] = ()
+    """Files or folders of signals, of one or more training algorithms; see above."""
+    target: tuple[str, ...] = ()
+    """Files of given models to attack instead of each model in turn; see above."""
+    keep: str | None = None
+    """Mask [models, examples] for files without one: .npy, or .npz that holds keep."""
+    labels: str | None = None
+    """Classes [examples] likewise; without, one threshold serves all classes."""
+    signals_are: SignalsAre | None = None
+    """What the outputs are, whatever their array is called: phi (the default of .npy
+    files), logits, probabilities, log_probabilities or losses."""
+    name: str = "default"
+    """Folder of the results: runs/attack/NAME."""
+    attacks: tuple[str, ...] | None = None
+    """Registered attacks, the main one first; or all. By default lira_online,
+    lira_offline, rmia_online and loss; offline ones, or attack_p, loss,
+    modified_entropy and entropy, where a target's shadow models allow no more."""
+    fprs: tuple[float, ...] = (0.01, 0.001)
+    """False-positive rates at which to report the true-positive rate."""
+    baseline: str | None = None
+    """The algorithm that others are compared with; the first by default."""
+    images: str | None = None
+    """Inputs in the order of the columns, for pictures: .npy, or .npz that holds x."""
+    allow_invalid: bool = False
+    """Go on where the checks say that the figures will mean nothing."""
+    overwrite: bool = False
+    """Replace the results of an earlier run of the same name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A run of ``sam-jax attack`` that has been checked.
+
+    Attributes:
+        summary: What is attacked, in one line.
+        skipped: Attacks left out of all, and what they would need.
+        run: Attacks; called with ``on_attack``.
+    """
+
+    summary: str
+    skipped: dict[str, str]
+    run: Callable[..., sam_jax.AuditResult]
+
+
+def prepare(config: Config) -> Prepared:
+    """Reads and checks models that are each a target in turn."""
+    signals, settings, planted, ids = files.load_signals(
+        config.signals, config.keep, config.labels, config.signals_are
+    )
+    first = next(iter(signals))
+    baseline = config.baseline or first
+    _checks.one_of(signals, baseline=baseline)
+    names = DEFAULT if config.attacks is None else config.attacks
+    attacks, skipped = choose_attacks(names, signals[baseline])
+    attack_config = check_attack_config(
+        sam_jax.AttackConfig(attacks=attacks, fprs=config.fprs, baseline=baseline),
+        signals,
+    )
+    dataset = make_dataset(signals[baseline], config.images, ids)
+    check(*check_all(signals, settings), config.allow_invalid)
+    num_models, num_examples = signals[baseline].keep.shape
+    summary = f"{', '.join(signals)}: {num_models} models, {num_examples:,} examples."
+    run = functools.partial(
+        attack_signals,
+        signals,
+        dataset,
+        attack_config,
+        settings=settings,
+        canaries=planted,
+    )
+    return Prepared(summary, skipped, run)
+
+
+def prepare_target(config: Config) -> Prepared:
+    """Reads and checks given models, and their shadow models if there are any."""
+    shadows, ids, labels = {}, np.zeros(0, np.int64), None
+    if config.signals:
+        shadows, _, _, ids = files.load_signals(
+            config.signals, config.keep, config.labels, config.signals_are, True
+        )
+        labels = np.asarray(next(iter(shadows.values())).labels)
+    elif config.labels is not None:
+        labels = files.read_array(config.labels, "labels")
+    loaded = load_targets(config.target, labels, config.signals_are)
+    if ids.size and loaded.class_ids.size and not np.array_equal(ids, loaded.class_ids):
+        raise ArgumentError(
+            "target",
+            f"must have the class ids of the signals, {ids[:5]}..., got "
+            f"{loaded.class_ids[:5]}...",
+        )
+    targets = loaded.signals
+    if config.baseline is not None:
+        first = _checks.one_of(targets, baseline=config.baseline)
+        targets = {config.baseline: first} | targets
+    given, question = match_models(targets, shadows, loaded.population)
+    name = next(iter(targets))
+    joined = join_target(targets[name], shadows_of(given, name), question)
+    by_mode = {"in and out": DEFAULT, "out": DEFAULT_OUT, "none": ATTACKS_ALONE}
+    names = by_mode[given.mode] if config.attacks is None else config.attacks
+    attacks, skipped = choose_attacks(names, joined, SHADOW_NEEDS)
+    attack_config = check_attack_config(
+        sam_jax.AttackConfig(attacks=attacks, fprs=config.fprs), targets
+    )
+    ids = ids if ids.size else loaded.class_ids
+    dataset = make_dataset(joined, config.images, ids)
+    checks = {
+        n: check_given(t, shadows_of(given, n), question) for n, t in targets.items()
+    }
+    check(checks, [], config.allow_invalid)
+    summary = (
+        f"{', '.join(targets)}: given, {shadow_models(given)}; "
+        f"{int(question.counted.sum()):,} examples, {int(given.population.sum()):,} "
+        "more as a population."
+    )
+    run = functools.partial(
+        attack_given, targets, shadows, loaded.population, dataset, attack_config
+    )
+    return Prepared(summary, skipped, run)
+
+
+def choose_attacks(
+    names: tuple[str, ...],
+    signals: sam_jax.Signals,
+    needs: Mapping[str, str] = NEEDS,
+) -> tuple[dict[str, AttackFn], dict[str, str]]:
+    """Returns the attacks by name, and of all those left out what they would need.
+
+    Args:
+        names: Of registered attacks; or all.
+        signals: Of models, or of a target and its shadow models.
+        needs: How each unmet need is called.
+
+    Raises:
+        ValueError: If an attack is unknown, or was chosen by name and cannot run.
+    """
+    if names == (ALL,):
+        order = sorted(ATTACKS, key=lambda name: name != MAIN)
+        skipped = {}
+        for name in order:
+            unmet = unmet_needs(ATTACKS[name], signals)
+            if unmet:
+                skipped[name] = " and ".join(needs.get(n, NEEDS[n]) for n in unmet)
+        return {name: ATTACKS[name] for name in order if name not in skipped}, skipped
+    if not names:
+        raise ArgumentError("attacks", "must name at least one, or all; got none.")
+    chosen: dict[str, AttackFn] = {
+        name: _checks.one_of(ATTACKS, attacks=name) for name in names
+    }
+    for name, attack in chosen.items():
+        unmet = unmet_needs(attack, signals)
+        missing = [need for need in unmet if need not in OPTIONAL_NEEDS]
+        if missing:
+            needed = " and ".join(needs.get(n, NEEDS[n]) for n in missing)
+            raise ArgumentError(
+                "attacks", f"must be able to run, but {name} needs {needed}."
+            )
+    return chosen, {}
+
+
+def check(
+    checks: dict[str, list[validity.Check]],
+    comparison: list[validity.Check],
+    allow_invalid: bool,
+) -> None:
+    """Prints the checks that are not ok.
+
+    Raises:
+        ArgumentError: If the figures would mean nothing, unless allowed.
+    """
+    for name, made in (checks | {"comparison": comparison}).items():
+        for result in made:
+            if result.severity == "ok":
+                continue
+            if result.severity == "invalid" and not allow_invalid:
+                raise ArgumentError(
+                    "signals",
+                    f"must be of models that are alike. {name}, {result.name}: "
+                    f"{result.text} (--allow-invalid goes on.)",
+                )
+            print(f"{result.severity}: {name}, {result.name}: {result.text}")
+
+
+def make_dataset(
+    signals: sam_jax.Signals, images: str | None, class_ids: np.ndarray
+) -> sam_jax.Dataset:
+    """Returns the columns as a data set, with inputs where a file has them.
+
+    Classes are called by their ids, where labels were encoded.
+    """
+    labels = np.asarray(signals.labels)
+    x = np.zeros((len(labels), 0), np.float32)
+    if images is not None:
+        x = files.read_array(images, "x")
+        if x.ndim < 2 or x.dtype.kind not in "biuf":
+            raise ArgumentError(
+                "images",
+                "must be numbers [examples, ...], got dtype "
+                f"{x.dtype} and shape {x.shape}.",
+            )
+        trained = np.flatnonzero(np.asarray(signals.keep).any(axis=0))
+        if len(x) < trained.max() + 1:
+            raise ArgumentError(
+                "images",
+                "must hold one x for each example in a training set, got "
+                f"{len(x)} for {len(labels)} columns.",
+            )
+    examples = sam_jax.Examples(x, labels)
+    nothing = sam_jax.Examples(x[:0], labels[:0])
+    num_classes = max(int(labels.max()) + 1, 2)
+    names = tuple(map(str, class_ids)) if len(class_ids) == num_classes else ()
+    return sam_jax.Dataset("given signals", num_classes, examples, nothing, names)

@@ -1,0 +1,158 @@
+"""Whether a given model can be attacked with the shadow models that there are."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool
+
+from sam_jax.metrics import model_checks
+from sam_jax.metrics.model_checks import Check, ModelFacts, model_facts
+from sam_jax.metrics.roc import varying_columns
+from sam_jax.types import Signals
+
+MIN_SIDE = 100
+"""Fewer members or non-members than these show large leaks alone."""
+
+SIZE_FLOOR = float(np.log(1.25))
+"""Training sets that differ by less, on the log scale, are of one size."""
+
+STANDARD_ERRORS = 4.0
+"""Between members and non-members, before shadow models count as uneven."""
+
+
+def check_target(
+    target: Signals,
+    shadows: Signals | None,
+    counted: Bool[np.ndarray, " n"],
+    population: Bool[np.ndarray, " n"],
+) -> list[Check]:
+    """Returns what there is to say about one target and its shadow models.
+
+    | check | invalid where | warning where |
+    | --- | --- | --- |
+    | examples | | few members or non-members; members that no shadow model had |
+    | copy | a shadow model has its outputs | |
+    | shadow counts | | its members are in more (or fewer) shadow models than its \
+non-members |
+    | likeness | its training accuracy is 0.25 off the shadow models' | accuracy, \
+loss or size of the training set is not like theirs |
+    | learning | | it is at chance level |
+
+    Args:
+        target: Of the target alone, [1, N].
+        shadows: Of its shadow models, on the same examples; None without.
+        counted: Examples behind all figures.
+        population: Examples set aside, in no training set.
+    """
+    members = np.asarray(target.keep)[0]
+    checks = [_check_examples(members, counted, population)]
+    if shadows is None:
+        alone = target.select(examples=counted)
+        facts = model_facts(target, counted)
+        return [*checks, model_checks.check_learning(alone, facts)]
+    checks.append(_check_copy(target, shadows))
+    if varying_columns(np.asarray(shadows.keep)).any():
+        checks.append(
+            _check_counts(members[counted], np.asarray(shadows.keep)[:, counted])
+        )
+    facts = model_facts(target, counted), model_facts(shadows, counted)
+    return [*checks, *_check_likeness(*facts)]
+
+
+def _check_examples(
+    members: np.ndarray, counted: np.ndarray, population: np.ndarray
+) -> Check:
+    num_members = int((members & counted).sum())
+    num_others = int((~members & counted).sum())
+    text = (
+        f"{num_members:,} members and {num_others:,} non-members count; "
+        f"{int(population.sum()):,} more are a population that no model trained on"
+    )
+    left_out = int((members & ~counted).sum())
+    if left_out:
+        text += (
+            f". {left_out:,} members are left out, as no shadow model (or every one) "
+            "trained on them: draw the shadow models' training sets from all examples."
+        )
+        return Check("examples", "warning", text)
+    if min(num_members, num_others) < MIN_SIDE:
+        text += ": so few show large leaks alone."
+        return Check("examples", "warning", text)
+    return Check("examples", "ok", text + ".")
+
+
+def _check_copy(target: Signals, shadows: Signals) -> Check:
+    phi = np.asarray(shadows.phi)
+    same = np.flatnonzero((phi == np.asarray(target.phi)).all(axis=(1, 2)))
+    if same.size:
+        text = (
+            f"shadow model {same[0]} has exactly its outputs: the target is among its "
+            "own shadow models. Drop that model."
+        )
+        return Check("copy", "invalid", text)
+    return Check("copy", "ok", "no shadow model has its outputs.")
+
+
+def _check_counts(members: np.ndarray, keep: np.ndarray) -> Check:
+    """Numbers of shadow models that tell members would pass for a leak."""
+    rate = keep.mean(axis=0)
+    gap = float(rate[members].mean() - rate[~members].mean())
+    sides = (rate[members], rate[~members])
+    error = float(np.sqrt(sum(np.var(side) / len(side) for side in sides)))
+    text = (
+        f"{100 * rate[members].mean():.1f} % of the shadow models trained on a member, "
+        f"{100 * rate[~members].mean():.1f} % on a non-member"
+    )
+    if abs(gap) > max(STANDARD_ERRORS * error, 1e-9):
+        text += (
+            ": the shadow models' training sets depend on the target's, so that scores "
+            "can tell members without any leak. Draw them anew, from all examples."
+        )
+        return Check("shadow counts", "warning", text)
+    return Check("shadow counts", "ok", text + ".")
+
+
+def _check_likeness(target: ModelFacts, shadows: ModelFacts) -> Iterator[Check]:
+    """Each fact of the target beside those of the shadow models."""
+    for name, field in (
+        ("training accuracy", "accuracy"),
+        ("accuracy on others", "unseen_accuracy"),
+        ("loss on members", "loss"),
+        ("loss on non-members", "unseen_loss"),
+        ("size of the training set", "num_members"),
+    ):
+        value, others = getattr(target, field)[0], getattr(shadows, field)
+        others = others[np.isfinite(others)]
+        if np.isnan(value) or not len(others) or not others.any():
+            continue  # shadow models that had none of the examples
+        gap, allowed = _gap(field, value, others, target.num_members[0])
+        text = (
+            f"{value:.4g}, shadow models {others.min():.4g} to {others.max():.4g} "
+            f"(median {np.median(others):.4g})"
+        )
+        if gap <= allowed:
+            yield Check(name, "ok", text + ".")
+            continue
+        text += (
+            ": the target was not trained like its shadow models, and scores measure "
+            "this difference too. Train shadow models as the target was trained."
+        )
+        is_broken = field == "accuracy" and gap > model_checks.BROKEN_ACCURACY
+        yield Check(name, "invalid" if is_broken else "warning", text)
+
+
+def _gap(
+    field: str, value: float, others: np.ndarray, num_members: float
+) -> tuple[float, float]:
+    """How far a fact is from the median shadow model's, and how far it may be."""
+    if field.endswith("accuracy"):
+        # As if one more of each outcome had been seen: 1.000 has noise too.
+        middle = (float(np.median(others)) * num_members + 2) / (num_members + 4)
+        noise = STANDARD_ERRORS * np.sqrt(middle * (1 - middle) / num_members)
+        floor = max(model_checks.ACCURACY_FLOOR, float(noise))
+    else:
+        value, others = np.log(max(value, 1e-12)), np.log(np.maximum(others, 1e-12))
+        floor = SIZE_FLOOR if field == "num_members" else model_checks.LOSS_FLOOR
+    deviations = np.abs(others - np.median(others))
+    usual = model_checks.MANY_DEVIATIONS * 1.4826 * float(np.median(deviations))
+    return abs(float(value - np.median(others))), max(floor, usual)
