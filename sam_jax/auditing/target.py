@@ -117,7 +117,8 @@ def signals_of_targets(
                 target, members, examples, dataset.num_classes, queries
             )
         else:
-            signals[target.name] = _of_array(target, members, examples.y, queries.count)
+            labels = np.asarray(examples.y)
+            signals[target.name] = _of_array(target, members, labels, queries.count)
     return signals
 
 

@@ -103,7 +103,7 @@ def load_signals(
                 loaded.settings[name] = settings
             loaded.signals[name] = signals_from_arrays(arrays, source, signals_are)
             if not as_shadows:
-                check_targets(loaded.signals[name].keep)
+                check_targets(np.asarray(loaded.signals[name].keep))
             loaded = loaded._replace(
                 canaries=_canaries(arrays, source, loaded.canaries),
                 class_ids=ids_of_labels(arrays, loaded.signals[name], loaded.class_ids),
