@@ -66,7 +66,10 @@ def test_rates_are_counts_and_precision_is_bayes():
 def test_rules_that_the_shadow_models_cannot_resolve_are_left_out():
     scores, keep = audit(np.random.default_rng(2), 3, 20)
     found = thresholds.shadow_threshold_decisions(scores, keep, fprs=(0.1, 0.001))
-    assert [own.rule for own in found] == [shadow_thresholds.BEST, "FPR 10 % on shadow models"]
+    assert [own.rule for own in found] == [
+        shadow_thresholds.BEST,
+        "FPR 10 % on shadow models",
+    ]
 
 
 def test_planted_gaussians_have_the_power_of_the_closed_form():
