@@ -21,7 +21,7 @@ from sam_jax.analysis.memorization import Outcome
 from sam_jax.analysis.rho_sweep import RhoSweep
 from sam_jax.attacks import ATTACKS
 from sam_jax.cli import explain_source, run_folder
-from sam_jax.cli.audit import Config as AuditConfig
+from sam_jax.cli.audit_options import Config as AuditConfig
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import explain_claims, explain_report, tables
 from sam_jax.signals import load_audit_signals

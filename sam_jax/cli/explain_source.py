@@ -10,7 +10,7 @@ from sam_jax import _checks, analysis
 from sam_jax.analysis import rho_sweep
 from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.auditing.plan import make_plan
-from sam_jax.cli import audit, run_folder
+from sam_jax.cli import audit, audit_arguments, audit_options, run_folder
 from sam_jax.metrics import attack_metrics, bootstrap_attack
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
 from sam_jax.training.checkpoint import ChunkStore
@@ -18,7 +18,7 @@ from sam_jax.training.trainer import TrainingTask
 from sam_jax.types import AttackFn, Dataset
 
 
-def make_audit(made: audit.Config) -> pathlib.Path:
+def make_audit(made: audit_options.Config) -> pathlib.Path:
     """Returns the folder of an audit of these settings, run unless it is finished."""
     folder = pathlib.Path("runs/audit") / made.name
     finished = (folder / "metrics.json").is_file()
@@ -29,7 +29,7 @@ def make_audit(made: audit.Config) -> pathlib.Path:
     return folder
 
 
-def audit_settings(folder: pathlib.Path) -> audit.Config:
+def audit_settings(folder: pathlib.Path) -> audit_options.Config:
     """Returns the settings that an audit was run with.
 
     Raises:
@@ -41,7 +41,9 @@ def audit_settings(folder: pathlib.Path) -> audit.Config:
             "run", f"must be the folder of a finished audit, got {folder}."
         )
     settings = run_folder.read_config(folder)["settings"]
-    unknown = settings.keys() - {f.name for f in dataclasses.fields(audit.Config)}
+    unknown = settings.keys() - {
+        f.name for f in dataclasses.fields(audit_options.Config)
+    }
     if unknown:
         raise _checks.ArgumentError(
             "run",
@@ -51,12 +53,12 @@ def audit_settings(folder: pathlib.Path) -> audit.Config:
     frozen: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
     }
-    made = audit.Config(**frozen)
+    made = audit_options.Config(**frozen)
     check_canaries(made)
     return made
 
 
-def load_data(folder: pathlib.Path, settings: audit.Config) -> Dataset:
+def load_data(folder: pathlib.Path, settings: audit_options.Config) -> Dataset:
     """Returns the data of an audit, which must be those that it was run on.
 
     Args:
@@ -66,9 +68,9 @@ def load_data(folder: pathlib.Path, settings: audit.Config) -> Dataset:
     Raises:
         ArgumentError: If the file or the set holds something else now.
     """
-    dataset = audit.make_dataset(settings)
+    dataset = audit_arguments.make_dataset(settings)
     audited = run_folder.read_config(folder).get("data_sha256")
-    if audited != audit.data_hash(dataset):
+    if audited != audit_arguments.data_hash(dataset):
         raise _checks.ArgumentError(
             "run",
             f"must be of data that are as they were: {settings.dataset} is not what "
@@ -77,7 +79,7 @@ def load_data(folder: pathlib.Path, settings: audit.Config) -> Dataset:
     return dataset
 
 
-def check_canaries(settings: audit.Config) -> None:
+def check_canaries(settings: audit_options.Config) -> None:
     """Raises ``ValueError`` for an audit with canaries, whose labels are wrong."""
     if settings.num_canaries:
         raise _checks.ArgumentError(
@@ -86,7 +88,7 @@ def check_canaries(settings: audit.Config) -> None:
         )
 
 
-def radius(settings: audit.Config, name: str) -> float:
+def radius(settings: audit_options.Config, name: str) -> float:
     """Returns the radius of one of the audit's optimizers, from its label."""
     method, _, labelled = name.partition(" rho=")
     if labelled:
@@ -95,7 +97,7 @@ def radius(settings: audit.Config, name: str) -> float:
 
 
 def train_again(
-    settings: audit.Config,
+    settings: audit_options.Config,
     name: str,
     dataset: Dataset,
     rho: tuple[float, ...],
@@ -108,8 +110,8 @@ def train_again(
     """Trains the audit's first models again, under one optimizer at each radius."""
     factory = _checks.one_of(OPTIMIZERS, optimizer=name.partition(" rho=")[0])
     pool_size = len(dataset.train.y)
-    config = audit.make_train_config(settings)
-    base = audit.make_base(settings, config, pool_size)
+    config = audit_arguments.make_train_config(settings)
+    base = audit_arguments.make_base(settings, config, pool_size)
     config = dataclasses.replace(
         config,
         examples_per_epoch=pool_size // 2,
@@ -117,10 +119,10 @@ def train_again(
     )
     plan = make_plan(dataset, settings.num_models, seed=settings.seed)
     task = TrainingTask(
-        audit.make_model(settings, dataset.num_classes),
+        audit_arguments.make_model(settings, dataset.num_classes),
         lambda hyperparams: factory(base, rho=hyperparams["rho"]),
         config,
-        augment=audit.make_augment(settings, dataset.train.x.shape),
+        augment=audit_arguments.make_augment(settings, dataset.train.x.shape),
     )
     return rho_sweep.sweep_rho(
         rho_sweep.SweptTraining(plan.train_key, task, plan.keep, plan.examples()),

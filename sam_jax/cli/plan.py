@@ -20,7 +20,7 @@ import numpy as np
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
-from sam_jax.cli import audit, run_folder
+from sam_jax.cli import audit_arguments, audit_options, run_folder
 from sam_jax.models import MODELS, compute_dtype
 from sam_jax.training import targets
 from sam_jax.training.target_plan import TargetPlan, plan_for_target
@@ -29,7 +29,7 @@ from sam_jax.types import Examples
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(audit.Config):
+class Config(audit_options.Config):
     """Plans an audit for a chip that is not attached."""
 
     target: str = "v5e"
@@ -48,12 +48,12 @@ def main(config: Config) -> dict[str, TargetPlan]:
     except ModuleNotFoundError as error:
         raise ArgumentError("target", f"must be installed. {error}") from error
     pool, num_classes = make_pool(config)
-    train_config = audit.make_train_config(config)
-    optimizers = audit.make_optimizers(config, train_config, len(pool.y))
+    train_config = audit_arguments.make_train_config(config)
+    optimizers = audit_arguments.make_optimizers(config, train_config, len(pool.y))
     factory = _checks.one_of(MODELS, model=config.model)
     dtype = compute_dtype(config.precision, target.platform)
     model = factory(num_classes, dtype=dtype)
-    augment = audit.make_augment(config, pool.x.shape)
+    augment = audit_arguments.make_augment(config, pool.x.shape)
     plans = {}
     for name, optimizer in optimizers.items():
         make_optimizer = functools.partial(_same, optimizer)
@@ -75,7 +75,7 @@ def make_pool(config: Config) -> tuple[Examples, int]:
         ArgumentError: If a shape is given without a number of inputs.
     """
     if not config.shape:
-        dataset = audit.make_dataset(config)
+        dataset = audit_arguments.make_dataset(config)
         return dataset.train, dataset.num_classes
     _checks.at_least(1, pool_size=config.pool_size)
     for size in config.shape:
@@ -94,5 +94,9 @@ def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax plan`` with its options; returns the exit status."""
     # What is compiled here never runs here.
     jax.config.update("jax_platforms", "cpu")
-    main(run_folder.parse_options("plan", Config, __doc__ + audit.CHOICES, arguments))
+    main(
+        run_folder.parse_options(
+            "plan", Config, __doc__ + audit_arguments.CHOICES, arguments
+        )
+    )
     return 0

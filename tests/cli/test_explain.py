@@ -7,7 +7,7 @@ import tyro
 from markupsafe import Markup
 
 from sam_jax.analysis import rho_sweep, sharpness
-from sam_jax.cli import audit, explain_source, run_folder
+from sam_jax.cli import audit, audit_arguments, explain_source, run_folder
 from sam_jax.cli import explain as experiment
 from sam_jax.cli.errors import usage_errors
 from sam_jax.metrics.estimate import Estimate
@@ -186,7 +186,9 @@ def test_an_audit_of_data_that_changed_is_not_explained(tmp_path, monkeypatch):
     arrays |= {"x_test": rng.normal(size=(8, 3)), "y_test": np.arange(8) % 2}
     np.savez("mine.npz", **arrays)
     settings = audit.Config(dataset="mine.npz", pool_size=0)
-    facts = {"data_sha256": audit.data_hash(audit.make_dataset(settings))}
+    facts = {
+        "data_sha256": audit_arguments.data_hash(audit_arguments.make_dataset(settings))
+    }
     folder = run_folder.open_run("audit", settings, facts=facts)
     assert len(explain_source.load_data(folder, settings).train.y) == 40
     within_classes = np.argsort(arrays["y_train"], kind="stable")

@@ -1,0 +1,91 @@
+"""The options of `sam-jax audit`."""
+
+import dataclasses
+
+import sam_jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Audits optimizers on a data set: who leaks more about its training examples?"""
+
+    name: str = "default"
+    """Folder of the results: runs/audit/NAME."""
+    dataset: str = "fashion_mnist_10k"
+    """A registered set, any TFDS set, or a path to an .npz file (see docs/data.md)."""
+    data_dir: str | None = None
+    """Where prepared TFDS sets lie; TFDS's default otherwise."""
+    manual_dir: str | None = None
+    """Where archives lie that have to be downloaded by hand."""
+    image_size: int | None = None
+    """Resize images to this many pixels a side."""
+    pool_size: int = 4000
+    """Draw training sets from so many random examples of the set; 0 takes all."""
+    label_noise: float = 0.0
+    """Share of the pool's labels to replace by wrong ones."""
+    model: str = "mlp"
+    """A registered network."""
+    augment: tuple[str, ...] = ()
+    """Registered augmentations of training images, in this order: flip, crop, ..."""
+    num_queries: int = 1
+    """Augmented queries of each example that the attacks see, the first unchanged."""
+    precision: str = "auto"
+    """Of the networks: float32, bfloat16, or auto (bfloat16 on a GPU or TPU). Weights,
+    normalisation and losses are float32 in any case."""
+    optimizers: tuple[str, ...] = ("sgd", "sam")
+    """Registered optimizers; the first is what the others are compared with."""
+    rho: tuple[float, ...] = ()
+    """SAM radii; every optimizer but sgd is trained at each. Without: the default of
+    each, as published (docs/optimizers.md)."""
+    learning_rate: float = 0.05
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Momentum of the base optimizer (heavy ball)."""
+    weight_decay: float = 0.0
+    """Decay added to the gradient after SAM's ascent, which does not see it."""
+    schedule: str = "constant"
+    """Learning rate over time: cosine (to zero) or constant."""
+    num_models: int = 16
+    """Shadow models for each optimizer; even, at least 4. Each is a target in turn."""
+    num_canaries: int = 0
+    """Pool examples to mislabel and give a coin in each model, for bounds on epsilon
+    from single training runs; they do not count as examples."""
+    num_epochs: int = 100
+    """Passes of each model over its half of the pool, at most."""
+    batch_size: int = 64
+    """Examples in a step."""
+    stop_accuracy: float | None = 0.995
+    """Freeze a model once its running training accuracy reaches this: optimizers are
+    then compared at equal fit. None trains all epochs."""
+    attacks: tuple[str, ...] = sam_jax.DEFAULT_ATTACKS
+    """Registered attacks, the main one first."""
+    models_per_chunk: int | None = None
+    """Models that train at once; chosen for the machine by default."""
+    models_per_vmap: int | None = None
+    """Of these, models under one vmap on a device; the others follow. By default one
+    where there are convolutions, else all on a GPU or TPU and four on a CPU core."""
+    max_diverged: int = 0
+    """Models of an optimizer that may diverge; they are left out, with their pairs."""
+    seed: int = 0
+    """Seed of everything random."""
+    cache_dir: str | None = None
+    """Keep the trained chunks of models here, also after the run: a later one of more
+    models, optimizers or other attacks trains what is missing. By default a folder of
+    the run, removed when it is finished."""
+    retrain_changed: bool = False
+    """Train models again that are there but depend on something else than now (data,
+    code, versions), instead of stopping; the old ones stay as *.bad."""
+    shard: str | None = None
+    """Train share i of n only, as "i/n", i from 0 (job arrays); the same command
+    without it trains what is missing and attacks."""
+    distributed: bool = False
+    """One of the processes of a job, detected by JAX (SLURM, Open MPI, Kubernetes, TPU
+    pods); each trains its share, then process 0 attacks."""
+    coordinator: str | None = None
+    """Address host:port of process 0, where JAX cannot find it; with num_processes."""
+    num_processes: int | None = None
+    """Processes in all."""
+    process_id: int | None = None
+    """Number of this one, from 0."""
+    overwrite: bool = False
+    """Replace the results of an earlier run of the same name."""
