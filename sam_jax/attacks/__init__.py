@@ -10,6 +10,7 @@ from sam_jax.attacks.base import (
     score_targets,
     unmet_needs,
 )
+from sam_jax.attacks.class_quantiles import quantile_by_class
 from sam_jax.attacks.fitted import combined, shadow_classifier
 from sam_jax.attacks.label_only import augmentation_robustness
 from sam_jax.attacks.lira import lira_offline, lira_offline_two_sided, lira_online
@@ -38,6 +39,7 @@ _FORMS = {
     "attack_r": reference_attack(),
     "calibrated_loss": calibrated_loss(),
     "quantile_regression": quantile_regression(),
+    "quantile_by_class": quantile_by_class(),
     "shadow_classifier": shadow_classifier(),
     "label_only": augmentation_robustness(),
     "combined": combined(),

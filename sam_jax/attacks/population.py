@@ -185,14 +185,13 @@ def _fit_quantiles(
     weight = is_valid.astype(phi.dtype)
     fitted = QuantileFit(
         probability,
-        _standardisation(phi, is_valid),
-        _standardisation(difficulty.mean, is_valid),
+        standardisation(phi, is_valid),
+        standardisation(difficulty.mean, is_valid),
         location=jnp.zeros(2, phi.dtype),
         log_variance=jnp.zeros(2, phi.dtype),
     )
     features = _features(fitted, difficulty)
-    values = _standardised(phi, fitted.phi)
-    values = jnp.clip(values, -OUTLIER_LIMIT, OUTLIER_LIMIT)
+    values = clipped(phi, fitted.phi)
     fitted = fitted._replace(location=least_squares(features, values, weight))
     # The log-variance: its slope from the log of the squared residuals, then its level
     # from their mean square, which is the better estimate of one number.
@@ -210,7 +209,7 @@ def _fit_quantiles(
 def _quantile_z_score(
     fitted: QuantileFit, phi: Float[Array, "n"], difficulty: Difficulty
 ) -> Float[Array, "n"]:
-    residual = _residual(fitted, _standardised(phi, fitted.phi), difficulty)
+    residual = _residual(fitted, standardised(phi, fitted.phi), difficulty)
     return residual * jnp.exp(
         -0.5 * _features(fitted, difficulty) @ fitted.log_variance
     )
@@ -231,23 +230,26 @@ def _residual(
 
 def _features(fitted: QuantileFit, difficulty: Difficulty) -> Float[Array, "n 2"]:
     """1 and the standardised difficulty, clipped."""
-    x = _standardised(difficulty.mean, fitted.difficulty)
-    x = jnp.clip(x, -OUTLIER_LIMIT, OUTLIER_LIMIT)
+    x = clipped(difficulty.mean, fitted.difficulty)
     return jnp.stack([jnp.ones_like(x), x], axis=-1)
 
 
-def _standardisation(
+def standardisation(
     values: Float[Array, "p"], is_valid: Bool[Array, "p"]
 ) -> Float[Array, "2"]:
-    """Center and scale; 1 in place of a scale of 0."""
+    """Returns center and scale; 1 in place of a scale of 0."""
     center, scale = robust_center_and_scale(values, is_valid)
     return jnp.stack([center, jnp.where(scale > 0, scale, 1)])
 
 
-def _standardised(
-    values: Float[Array, "n"], standardisation: Float[Array, "2"]
-) -> Float[Array, "n"]:
-    return (values - standardisation[0]) / standardisation[1]
+def standardised(values: Float[Array, "n"], scaling: Float[Array, "2"]) -> Any:
+    """Returns values in units of a center and scale."""
+    return (values - scaling[0]) / scaling[1]
+
+
+def clipped(values: Float[Array, "n"], scaling: Float[Array, "2"]) -> Any:
+    """Returns standardised values, none further out than ``OUTLIER_LIMIT``."""
+    return jnp.clip(standardised(values, scaling), -OUTLIER_LIMIT, OUTLIER_LIMIT)
 
 
 def _weighted_mean(values: Float[Array, "n"], weight: Float[Array, "n"]) -> Any:

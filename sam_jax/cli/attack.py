@@ -15,6 +15,11 @@ attacks one given model with those of FILE as its shadow models, or without --si
 with no shadow models at all. MODEL is an .npz with its phi [examples] (or logits
 [examples, classes]), members [examples], and maybe labels and population, a mask of
 examples to set aside.
+
+    sam-jax attack --signals FILE --export lira FOLDER
+
+writes signals as another tool reads them, and attacks nothing. FILE may be such a
+folder too.
 """
 
 import dataclasses
@@ -85,5 +90,9 @@ def attack_table(result: sam_jax.AuditResult) -> audit_tables.Table:
 def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax attack`` with its options; returns the exit status."""
     text = __doc__ + run_folder.list_choices(attacks=ATTACKS)
-    main(run_folder.parse_options("attack", Config, text, arguments))
+    config = run_folder.parse_options("attack", Config, text, arguments)
+    if config.export is None:
+        main(config)
+    else:
+        attack_inputs.export(config)
     return 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -22,8 +23,9 @@ from sam_jax.auditing.target_matching import (
 )
 from sam_jax.metrics import validity
 from sam_jax.reporting.given_models import shadow_models
-from sam_jax.signals import files
+from sam_jax.signals import exchange, files
 from sam_jax.signals.conversions import SignalsAre
+from sam_jax.signals.exchange import ExportTo
 from sam_jax.signals.targets import load_targets
 from sam_jax.types import AttackFn
 
@@ -48,6 +50,9 @@ class Config:
     signals_are: SignalsAre | None = None
     """What the outputs are, whatever their array is called: phi (the default of .npy
     files), logits, probabilities, log_probabilities or losses."""
+    export: tuple[ExportTo, str] | None = None
+    """Write the signals to this new folder as another tool reads them (lira,
+    privacy_meter or npy), instead of attacking."""
     name: str = "default"
     """Folder of the results: runs/attack/NAME."""
     attacks: tuple[str, ...] | None = None
@@ -155,6 +160,21 @@ def prepare_target(config: Config) -> Prepared:
         attack_given, targets, shadows, loaded.population, dataset, attack_config
     )
     return Prepared(summary, skipped, run)
+
+
+def export(config: Config) -> None:
+    """Writes the signals for another tool, each algorithm to its folder."""
+    assert config.export is not None
+    tool, path = config.export
+    signals = files.load_signals(
+        config.signals, config.keep, config.labels, config.signals_are, True
+    ).signals
+    for name, of_algorithm in signals.items():
+        folder = pathlib.Path(path)
+        if len(signals) > 1:
+            folder = folder / name
+        exchange.export_signals(of_algorithm, folder, tool, name)
+        print(f"{name}: {len(of_algorithm.keep)} models, written to {folder}.")
 
 
 def choose_attacks(

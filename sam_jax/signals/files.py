@@ -20,6 +20,7 @@ from jaxtyping import Int, Integer
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.data import class_ids, safe_npz
+from sam_jax.signals import exchange
 from sam_jax.signals.arrays import listed, signals_from_arrays
 from sam_jax.signals.checks import check_targets
 from sam_jax.signals.conversions import SignalsAre
@@ -173,7 +174,11 @@ def read_algorithms(
     """Returns the arrays of a file by training algorithm (or target) and name."""
     if path.suffix == ".npy":
         return {path.stem: {signals_are or "phi": read_array(path, argument)}}
-    arrays = _read_arrays(path, argument)
+    arrays = None
+    if path.is_dir():
+        arrays = exchange.read_folder(path, argument)
+    if arrays is None:
+        arrays = _read_arrays(path, argument)
     names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays if "/" in k))
     if not names:
         return {path.stem: arrays}

@@ -101,6 +101,26 @@ def standardised(values, reference):
     return (values - center) / np.where(scale > 1e-6 * abs(center), scale, np.inf)
 
 
+def test_quantile_by_class_is_the_z_score_among_the_population_of_the_class():
+    s = CASES["random"]
+    scores = score_targets(ATTACKS["quantile_by_class"], s)
+    phi, aside = s.phi.mean(-1).astype(np.float64), ~s.keep.any(axis=0)
+    for target, row in enumerate(phi):
+        of_all = row[aside]
+        low, center, high = np.quantile(of_all, [0.01, 0.5, 0.99])
+        scale = (high - low) / (2 * stats.norm.ppf(0.99))
+        value = (row - center) / scale
+        for label in np.unique(s.labels):
+            of_class = value[aside & (s.labels == label)]
+            # As if four more points had the mean 0 and the variance 1 of all.
+            count = len(of_class) + 4
+            mean = of_class.sum() / count
+            variance = (np.sum(of_class**2) + 4 - count * mean**2) / count
+            mine = s.labels == label
+            expected = (value[mine] - mean) / np.sqrt(variance)
+            np.testing.assert_allclose(scores[target, mine], expected, rtol=1e-3)
+
+
 def test_quantile_regression_is_least_squares_on_the_population():
     s = CASES["random"]
     phi = finite_phi(s).mean(-1)
