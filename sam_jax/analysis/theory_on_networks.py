@@ -42,21 +42,16 @@ def linear_models(key: jax.Array) -> tuple[TheoryClaim, dict[str, float]]:
         sgd = np.asarray(run(*data, jnp.ones(60), 0.0, False))
         preconditioned = np.asarray(run(*data, jnp.asarray(G), 0.0, False))
     rows = np.linalg.qr(np.swapaxes(X, 1, 2))[0]
-    outside = lambda w: w - (rows @ (np.swapaxes(rows, 1, 2) @ w[..., None]))[..., 0]
-    distance = lambda a, b: float(np.abs(a - b).max())
-    tolerance = 1e-7
+    inside = (rows @ (np.swapaxes(rows, 1, 2) @ constant[..., None]))[..., 0]
+    gaps = {
+        "SGD ends at w_0": (sgd - plain, 1e-7),
+        "SAM stays in the row space": (constant - inside, 1e-12),
+        "annealed SAM ends at w_0": (annealed - plain, 1e-7),
+        "preconditioned descent ends at w_G": (preconditioned - model, 1e-7),
+    }
     cells = [
-        GridCell("SGD ends at w_0", distance(sgd, plain), 0.0, tolerance),
-        GridCell(
-            "SAM stays in the row space", distance(outside(constant), 0), 0.0, 1e-12
-        ),
-        GridCell("annealed SAM ends at w_0", distance(annealed, plain), 0.0, tolerance),
-        GridCell(
-            "preconditioned descent ends at w_G",
-            distance(preconditioned, model),
-            0.0,
-            tolerance,
-        ),
+        GridCell(what, float(np.abs(gap).max()), 0.0, tolerance)
+        for what, (gap, tolerance) in gaps.items()
     ]
     norm = lambda w: float(np.linalg.norm(w, axis=1).mean())
     notes = {

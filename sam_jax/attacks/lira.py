@@ -46,6 +46,16 @@ class Fitted(NamedTuple):
     matching: Float[Array, "*t 2 m"]
 
 
+class Options(NamedTuple):
+    """The options of ``lira_online``, which all forms share."""
+
+    variance: str
+    location: str
+    queries: str
+    prior_count: float
+    matched: bool
+
+
 class Gaussian(NamedTuple):
     """A fitted Gaussian per example: location, (co)variance and its inflation."""
 
@@ -96,8 +106,8 @@ def lira_online(
     def score(phi: Any, inside: Gaussian, outside: Gaussian) -> Any:
         return log_density(phi, *inside) - log_density(phi, *outside)
 
-    options = (variance, location, queries, prior_count, matched)
-    return _make_lira("lira_online", score, *options, needs=("in_models", "out_models"))
+    options = Options(variance, location, queries, prior_count, matched)
+    return _make_lira("lira_online", score, options, ("in_models", "out_models"))
 
 
 def lira_offline(
@@ -132,8 +142,8 @@ def lira_offline(
     def score(phi: Any, _: Gaussian, outside: Gaussian) -> Any:
         return z_score(phi, *outside)
 
-    options = (variance, location, queries, prior_count, matched)
-    return _make_lira("lira_offline", score, *options, needs=("out_models",))
+    options = Options(variance, location, queries, prior_count, matched)
+    return _make_lira("lira_offline", score, options, ("out_models",))
 
 
 def lira_offline_two_sided(
@@ -154,44 +164,26 @@ def lira_offline_two_sided(
     def score(phi: Any, _: Gaussian, outside: Gaussian) -> Any:
         return -log_density(phi, *outside)
 
-    options = (variance, location, queries, prior_count, matched)
-    return _make_lira("lira_offline_two_sided", score, *options, needs=("out_models",))
+    options = Options(variance, location, queries, prior_count, matched)
+    return _make_lira("lira_offline_two_sided", score, options, ("out_models",))
 
 
 def _make_lira(
-    name: str,
-    score_sides: Any,
-    variance: str,
-    location: str,
-    queries: str,
-    prior_count: float,
-    matched: bool,
-    needs: tuple[str, ...],
+    name: str, score_sides: Any, options: Options, needs: tuple[str, ...]
 ) -> Attack:
     """The attack with ``score_sides`` on statistics chosen by the options."""
-    _checks.literal(Variance, variance=variance)
-    _checks.literal(Location, location=location)
-    _checks.literal(Queries, queries=queries)
-    _checks.positive(prior_count=prior_count)
-    joint = queries == "joint"
-
-    def gaussian_of(side: Side, pooled: Any) -> Gaussian:
-        count = jnp.maximum(side.count, 1)
-        inflation = 1 + 1 / count if matched else jnp.ones_like(count)
-        pooled = jnp.broadcast_to(pooled, side.scatter.shape)
-        if variance == "global":
-            return Gaussian(side.location, pooled, inflation)
-        freedom = jnp.maximum(side.count - 1, 0)
-        freedom = freedom.reshape(freedom.shape + (1,) * (pooled.ndim - freedom.ndim))
-        shrunk = (prior_count * pooled + side.scatter) / (prior_count + freedom)
-        return Gaussian(side.location, shrunk, inflation)
+    _checks.literal(Variance, variance=options.variance)
+    _checks.literal(Location, location=options.location)
+    _checks.literal(Queries, queries=options.queries)
+    _checks.positive(prior_count=options.prior_count)
+    location, joint = options.location, options.queries == "joint"
 
     def fit(signals: Signals, target: Any) -> Fitted:
         pooled = pool_sides(signals, location, joint)
         probability = matching.fit_matching(signals.keep, target)
         return Fitted(
             jax.tree.map(lambda a: a[target], pooled),
-            probability if matched else jnp.zeros_like(probability),
+            probability if options.matched else jnp.zeros_like(probability),
         )
 
     def score(fitted: Fitted, signals: Signals, target: Any) -> Any:
@@ -205,8 +197,22 @@ def _make_lira(
         filled = fill_side(inside, outside, shift), fill_side(outside, inside, -shift)
         return score_sides(
             phi,
-            gaussian_of(filled[0], pooled.in_variance),
-            gaussian_of(filled[1], pooled.out_variance),
+            _fit_gaussian(filled[0], pooled.in_variance, options),
+            _fit_gaussian(filled[1], pooled.out_variance, options),
         )
 
     return Attack(score, fit, needs + ("queries",) * joint, name)
+
+
+def _fit_gaussian(side: Side, pooled: Any, options: Options) -> Gaussian:
+    """The Gaussian of a side: its variance pooled, or shrunk towards the pooled one."""
+    count = jnp.maximum(side.count, 1)
+    inflation = 1 + 1 / count if options.matched else jnp.ones_like(count)
+    pooled = jnp.broadcast_to(pooled, side.scatter.shape)
+    if options.variance == "global":
+        return Gaussian(side.location, pooled, inflation)
+    freedom = jnp.maximum(side.count - 1, 0)
+    freedom = freedom.reshape(freedom.shape + (1,) * (pooled.ndim - freedom.ndim))
+    prior = options.prior_count
+    shrunk = (prior * pooled + side.scatter) / (prior + freedom)
+    return Gaussian(side.location, shrunk, inflation)

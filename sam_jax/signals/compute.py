@@ -71,12 +71,6 @@ def model_signals(
             "num_queries", f"must be 1 without augment and key, got {num_queries}."
         )
 
-    def augmented(key: Key, rows: Array, x: Array) -> Array:
-        """Each example augmented by itself, whichever examples are beside it."""
-        assert augment is not None
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-        return jax.vmap(lambda key, one: augment(key, one[None])[0])(keys, x)
-
     no_key = query_root = jax.random.key(0)
     if key is not None:
         query_root = key
@@ -93,7 +87,8 @@ def model_signals(
         logits, _ = model.apply(params, state, x, False, no_key)
         phi = [statistics.logit_scaled_confidence(logits, y)]
         for query in range(1, num_queries):
-            query_x = augmented(jax.random.fold_in(query_root, query), rows, x)
+            query_key = jax.random.fold_in(query_root, query)
+            query_x = _augmented(augment, query_key, rows, x)
             query_logits, _ = model.apply(params, state, query_x, False, no_key)
             phi.append(statistics.logit_scaled_confidence(query_logits, y))
         return ModelSignals(
@@ -105,6 +100,13 @@ def model_signals(
 
     batches = jax.lax.map(on_batch, jnp.arange(num_batches, dtype=jnp.int32))
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:num_examples], batches)
+
+
+def _augmented(augment: AugmentFn | None, key: Key, rows: Array, x: Array) -> Array:
+    """Each example augmented by itself, whichever examples are beside it."""
+    assert augment is not None
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+    return jax.vmap(lambda key, one: augment(key, one[None])[0])(keys, x)
 
 
 @functools.lru_cache(maxsize=16)

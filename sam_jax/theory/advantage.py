@@ -296,7 +296,5 @@ def _gaussians(mu, sigma, tau):
     sigma = _arrays.positive("sigma", sigma)
     tau = _arrays.positive("tau", tau)
     mu, sigma, tau = np.broadcast_arrays(mu, sigma, tau)
-    sigma = np.maximum(
-        sigma, 1e-70 * tau
-    )  # The fourth power of anything smaller underflows.
+    sigma = np.maximum(sigma, 1e-70 * tau)  # fourth powers of less underflow
     return 1 - mu, sigma, tau, np.hypot(sigma, tau)

@@ -62,7 +62,6 @@ def from_equinox(
     paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
     names = [_name(path, stateful) for path, _ in paths]
     static = [leaf for _, leaf in paths]
-    takes_key = "key" in inspect.signature(type(template).__call__).parameters
 
     def init(key: Key, x: Any) -> tuple[Params, ModelState, bool]:
         params, state = {}, {}
@@ -75,39 +74,46 @@ def from_equinox(
             (params if is_weight else state)[name] = leaf
         return params, state, False
 
+    def run_module(
+        train: bool, params: Params, state: ModelState, x: Any, key: Key | None
+    ) -> tuple[Any, ModelState]:
+        arrays = params | state
+        leaves = [arrays.get(n, leaf) for n, leaf in zip(names, static, strict=True)]
+        made = jax.tree.unflatten(structure, leaves)
+        module, layer_state = made if stateful else (made, None)
+        module = eqx.nn.inference_mode(module, value=not train)
+        logits, layer_state = _on_batch(module, layer_state, x, key, axis_name)
+        updated = [name for name in names if name.startswith("state/")]
+        return logits, state | dict(
+            zip(updated, jax.tree.leaves(layer_state), strict=True)
+        )
+
     def run(
         params: Params, state: ModelState, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, ModelState]:
         in_mode = functools.partial(run_module, train)
         return _without_mesh(in_mode, params, state, x, key)
 
-    def run_module(
-        train: bool, params: Params, state: ModelState, x: Any, key: Key | None
-    ) -> tuple[Any, ModelState]:
-        arrays = params | state
-        leaves = [
-            arrays.get(name, leaf) for name, leaf in zip(names, static, strict=True)
-        ]
-        made = jax.tree.unflatten(structure, leaves)
-        module, layer_state = made if stateful else (made, None)
-        module = eqx.nn.inference_mode(module, value=not train)
-
-        def one(x: Any, layer_state: Any, key: Any) -> tuple[Any, Any]:
-            keyword = {"key": key} if takes_key else {}
-            if stateful:
-                return module(x, layer_state, **keyword)
-            return module(x, **keyword), None
-
-        keys = None if key is None else jax.random.split(key, x.shape[0])
-        batched = jax.vmap(
-            one, in_axes=(0, None, 0), out_axes=(0, None), axis_name=axis_name
-        )
-        logits, layer_state = batched(x, layer_state, keys)
-        updated = [name for name in names if name.startswith("state/")]
-        new_leaves = jax.tree.leaves(layer_state)
-        return logits, state | dict(zip(updated, new_leaves, strict=True))
-
     return modes.model_in_both_modes(init, run)
+
+
+def _on_batch(
+    module: Any, layer_state: Any, x: Any, key: Key | None, axis_name: str
+) -> tuple[Any, Any]:
+    """Logits of a batch and the new state of the layers, None where there is none."""
+    takes_key = "key" in inspect.signature(type(module).__call__).parameters
+
+    def one(x: Any, layer_state: Any, key: Any) -> tuple[Any, Any]:
+        keyword = {"key": key} if takes_key else {}
+        if layer_state is None:
+            return module(x, **keyword), None
+        return module(x, layer_state, **keyword)
+
+    keys = None if key is None else jax.random.split(key, x.shape[0])
+    batched = jax.vmap(
+        one, in_axes=(0, None, 0), out_axes=(0, None), axis_name=axis_name
+    )
+    return batched(x, layer_state, keys)
 
 
 def _without_mesh(function: Callable[..., Any], *arguments: Any) -> Any:
