@@ -21,6 +21,7 @@ from sam_jax.auditing.target_matching import (
     match_models,
     shadows_of,
 )
+from sam_jax.cli.named_code import named_attack
 from sam_jax.metrics import validity
 from sam_jax.reporting.given_models import shadow_models
 from sam_jax.signals import exchange, files
@@ -56,8 +57,8 @@ class Config:
     name: str = "default"
     """Folder of the results: runs/attack/NAME."""
     attacks: tuple[str, ...] | None = None
-    """Registered attacks, the main one first; or all. By default lira_online,
-    lira_offline, rmia_online and loss; offline ones, or attack_p, loss,
+    """Registered attacks or module:attack, the main one first; or all. By default
+    lira_online, lira_offline, rmia_online and loss; offline ones, or attack_p, loss,
     modified_entropy and entropy, where a target's shadow models allow no more."""
     fprs: tuple[float, ...] = (0.01, 0.001)
     """False-positive rates at which to report the true-positive rate."""
@@ -202,9 +203,7 @@ def choose_attacks(
         return {name: ATTACKS[name] for name in order if name not in skipped}, skipped
     if not names:
         raise ArgumentError("attacks", "must name at least one, or all; got none.")
-    chosen: dict[str, AttackFn] = {
-        name: _checks.one_of(ATTACKS, attacks=name) for name in names
-    }
+    chosen: dict[str, AttackFn] = {name: named_attack(name) for name in names}
     for name, attack in chosen.items():
         unmet = unmet_needs(attack, signals)
         missing = [need for need in unmet if need not in OPTIONAL_NEEDS]

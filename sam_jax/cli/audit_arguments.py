@@ -14,10 +14,12 @@ from sam_jax.attacks import ATTACKS
 from sam_jax.cli import run_folder
 from sam_jax.cli.audit_options import Config
 from sam_jax.cli.errors import as_option
+from sam_jax.cli.named_code import named_attack, named_model
 from sam_jax.data import DATASETS
 from sam_jax.data.augment import AUGMENTATIONS, chain
 from sam_jax.data.noise import corrupt_labels
-from sam_jax.models import MODELS, compute_dtype
+from sam_jax.models import MODELS
+from sam_jax.optimizers import bases
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
 from sam_jax.training.identity import hash_arrays
 from sam_jax.training.trainer import check_train_config, num_steps_per_epoch
@@ -25,12 +27,15 @@ from sam_jax.types import AugmentFn
 
 SCHEDULES = {
     "cosine": optax.cosine_decay_schedule,
-    "constant": lambda peak, _: optax.constant_schedule(peak),
+    "constant": lambda peak, _: peak,
 }
+LEARNING_RATE, MOMENTUM = 0.05, 0.9
+"""Of sgd, by default; what suits other bases differs too much to guess."""
 CHOICES = run_folder.list_choices(
     dataset=DATASETS,
     model=MODELS,
     optimizers=OPTIMIZERS,
+    base=bases.base_factories(),
     schedule=SCHEDULES,
     augment=AUGMENTATIONS,
     attacks=ATTACKS,
@@ -39,7 +44,7 @@ CHOICES = run_folder.list_choices(
 
 def make_arguments(config: Config) -> tuple[tuple[Any, ...], AugmentFn | None]:
     """Makes the arguments of ``sam_jax.audit``, checked, and the augmentation."""
-    attacks = {name: _checks.one_of(ATTACKS, attacks=name) for name in config.attacks}
+    attacks = {name: named_attack(name) for name in config.attacks}
     dataset = make_dataset(config)
     train_config = make_train_config(config)
     optimizers = make_optimizers(config, train_config, len(dataset.train.y))
@@ -59,9 +64,13 @@ def make_arguments(config: Config) -> tuple[tuple[Any, ...], AugmentFn | None]:
 
 def make_dataset(config: Config) -> sam_jax.Dataset:
     """Loads the data set, cut to the pool's size and with label noise."""
-    with as_option("name", "dataset"):
+    with as_option("name", "dataset"), as_option("path", "dataset"):
         dataset = sam_jax.load(
-            config.dataset, config.data_dir, config.manual_dir, config.image_size
+            config.dataset,
+            config.data_dir,
+            config.manual_dir,
+            config.image_size,
+            config.label_column,
         )
     _checks.at_least(0, pool_size=config.pool_size, seed=config.seed)
     _checks.in_unit_interval(label_noise=config.label_noise)
@@ -83,8 +92,7 @@ def data_hash(dataset: sam_jax.Dataset) -> str:
 
 def make_model(config: Config, num_classes: int) -> sam_jax.Model:
     """Makes the network, computing in the chosen precision."""
-    factory = _checks.one_of(MODELS, model=config.model)
-    return factory(num_classes, dtype=compute_dtype(config.precision))
+    return named_model(config.model, num_classes, config.precision)
 
 
 def make_augment(config: Config, shape: tuple[int, ...]) -> AugmentFn | None:
@@ -106,33 +114,56 @@ def make_optimizers(
     if len(set(config.rho)) < len(config.rho):
         raise ArgumentError("rho", f"must be different radii, got {config.rho}.")
     base = make_base(config, train_config, pool_size)
-    if len(set(config.optimizers)) < len(config.optimizers):
+    names = [config.base if is_base(config, n) else n for n in config.optimizers]
+    if len(set(names)) < len(names):
         raise ArgumentError("optimizers", f"must differ, got {config.optimizers}.")
     made = {}
-    for name in config.optimizers:
-        factory = _checks.one_of(OPTIMIZERS, optimizers=name)
-        if name == "sgd":
-            made[name] = factory(base)
+    for name in names:
+        if name == config.base:
+            made[name] = OPTIMIZERS["sgd"](base)
             continue
+        factory = _checks.one_of(OPTIMIZERS, optimizers=name)
         for rho in config.rho or (default_rho(name),):
             label = name if len(config.rho) < 2 else f"{name} rho={rho:g}"
             made[label] = factory(base, rho=rho)
     return made
 
 
+def is_base(config: Config, name: str) -> bool:
+    """Returns whether an optimizer of the audit is the base alone."""
+    return name in ("sgd", config.base)
+
+
 def make_base(
     config: Config, train_config: sam_jax.TrainConfig, pool_size: int
 ) -> optax.GradientTransformation:
-    """Makes the base optimizer: momentum SGD with a schedule and weight decay."""
-    _checks.positive(learning_rate=config.learning_rate)
-    _checks.in_unit_interval(momentum=config.momentum)
+    """Makes the base optimizer, with a schedule and weight decay."""
     _checks.non_negative(weight_decay=config.weight_decay)
+    has_decay = "weight_decay" in bases.setting_names(config.base)
+    settings = bases.parse_settings(config.base_settings)
+    rate = config.learning_rate
+    if config.base == "sgd":
+        rate = LEARNING_RATE if rate is None else rate
+        momentum = MOMENTUM if config.momentum is None else config.momentum
+        _checks.in_unit_interval(momentum=momentum)
+        settings = {"momentum": momentum} | settings
+    elif config.momentum is not None:
+        raise ArgumentError(
+            "momentum", f"must be among the --base-settings of {config.base}."
+        )
+    if rate is None:
+        raise ArgumentError("learning_rate", f"must be given for {config.base}.")
+    _checks.positive(learning_rate=rate)
     num_steps = config.num_epochs * num_steps_per_epoch(train_config, pool_size)
     schedule = _checks.one_of(SCHEDULES, schedule=config.schedule)
-    return optax.chain(
-        optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(schedule(config.learning_rate, num_steps), config.momentum),
-    )
+    base = bases.make_base(config.base, schedule(rate, num_steps), settings)
+    if config.weight_decay and has_decay:
+        raise ArgumentError(
+            "weight_decay",
+            f"must be 0 for {config.base}, which has a decay of its own: pass "
+            f"--base-settings weight_decay={config.weight_decay:g}.",
+        )
+    return optax.chain(optax.add_decayed_weights(config.weight_decay), base)
 
 
 def make_train_config(config: Config) -> sam_jax.TrainConfig:

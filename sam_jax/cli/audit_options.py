@@ -12,7 +12,8 @@ class Config:
     name: str = "default"
     """Folder of the results: runs/audit/NAME."""
     dataset: str = "fashion_mnist_10k"
-    """A registered set, any TFDS set, or a path to an .npz file (see docs/data.md)."""
+    """A registered set, any TFDS set, a path to an .npz, .csv or .parquet file, or
+    hf:NAME of Hugging Face (see docs/data.md)."""
     data_dir: str | None = None
     """Where prepared TFDS sets lie; TFDS's default otherwise."""
     manual_dir: str | None = None
@@ -23,8 +24,11 @@ class Config:
     """Draw training sets from so many random examples of the set; 0 takes all."""
     label_noise: float = 0.0
     """Share of the pool's labels to replace by wrong ones."""
+    label_column: str | None = None
+    """Column of the labels of a table or a Hugging Face set; label by default."""
     model: str = "mlp"
-    """A registered network."""
+    """A registered network, or module:function of your code, called with the number of
+    classes."""
     augment: tuple[str, ...] = ()
     """Registered augmentations of training images, in this order: flip, crop, ..."""
     num_queries: int = 1
@@ -33,16 +37,22 @@ class Config:
     """Of the networks: float32, bfloat16, or auto (bfloat16 on a GPU or TPU). Weights,
     normalisation and losses are float32 in any case."""
     optimizers: tuple[str, ...] = ("sgd", "sam")
-    """Registered optimizers; the first is what the others are compared with."""
+    """Registered optimizers; the first is what the others are compared with. sgd is the
+    base alone, also under the name of --base."""
     rho: tuple[float, ...] = ()
-    """SAM radii; every optimizer but sgd is trained at each. Without: the default of
-    each, as published (docs/optimizers.md)."""
-    learning_rate: float = 0.05
-    """Peak learning rate."""
-    momentum: float = 0.9
-    """Momentum of the base optimizer (heavy ball)."""
+    """SAM radii; every optimizer but the base is trained at each. Without: the
+    default of each, as published (docs/optimizers.md)."""
+    base: str = "sgd"
+    """Base optimizer, of optax: sgd, adamw, lion, muon, ..."""
+    base_settings: tuple[str, ...] = ()
+    """Its settings as name=value, by optax's names: b1=0.9 weight_decay=1e-4."""
+    learning_rate: float | None = None
+    """Peak learning rate; 0.05 by default for sgd, to be given for other bases."""
+    momentum: float | None = None
+    """Heavy-ball momentum of sgd, 0.9 by default; other bases have --base-settings."""
     weight_decay: float = 0.0
-    """Decay added to the gradient after SAM's ascent, which does not see it."""
+    """Decay added to the gradient after SAM's perturbation, which does not see it.
+    Bases with a decay of their own, such as adamw, take it from --base-settings."""
     schedule: str = "constant"
     """Learning rate over time: cosine (to zero) or constant."""
     num_models: int = 16
@@ -58,7 +68,7 @@ class Config:
     """Freeze a model once its running training accuracy reaches this: optimizers are
     then compared at equal fit. None trains all epochs."""
     attacks: tuple[str, ...] = sam_jax.DEFAULT_ATTACKS
-    """Registered attacks, the main one first."""
+    """Registered attacks or module:attack of your code, the main one first."""
     models_per_chunk: int | None = None
     """Models that train at once; chosen for the machine by default."""
     models_per_vmap: int | None = None

@@ -21,7 +21,9 @@ from sam_jax.analysis.memorization import Outcome
 from sam_jax.analysis.rho_sweep import RhoSweep
 from sam_jax.attacks import ATTACKS
 from sam_jax.cli import explain_source, run_folder
+from sam_jax.cli.audit_arguments import is_base
 from sam_jax.cli.audit_options import Config as AuditConfig
+from sam_jax.cli.named_code import named_attack
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import explain_claims, explain_report, tables
 from sam_jax.signals import load_audit_signals
@@ -49,7 +51,7 @@ class Config:
     threshold: float = 0.0
     """Influences count for the entropy above so many of their standard errors."""
     attack: str = "lira_online"
-    """A registered attack whose score above 0 says member."""
+    """A registered attack, or module:attack, whose score above 0 says member."""
     rho: tuple[float, ...] = ()
     """Radii of the sweep; by default 0, 1/2, 1, 2 and 4 times the audit's."""
     sweep_models: int = 8
@@ -71,7 +73,7 @@ class Config:
         """Refuses settings before anything is trained."""
         _checks.literal(Outcome, outcome=self.outcome)
         _checks.literal(analysis.SelectedBy, selected_by=self.selected_by)
-        _checks.one_of(ATTACKS, attack=self.attack)
+        named_attack(self.attack, "attack")
         _checks.non_negative(threshold=self.threshold)
         for rho in self.rho:
             _checks.non_negative(rho=rho)
@@ -157,12 +159,12 @@ def gather_evidence(
     )
     success = analysis.compare_attack_success(
         comparison,
-        ATTACKS[config.attack],
+        named_attack(config.attack, "attack"),
         outcome=config.outcome,
         selected_by=config.selected_by,
     )
     sweep = rho = None
-    if config.sweep_models and comparison.names[1] != "sgd":
+    if config.sweep_models and not is_base(settings, comparison.names[1]):
         rho = explain_source.radius(audited.settings, comparison.names[1])
         sweep = _sweep(config, audited, rho, store)
     return explain_claims.Evidence(
@@ -187,7 +189,7 @@ def _sweep(config: Config, audited: Audited, rho: float, store: ChunkStore) -> R
         audited.comparison.names[1],
         audited.dataset,
         radii,
-        ATTACKS[config.attack],
+        named_attack(config.attack, "attack"),
         num_models=config.sweep_models,
         num_examples=config.sharpness_examples,
         store=store,

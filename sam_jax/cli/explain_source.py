@@ -8,9 +8,10 @@ import numpy as np
 
 from sam_jax import _checks, analysis
 from sam_jax.analysis import rho_sweep
-from sam_jax.attacks import ATTACKS, score_targets
+from sam_jax.attacks import score_targets
 from sam_jax.auditing.plan import make_plan
 from sam_jax.cli import audit, audit_arguments, audit_options, run_folder
+from sam_jax.cli.named_code import named_attack
 from sam_jax.metrics import attack_metrics, bootstrap_attack
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
 from sam_jax.training.checkpoint import ChunkStore
@@ -139,7 +140,9 @@ def attack_difference(
     comparison: analysis.Comparison, attack: str
 ) -> attack_metrics.Differences:
     """Returns the attack's metrics, compared minus baseline."""
-    base, other = (score_targets(ATTACKS[attack], s) for s in comparison.signals)
+    base, other = (
+        score_targets(named_attack(attack, "attack"), s) for s in comparison.signals
+    )
     keep = np.asarray(comparison.signals[0].keep)
     return attack_metrics.paired_difference(
         *(bootstrap_attack(s, keep, mask=comparison.pool) for s in (other, base))

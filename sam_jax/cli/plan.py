@@ -21,7 +21,7 @@ import numpy as np
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.cli import audit_arguments, audit_options, run_folder
-from sam_jax.models import MODELS, compute_dtype
+from sam_jax.cli.named_code import named_model
 from sam_jax.training import targets
 from sam_jax.training.target_plan import TargetPlan, plan_for_target
 from sam_jax.training.trainer import TrainingTask
@@ -50,9 +50,7 @@ def main(config: Config) -> dict[str, TargetPlan]:
     pool, num_classes = make_pool(config)
     train_config = audit_arguments.make_train_config(config)
     optimizers = audit_arguments.make_optimizers(config, train_config, len(pool.y))
-    factory = _checks.one_of(MODELS, model=config.model)
-    dtype = compute_dtype(config.precision, target.platform)
-    model = factory(num_classes, dtype=dtype)
+    model = named_model(config.model, num_classes, config.precision, target.platform)
     augment = audit_arguments.make_augment(config, pool.x.shape)
     plans = {}
     for name, optimizer in optimizers.items():

@@ -4,7 +4,7 @@ import dataclasses
 import os
 
 from sam_jax._checks import ArgumentError, at_least
-from sam_jax.data import tfds
+from sam_jax.data import hugging_face, tables, tfds
 from sam_jax.data.arrays import dataset_from_arrays, split_rows
 from sam_jax.data.npz_sets import load_npz
 from sam_jax.data.preparation import download_and_prepare
@@ -86,6 +86,7 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
     image_size: int | None = None,
+    label_column: str | None = None,
 ) -> Dataset:
     """Loads a data set; images lie in [0, 1], binary tables in {0, 1}, all float32.
 
@@ -95,12 +96,16 @@ def load(
     Args:
         name: A key of ``DATASETS``; or the name of a TFDS classification set, with
             ``/config`` where it has several; or the path of an ``.npz`` file with
-            ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or ``x`` and ``y``.
+            ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or ``x`` and ``y``; or
+            of a ``.csv`` or ``.parquet`` table; or ``hf:NAME`` for a set of Hugging
+            Face.
         data_dir: Where prepared TFDS sets lie; by default ``TFDS_DATA_DIR``, else
             ``~/tensorflow_datasets``.
         manual_dir: Holds source files that were downloaded by hand.
         image_size: Height and width to which images are resized; by default the size
             in ``DATASETS``, else the stored one.
+        label_column: Column of the labels of a table or a set of Hugging Face;
+            ``"label"`` by default.
 
     Returns:
         The data set: ``train`` is the pool that shadow models draw from.
@@ -115,11 +120,22 @@ def load(
     """
     if image_size is not None:
         at_least(1, image_size=image_size)
-    if name.endswith(".npz"):
+    is_table = name.endswith(tables.SUFFIXES)
+    is_hugging_face = name.startswith(hugging_face.PREFIX)
+    if label_column is not None and not (is_table or is_hugging_face):
+        raise ArgumentError(
+            "label_column", f"must be None but for tables, got {label_column!r}."
+        )
+    if is_table or is_hugging_face or name.endswith(".npz"):
         if image_size is not None:
             raise ArgumentError(
-                "image_size", f"must be None for an .npz file, got {image_size}."
+                "image_size", f"must be None but for TFDS sets, got {image_size}."
             )
+        if is_table:
+            return tables.load_table(name, label_column)
+        if is_hugging_face:
+            hub_name = name.removeprefix(hugging_face.PREFIX)
+            return hugging_face.load_hugging_face(hub_name, label_column)
         return load_npz(name)
     row = DATASETS.get(name, TfdsSet(name))
     directories = [tfds.EMBEDDED_DIR, tfds.data_dir_or_default(data_dir)]
@@ -152,5 +168,5 @@ def _require_tfds_name(name: str) -> None:
             "name",
             f"must be one of {', '.join(sorted(DATASETS))}, the name of a TFDS "
             "classification set (https://www.tensorflow.org/datasets/catalog), or the "
-            f"path of an .npz file; got {name!r}.",
+            f"path of an .npz, .csv or .parquet file, or hf:NAME; got {name!r}.",
         )

@@ -31,13 +31,14 @@ def dataset_from_arrays(
     """Returns a data set made of arrays, after checking them.
 
     Images are scaled by the rule of ``inputs.as_inputs``; tables are cast to float32 as
-    they are. Class ids that leave more numbers unused than used are encoded as 0 to
-    C - 1 and kept as ``class_names``, and so are -1 and 1.
+    they are. Labels that are texts are encoded as 0 to C - 1 in their order and kept as
+    ``class_names``; and so are class ids that leave more numbers unused than used, that
+    count from 1 to C, or are -1 and 1.
 
     Args:
         name: Short name for tables and file names.
         x: Training inputs [N, *features], any real dtype; JAX arrays too.
-        y: Labels [N], whole numbers.
+        y: Labels [N], whole numbers or texts.
         x_test: Test inputs, with the features and dtype of ``x``.
         y_test: Labels of ``x_test``.
         num_classes: Number of classes, and then labels lie in ``[0, num_classes)``; by
@@ -61,8 +62,15 @@ def dataset_from_arrays(
         >>> sparse = dataset_from_arrays("eye", x, ids, x[:2], ids[:2])
         >>> sparse.class_names, sparse.train.y
         (('0', '300000007'), array([0, 1, 0, 1], dtype=int32))
+        >>> texts = np.array(["no", "yes", "no", "yes"])
+        >>> dataset_from_arrays("eye", x, texts, x[:2], texts[:2]).class_names
+        ('no', 'yes')
     """
     inputs, test_inputs = as_inputs(x, x_test)
+    y, y_test = np.asarray(y), np.asarray(y_test)
+    if num_classes is None and _are_texts(y) and _are_texts(y_test):
+        class_names, (y, y_test) = _encode_texts(y, y_test)
+        num_classes = len(class_names)
     labels = _whole_labels("y", y, "x", len(inputs))
     test_labels = _whole_labels("y_test", y_test, "x_test", len(test_inputs))
     both = np.concatenate([labels, test_labels])
@@ -155,7 +163,22 @@ def _are_ids(labels: Integer[np.ndarray, "n"]) -> bool:
     """
     if labels.min() < 0:
         return bool(np.isin(labels, (-1, 1)).all())
-    return class_ids.is_sparse(labels)
+    counts_from_one = labels.min() == 1 and labels.max() == len(np.unique(labels))
+    return bool(counts_from_one) or class_ids.is_sparse(labels)
+
+
+def _are_texts(y: np.ndarray) -> bool:
+    """Whether labels are texts, as fixed-width strings or as objects."""
+    is_object = y.dtype == object and all(isinstance(v, str) for v in y.flat)
+    return y.size > 0 and (y.dtype.kind == "U" or is_object)
+
+
+def _encode_texts(*labels: np.ndarray) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """The different texts in order, and labels as indices into them."""
+    texts = np.unique(np.concatenate([array.astype(np.str_) for array in labels]))
+    return tuple(map(str, texts)), [
+        np.searchsorted(texts, array.astype(np.str_)) for array in labels
+    ]
 
 
 def _check_classes(num_classes: int, labels: dict[str, np.ndarray]) -> None:

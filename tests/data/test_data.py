@@ -252,5 +252,5 @@ def test_an_npz_file_without_the_arrays_is_refused(tmp_path):
 
 
 def test_an_npz_file_cannot_be_resized(tmp_path):
-    with pytest.raises(ValueError, match="image_size must be None for an .npz file"):
+    with pytest.raises(ValueError, match="image_size must be None but for TFDS"):
         data.load(str(tmp_path / "mine.npz"), image_size=8)

@@ -1,0 +1,166 @@
+"""Data sets from tables: a column of labels, and columns of numbers."""
+
+import collections
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from sam_jax._checks import ArgumentError
+from sam_jax.data.arrays import dataset_from_arrays, split_rows
+from sam_jax.types import Dataset, Origin
+
+SUFFIXES = (".csv", ".parquet")
+LABEL_COLUMN = "label"
+"""Of the labels, unless another is named."""
+
+
+def load_table(
+    path: str | os.PathLike[str], label_column: str | None = None
+) -> Dataset:
+    """Loads a data set from a ``.csv`` or ``.parquet`` file.
+
+    The first line of a ``.csv`` file names the columns. All but the label are features.
+    Labels are whole numbers or texts; ``split_rows`` chooses the test examples.
+
+    Args:
+        path: The file.
+        label_column: Column of the labels; ``"label"`` by default.
+
+    Returns:
+        The data set, named after the file; its origins are rows of the table, from 0.
+
+    Raises:
+        ArgumentError: If the file is missing or no such file; has no such column; if
+            features are no numbers, or any value is missing: the columns are named.
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise ArgumentError("path", f"must be an existing file, got {path}.")
+    import pyarrow
+
+    try:
+        table = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ArgumentError(
+            "path", f"must be a readable {path.suffix} file, got {path}: {first_line}"
+        ) from error
+    x, y = table_arrays(table, label_column)
+    return split_arrays(path.stem, x, y, str(path))
+
+
+def table_arrays(table: Any, label_column: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the features [N, D] and the labels [N] of a pyarrow table.
+
+    Args:
+        table: The table.
+        label_column: Column of the labels; ``"label"`` by default.
+
+    Raises:
+        ArgumentError: As ``load_table``.
+    """
+    names = list(table.column_names)
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twice:
+        raise ArgumentError(
+            "path", f"must name each column once, got {', '.join(twice)} twice."
+        )
+    chosen = LABEL_COLUMN if label_column is None else label_column
+    if chosen not in names:
+        raise ArgumentError(
+            "label_column",
+            f"must be one of the table's columns, {_listed(names)}; got {chosen!r}.",
+        )
+    features = [name for name in names if name != chosen]
+    if not features or len(table) < 2:
+        raise ArgumentError(
+            "path",
+            "must have at least 2 rows and a column beside the labels, got "
+            f"{len(table)} rows of {_listed(names)}.",
+        )
+    _refuse_missing(table)
+    columns = {name: table.column(name).to_numpy() for name in names}
+    texts = [name for name in features if columns[name].dtype.kind not in "biuf"]
+    if texts:
+        example = columns[texts[0]][0]
+        raise ArgumentError(
+            "path",
+            f"must have features that are numbers, which {_listed(texts)} are not "
+            f"({texts[0]} holds {str(example)[:40]!r}): encode or drop them.",
+        )
+    y = columns[chosen]
+    if y.dtype.kind == "b":
+        y = y.astype(np.int32)
+    return np.stack([columns[name] for name in features], axis=1), y
+
+
+def split_arrays(name: str, x: np.ndarray, y: np.ndarray, source: str) -> Dataset:
+    """Returns a data set of all rows, of which ``split_rows`` chooses the test rows.
+
+    Args:
+        name: Of the data set.
+        x: Features [N, *features].
+        y: Labels [N].
+        source: Where they are from.
+    """
+    train, test = split_rows(len(x))
+    dataset = dataset_from_arrays(
+        name, x[train], y[train], x[test], y[test], source=source
+    )
+    rows = Origin("rows", np.arange(len(x)))
+    return dataclasses.replace(
+        dataset, train_origin=rows.take(train), test_origin=rows.take(test)
+    )
+
+
+def _read_csv(path: pathlib.Path) -> Any:
+    from pyarrow import csv
+
+    # One block: types are inferred from all rows, not from the first megabyte.
+    block_size = min(max(path.stat().st_size, 2**20), 2**31 - 1)
+    table = csv.read_csv(path, csv.ReadOptions(block_size=block_size))
+    if all(map(_is_number, table.column_names)):
+        raise ArgumentError(
+            "path",
+            "must have the names of the columns in its first line, got numbers: "
+            f"{_listed(table.column_names)}.",
+        )
+    return table
+
+
+def _read_parquet(path: pathlib.Path) -> Any:
+    from pyarrow import parquet
+
+    return parquet.read_table(path)
+
+
+def _refuse_missing(table: Any) -> None:
+    """Refuses empty entries."""
+    missing = [
+        f"{name} ({table.column(name).null_count:,})"
+        for name in table.column_names
+        if table.column(name).null_count
+    ]
+    if missing:
+        raise ArgumentError(
+            "path",
+            f"must have no missing values, got some in {_listed(missing)}: fill them, "
+            "or drop their rows.",
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _listed(names: list[str]) -> str:
+    """Names of columns, the first twenty of many."""
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(names[:20]) + more
