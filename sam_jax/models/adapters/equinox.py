@@ -50,15 +50,8 @@ def from_equinox(
 
     # The structure comes from one abstract module for all models: the places of its
     # state are known by identity, and differ from one call of make_module to the next.
-    abstract = eqx.filter_eval_shape(make_module, jax.random.key(0))
+    abstract = _abstract_module(make_module)
     stateful = isinstance(abstract, tuple)
-    template = abstract[0] if stateful else abstract
-    if not isinstance(template, eqx.Module):
-        raise ArgumentError(
-            "make_module",
-            "must return an equinox module, or a module and its eqx.nn.State, got "
-            f"{abstract!r}.",
-        )
     paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
     names = [_name(path, stateful) for path, _ in paths]
     static = [leaf for _, leaf in paths]
@@ -95,6 +88,21 @@ def from_equinox(
         return _without_mesh(in_mode, params, state, x, key)
 
     return modes.model_in_both_modes(init, run)
+
+
+def _abstract_module(make_module: Callable[[Any], Any]) -> Any:
+    """What ``make_module`` returns, with shapes for arrays; checked."""
+    import equinox as eqx
+
+    abstract = eqx.filter_eval_shape(make_module, jax.random.key(0))
+    module = abstract[0] if isinstance(abstract, tuple) else abstract
+    if not isinstance(module, eqx.Module):
+        raise ArgumentError(
+            "make_module",
+            "must return an equinox module, or a module and its eqx.nn.State, got "
+            f"{abstract!r}.",
+        )
+    return abstract
 
 
 def _on_batch(
