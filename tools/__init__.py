@@ -1,1 +1,1 @@
-"""Programs that maintainers run once: makers of the embedded data sets."""
+"""Programs for maintainers: makers of the embedded data sets, checks of pages."""

@@ -252,9 +252,11 @@ def write_report(folder: pathlib.Path, config: Config, result: Result) -> None:
         page.heading("Actual SAM on linear least squares"),
         page.table(("quantity", "value"), [list(i) for i in result.linear.items()]),
     ]
+    body.append(page.heading("Figures"))
     for name, drawing in result.drawings.items():
         drawings.save_drawing(folder, name, drawing)
         body.append(page.figure(drawing.figure, drawing.caption))
+    body.append(page.heading("Details"))
     body.append(page.json_block(dataclasses.asdict(config), "Settings"))
     body.append(page.json_block(run_folder.environment(), "Versions and device"))
     written = page.page(

@@ -1,22 +1,31 @@
 """The look of all figures: ink, colours, panels, legends.
 
 matplotlib is imported when a figure is drawn, and only its Figure class is used: no
-pyplot state, no window. Colours are Okabe and Ito's, which colour-blind readers tell
-apart, given to names in the order in which they come, so that one optimizer keeps its
-colour through a report. Ink, muted ink, grid and the blue have fixed colours that
-``pictures`` replaces by those of the reader's light or dark page.
+pyplot state, no window. Colours follow Okabe and Ito's, which colour-blind readers tell
+apart, darkened until their words can be read on white, and are given to names in the
+order in which they come, so that one optimizer keeps its colour through a report.
+``pictures`` replaces all of them by those of the reader's light or dark page.
 """
 
+import textwrap
 from collections.abc import Mapping, Sized
 from typing import Any
 
 from sam_jax import _checks
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+PALETTE = ("#0072b2", "#b84a00", "#007a58", "#a8447c", "#876000", "#525a64")
 MAX_POINTS = 300
 """Points of a curve at most, where it has one an example."""
 
-INK, MUTED, GRID = "#1b1f24", "#66707b", "#dfe3e8"
+MAX_DOTS = 2000
+"""Dots of a cloud at most: an even choice of the examples where there are more."""
+
+MAX_WIDTH = 10.8
+"""Inches that a page has room for."""
+
+INK, MUTED, GRID = "#1b1f24", "#5b6570", "#dfe3e8"
+ON_IMAGE = "#111111"
+"""Ink upon an image, which stays light on a dark page."""
 
 
 def one_panel(title: str, width: float, height: float) -> tuple[Any, Any]:
@@ -28,12 +37,17 @@ def one_panel(title: str, width: float, height: float) -> tuple[Any, Any]:
 def blank_panels(
     title: str, count: int, width: float, height: float
 ) -> tuple[Any, list]:
-    """Returns a figure and a row of ``count`` panels, each ``width`` inches wide."""
-    from matplotlib.figure import Figure
+    """Returns a figure and ``count`` panels of ``width`` by ``height`` inches.
 
-    figure = Figure((width * count, height), layout="constrained", facecolor="none")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=INK, weight="bold")
-    panels = list(figure.subplots(1, count, squeeze=False)[0])
+    They stand in a row, or in several where one would be wider than a page.
+    """
+    num_rows = -(-count // max(1, int(MAX_WIDTH / width)))
+    in_row = -(-count // num_rows)
+    figure = titled_figure(title, width * in_row, height * num_rows)
+    grid = list(figure.subplots(num_rows, in_row, squeeze=False).flat)
+    panels = grid[:count]
+    for axes in grid[count:]:
+        axes.remove()
     for axes in panels:
         axes.set_facecolor("none")
         axes.set_axisbelow(True)
@@ -46,16 +60,47 @@ def blank_panels(
     return figure, panels
 
 
+def titled_figure(title: str, width: float, height: float) -> Any:
+    """Returns an empty figure whose title has as many lines as its width asks for."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), layout="constrained", facecolor="none")
+    lines = textwrap.fill(title, max(12, int(11.5 * width)))
+    figure.suptitle(lines, x=0.01, ha="left", fontsize=10.5, color=INK, weight="bold")
+    return figure
+
+
 def colors(names: Sized) -> list[str]:
     """Returns a colour for each name, in order."""
     return [PALETTE[i % len(PALETTE)] for i in range(len(names))]
 
 
-def legend(axes: Any, place: str) -> None:
-    """Draws a legend whose words have the colours of their curves."""
-    axes.legend(
-        loc=place, frameon=False, labelcolor="linecolor", fontsize=9, handlelength=1.2
+def legend(figure: Any) -> None:
+    """Draws one legend of all panels below the figure, clear of all curves.
+
+    Its words have the colours of their curves, in as many columns as fit.
+    """
+    handles = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    inches = 0.45 + 0.075 * max(map(len, handles))
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=max(1, min(len(handles), int(figure.get_figwidth() / inches))),
+        frameon=False,
+        labelcolor="linecolor",
+        fontsize=9,
+        handlelength=1.2,
     )
+
+
+def dots(axes: Any, x: Any, y: Any) -> None:
+    """Draws one dot per example, of an even choice where there are very many."""
+    step = -(-len(x) // MAX_DOTS)
+    axes.plot(x[::step], y[::step], ".", color=PALETTE[0], ms=3, alpha=0.75)
 
 
 def share_y(panels: list) -> None:

@@ -14,23 +14,21 @@ from sam_jax.reporting import canvas
 class Drawing(NamedTuple):
     """A figure, what to see in it, and its numbers: heads and rows.
 
-    Without a figure it is a table that is only kept as CSV. Images and clouds of
-    points are bitmaps.
+    Without a figure it is a table that is only kept as CSV.
     """
 
     figure: Any
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
-    bitmap: bool = False
 
 
 def save_drawing(folder: pathlib.Path, name: str, drawing: Drawing) -> None:
-    """Writes ``name.csv`` and, where there is a figure, ``name.png``."""
+    """Writes ``name.csv`` and, where there is a figure, ``name.svg``."""
     with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([drawing.columns, *drawing.rows])
     if drawing.figure is not None:
-        drawing.figure.savefig(folder / f"{name}.png", dpi=150, facecolor="white")
+        drawing.figure.savefig(folder / f"{name}.svg", facecolor="white")
 
 
 def numbers(estimate: Estimate) -> list[float]:
@@ -71,5 +69,5 @@ def interval_panels(
             axes.axhline(0, color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
         axes.set_xticks(places, ticks)
         axes.set(xlabel=xlabel, ylabel=label)
-        axes.legend(frameon=False, labelcolor="linecolor", fontsize=8.5)
+    canvas.legend(figure)
     return figure

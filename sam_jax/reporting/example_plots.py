@@ -45,7 +45,7 @@ def exposure_figure(
     axes.set_xlabel("Examples, the most exposed first")
     axes.set_ylabel("Exposure, -log10 FPR")
     axes.margins(x=0)
-    canvas.legend(axes, "upper right")
+    canvas.legend(figure)
     return figure
 
 
@@ -60,7 +60,7 @@ def pair_figure(
     figure, axes = canvas.one_panel(title, width=4.2, height=3.8)
     top = float(np.nanmax([*x, *y, 0.1])) * 1.03
     axes.plot([0, top], [0, top], color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
-    axes.scatter(x, y, s=6, color=canvas.PALETTE[0], alpha=0.35, lw=0)
+    canvas.dots(axes, x, y)
     axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
@@ -85,8 +85,6 @@ def image_strip(
     Raises:
         ValueError: If there are no images, or not one caption for each.
     """
-    from matplotlib.figure import Figure
-
     _checks.at_least(1, images_per_row=images_per_row)
     if len(images) != len(captions) or len(images) == 0:
         raise _checks.ArgumentError(
@@ -96,11 +94,7 @@ def image_strip(
         )
     num_columns = min(images_per_row, len(images))
     num_rows = -(-len(images) // num_columns)
-    size = (1.15 * num_columns, 1.55 * num_rows + 0.5)
-    figure = Figure(size, layout="constrained", facecolor="none")
-    figure.suptitle(
-        title, x=0.01, ha="left", fontsize=10.5, color=canvas.INK, weight="bold"
-    )
+    figure = canvas.titled_figure(title, 1.15 * num_columns, 1.55 * num_rows + 0.5)
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")

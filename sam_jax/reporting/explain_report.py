@@ -59,7 +59,7 @@ def write_explanation(
     *,
     num_images: int = 16,
 ) -> None:
-    """Writes ``report.html``, ``claims.csv``, and a PNG and a CSV for each figure.
+    """Writes ``report.html``, ``claims.csv``, and an SVG and a CSV for each figure.
 
     Args:
         explanation: What to show.
@@ -70,20 +70,22 @@ def write_explanation(
     comparison, claims = explanation.evidence.comparison, explanation.claims
     base, other = comparison.names
     body = [
+        *_fit_warning(explanation.evidence),
+        page.heading("Claims of the paper"),
         page.table(
             explain_claims.COLUMNS,
             [claim.row for claim in claims],
             f"Differences are {other} minus {base}, paired by model and example.",
         ),
-        *_fit_warning(explanation.evidence),
     ]
     for name, drawing in draw_figures(explanation, num_images).items():
         if name in SECTIONS:
             body.append(page.heading(SECTIONS[name]))
         save_drawing(folder, name, drawing)
         if drawing.figure is not None:
-            body.append(page.figure(drawing.figure, drawing.caption, drawing.bitmap))
+            body.append(page.figure(drawing.figure, drawing.caption))
     save_drawing(folder, "claims", _claims_table(claims))
+    body.append(page.heading("Details"))
     body.append(page.json_block(dict(about), "Settings, versions, commit"))
     written = page.page(
         f"Why {other} and {base} leak differently",

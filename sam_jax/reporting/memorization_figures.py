@@ -31,7 +31,8 @@ def distributions(
         panels, names, memorized.estimates, canvas.PALETTE, strict=False
     ):
         counts, _ = np.histogram(estimates.value, edges)
-        axes.stairs(counts, edges, fill=True, color=color, alpha=0.5)
+        axes.stairs(counts, edges, fill=True, color=color, alpha=0.22, lw=0)
+        axes.stairs(counts, edges, color=color, lw=1.4)
         axes.set(yscale="log", xlabel="memorization", ylim=(0.7, None))
         axes.set_xlim(lowest, 1.02)
         axes.set_title(name, fontsize=9.5, color=canvas.INK, loc="left")
@@ -61,7 +62,7 @@ def scatter(
         "Memorization, one against the other", 1, 4.6, 4.4
     )
     axes.plot([-1, 1], [-1, 1], color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
-    axes.plot(base.value, other.value, ".", color=canvas.PALETTE[0], ms=3, alpha=0.35)
+    canvas.dots(axes, base.value, other.value)
     low = min(np.nanmin(base.value), np.nanmin(other.value)) - 0.05
     axes.set(xlim=(low, 1.05), ylim=(low, 1.05), aspect="equal")
     axes.set(xlabel=f"memorization under {names[0]}", ylabel=f"under {names[1]}")
@@ -80,7 +81,7 @@ def scatter(
     ):
         columns += [f"{name} memorization", f"{name} standard_error"]
         fields += [estimates.value, estimates.standard_error]
-    return Drawing(figure, caption, columns, list(zip(*fields, strict=True)), True)
+    return Drawing(figure, caption, columns, list(zip(*fields, strict=True)))
 
 
 def by_bin(names: Sequence[str], memorized: analysis.MemorizationComparison) -> Drawing:
@@ -142,7 +143,7 @@ def largest_differences(
         )
     ]
     columns = ("example", "label", *names, "difference", "standard_error")
-    return Drawing(figure, caption, columns, rows, True)
+    return Drawing(figure, caption, columns, rows)
 
 
 def influence_pairs(
@@ -185,7 +186,7 @@ def influence_pairs(
         for s, t, i, e in zip(*pairs[:4], strict=True)
     ]
     columns = ("training example", "test example", "memorization", "influence")
-    return Drawing(figure, caption, (*columns, "standard_error"), rows, True)
+    return Drawing(figure, caption, (*columns, "standard_error"), rows)
 
 
 def accuracy_by_bucket(names: Sequence[str], typical: analysis.Typicality) -> Drawing:
@@ -226,7 +227,9 @@ def entropies(
         "Influence entropy of test examples", 1, 4.4, 3.2
     )
     counts, edges = np.histogram(known, 40)
-    axes.stairs(counts, edges, fill=True, color=canvas.PALETTE[0], alpha=0.5)
+    color = canvas.PALETTE[0]
+    axes.stairs(counts, edges, fill=True, color=color, alpha=0.22, lw=0)
+    axes.stairs(counts, edges, color=color, lw=1.4)
     axes.set(xlabel="entropy, nats", ylabel="Test examples")
     most = np.log(comparison.keep.shape[1])
     caption = (

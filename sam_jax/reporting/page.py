@@ -94,6 +94,7 @@ def table(
     written = []
     for row in rows:
         written.append([tables.split_interval(tables.cell_text(cell)) for cell in row])
+    words = re.sub(r"[^a-z0-9]+", "_", f"{caption or columns[0]}".lower()).split("_")
     return Markup(
         _render(
             "table.html",
@@ -101,22 +102,22 @@ def table(
             numeric=tables.numeric_columns(columns, rows),
             rows=written,
             caption=caption,
+            csv=tables.csv_text(columns, rows),
+            file="_".join(filter(None, words[:6])) + ".csv",
             not_resolvable=tables.NOT_RESOLVABLE,
         )
     )
 
 
-def figure(drawing: Any, caption: str, bitmap: bool = False) -> Markup:
+def figure(drawing: Any, caption: str) -> Markup:
     """Returns a matplotlib Figure with its caption.
 
     Args:
         drawing: From ``plots``, whose ink then follows the page's; any Figure will do.
         caption: What to see in it, read out to those who cannot see.
-        bitmap: PNG instead of SVG: smaller for images and very many points.
     """
-    as_image = pictures.png if bitmap else pictures.svg
     written = Markup("<figure>{}<figcaption>{}</figcaption></figure>")
-    return written.format(as_image(drawing, caption), caption)
+    return written.format(pictures.svg(drawing, caption), caption)
 
 
 def side_by_side(*fragments: Markup) -> Markup:

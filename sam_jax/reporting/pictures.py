@@ -1,6 +1,5 @@
-"""matplotlib figures as parts of an HTML page."""
+"""matplotlib figures as inline SVG of an HTML page."""
 
-import base64
 import io
 import re
 from typing import Any
@@ -9,26 +8,23 @@ from markupsafe import Markup, escape
 
 from sam_jax.reporting import canvas
 
-_INK_VARIABLES = {
-    canvas.INK: "var(--ink)",
-    canvas.MUTED: "var(--muted)",
-    canvas.GRID: "var(--grid)",
-    canvas.PALETTE[0]: "var(--accent)",
-}
+_VARIABLES = {
+    canvas.INK: "var(--ink, currentColor)",
+    canvas.MUTED: "var(--muted, currentColor)",
+    canvas.GRID: "var(--grid, #8886)",
+    "#000000": "currentColor",
+} | {c: f"var(--series-{i}, {c})" for i, c in enumerate(canvas.PALETTE, start=1)}
+"""Colour of a figure -> the page's, which follows its reader's light or dark setting.
 
-
-def png(drawing: Any, caption: str) -> Markup:
-    """Returns the figure as a bitmap on white, for images and clouds of points."""
-    buffer = io.BytesIO()
-    drawing.savefig(buffer, format="png", dpi=200, facecolor="white")
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    width = round(100 * drawing.get_figwidth())
-    written = Markup('<img alt="{}" width="{}" src="data:image/png;base64,{}">')
-    return written.format(caption, width, data)
+In a notebook, whose page sets none of them, ink is that of the text around.
+"""
 
 
 def svg(drawing: Any, caption: str) -> Markup:
-    """Returns inline SVG with the page's ink and without ids that could clash."""
+    """Returns inline SVG with the page's colours and without ids that could clash.
+
+    Its groups keep matplotlib's names as classes: ``axes``, ``legend``, ``text``.
+    """
     import matplotlib
 
     buffer = io.StringIO()
@@ -37,15 +33,20 @@ def svg(drawing: Any, caption: str) -> Markup:
     image = buffer.getvalue()
     image = image[image.index("<svg") :]
     image = re.sub(r"<metadata>.*?</metadata>", "", image, flags=re.DOTALL)
-    image = re.sub(r'<g id="[^"]*">', "<g>", image)
+    image = re.sub(r'<g id="([^"]*?)(_\d+)?">', r'<g class="\1">', image)
     image = re.sub(r"<!--.*?-->\n?", "", image, flags=re.DOTALL)
-    for color, variable in _INK_VARIABLES.items():
-        image = image.replace(color, variable)
+    image = re.sub("#[0-9a-f]{6}", _page_color, image)
     width = round(100 * drawing.get_figwidth())
-    label = f'<svg role="img" aria-label="{escape(caption)}" '
+    # What matplotlib draws in plain black has no colour of its own.
+    label = f'<svg role="img" aria-label="{escape(caption)}" fill="currentColor" '
     image = re.sub(
         r'(<svg[^>]*?) width="[^"]*"', rf'\1 width="{width}"', image, count=1
     )
     image = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", image, count=1)
     # matplotlib escaped the text that it drew; the rest is ours.
     return Markup(image.replace("<svg ", label, 1))
+
+
+def _page_color(match: re.Match[str]) -> str:
+    """Returns the page's colour in place of a figure's."""
+    return _VARIABLES.get(match.group(), match.group())

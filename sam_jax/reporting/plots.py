@@ -41,7 +41,7 @@ def roc_figure(
     axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
     axes.set_xlabel("False-positive rate")
     axes.set_ylabel("True-positive rate")
-    canvas.legend(axes, "lower right")
+    canvas.legend(figure)
     return figure
 
 
@@ -75,16 +75,7 @@ def histogram_figure(
         axes.set_xlabel(xlabel)
     canvas.share_y(panels)
     panels[0].set_ylabel("Density")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles[:2],
-        labels[:2],
-        loc="upper right",
-        ncols=2,
-        frameon=False,
-        labelcolor="linecolor",
-        fontsize=9,
-    )
+    canvas.legend(figure)
     return figure
 
 

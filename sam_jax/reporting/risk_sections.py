@@ -63,7 +63,7 @@ def _figures(result: AuditResult) -> list[Markup]:
             f"Each example's exposure under {baseline} and {name}; on the diagonal "
             "nothing changed."
         )
-        figures.append(page.figure(drawing, caption, bitmap=True))
+        figures.append(page.figure(drawing, caption))
     return figures
 
 
@@ -168,4 +168,4 @@ def _pictures(result: AuditResult) -> list[Markup]:
         np.asarray(x)[columns], captions, f"Most exposed under {result.baseline}"
     )
     caption = "The same records with their label and exposure."
-    return [page.figure(drawing, caption, bitmap=True)]
+    return [page.figure(drawing, caption)]

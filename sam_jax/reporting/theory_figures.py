@@ -43,7 +43,7 @@ def against_eta(
             expected = _expected(run, field) @ run.population.weights
             axes.errorbar(positions, mean, half, fmt="o", ms=3.5, color=color)
             axes.plot(
-                positions, expected, color=color, lw=1.3, label=f"{run.n / run.d:g}"
+                positions, expected, color=color, lw=1.3, label=f"n/d {run.n / run.d:g}"
             )
             rows += [
                 [spectrum, run.n / run.d, *row]
@@ -54,14 +54,7 @@ def against_eta(
     if field == "variance":
         for axes in panels:
             axes.set_yscale("log")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(),
-        title="n/d",
-        loc="outside right center",
-        fontsize=7,
-        title_fontsize=8,
-        frameon=False,
-    )
+    canvas.legend(figure)
     caption = f"{title}. Points: simulation with 95 % intervals; lines: closed form."
     columns = ["spectrum", "n/d", "eta", "simulation", "half width", "theory"]
     return Drawing(figure, caption, columns, rows)
@@ -88,14 +81,16 @@ def map_of_mu_and_sigma(tau: float = TAU) -> Drawing:
     title = f"Change of the likelihood-ratio advantage as sigma falls, tau = {tau}"
     figure, (axes,) = canvas.blank_panels(title, 1, 5.6, 4.0)
     image = _sign_map(axes, mu, sigma, -slope.T)
-    axes.plot(mu, np.abs(1 - mu), color=canvas.INK, lw=1, ls="--", label="|1 - mu|")
+    axes.plot(mu, np.abs(1 - mu), color=canvas.ON_IMAGE, lw=1, ls="--")
     turn = theory.turning_sigma(mu, tau)
-    axes.plot(mu, turn, color=canvas.INK, lw=1.3, label="turning point")
+    axes.plot(mu, turn, color=canvas.ON_IMAGE, lw=1.3)
     axes.set(xlabel="mu", ylabel="sigma", ylim=(0, 2))
-    axes.legend(fontsize=8, frameon=False)
     figure.colorbar(image, ax=axes, label="- d advantage / d sigma")
     rows = [[m, s, slope[i, j]] for i, m in enumerate(mu) for j, s in enumerate(sigma)]
-    caption = "Blue: contraction helps the attack; red: it hinders it."
+    caption = (
+        "Blue: contraction helps the attack; red: it hinders it. Line: turning point; "
+        "dashed: |1 - mu|."
+    )
     return Drawing(figure, caption, ["mu", "sigma", "slope"], rows)
 
 
@@ -123,7 +118,7 @@ def map_of_ratio_and_eta(d: int = 200, tau: float = TAU) -> Drawing:
         gain = np.where(np.abs(gain) < 1e-9, 0.0, gain)
         image = _sign_map(axes, _ETA_GRID, _RATIOS, gain)
         axes.contour(
-            _ETA_GRID, _RATIOS, variance, [1.0], colors=canvas.INK, linewidths=1
+            _ETA_GRID, _RATIOS, variance, [1.0], colors=canvas.ON_IMAGE, linewidths=1
         )
         axes.set(xscale="log", xlabel="eta")
         axes.set_title(spectrum, fontsize=9, color=canvas.INK)
@@ -186,7 +181,7 @@ def convergence(averages: Sequence[Averaged]) -> Drawing:
         axes.minorticks_off()
         axes.set_title(f"eta = {eta:g}", fontsize=9, color=canvas.INK)
     panels[0].set_ylabel("simulation / theory - 1")
-    panels[0].legend(fontsize=7, frameon=False)
+    canvas.legend(figure)
     caption = (
         "Claim 5. The relative error falls like 1/n. Averaged over all labels; bars "
         "are 95 % intervals over the inputs."
@@ -217,7 +212,7 @@ def networks(results: Mapping[str, Measured]) -> Drawing:
             rows += [[kind, field, *row] for row in zip(RHOS, mean, half, strict=True)]
         axes.set(xlabel="rho")
         axes.set_title(label, fontsize=9, color=canvas.INK)
-    panels[0].legend(fontsize=8, frameon=False)
+    canvas.legend(figure)
     caption = "Means over seeds; bars are 95 % intervals, wider than the paired ones."
     return Drawing(figure, caption, ["network", "value", "rho", "mean", "half"], rows)
 

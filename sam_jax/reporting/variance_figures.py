@@ -67,8 +67,7 @@ def confidence(
     panels[1].set(
         xlabel="deviation over models, by example", ylabel="share of examples"
     )
-    for axes in panels:
-        axes.legend(frameon=False, labelcolor="linecolor", fontsize=9)
+    canvas.legend(figure)
     total = [u["total"].value for u in unseen]
     caption = (
         f"Variance over examples {total[0]:.4f} ({names[0]}) and {total[1]:.4f} "
@@ -135,7 +134,7 @@ def turning_points(
             rows.append([score, name, *numbers_of_point, side])
         axes.set_title(SCORE_LABELS[score], fontsize=9.5, color=canvas.INK, loc="left")
     panels[0].set_ylabel("Gaussian advantage")
-    panels[-1].legend(frameon=False, labelcolor="linecolor", fontsize=9)
+    canvas.legend(figure)
     caption = (
         "Line: advantage over the standard deviation of the non-members, at the means "
         f"and the members' standard deviation of {names[0]}; dashed: its lowest point. "

@@ -51,7 +51,7 @@ def read(path):
 
 def test_every_figure_has_its_numbers_and_is_in_the_report(folder):
     page = (folder / "report.html").read_text()
-    figures = {path.stem for path in folder.glob("*.png")}
+    figures = {path.stem for path in folder.glob("*.svg")}
     tables = {path.stem for path in folder.glob("*.csv")}
     assert figures <= tables and tables - figures == {"claims", "confidence_variances"}
     assert page.count("<figure>") == len(figures)

@@ -41,9 +41,7 @@ def _page():
         "It does.",
         [
             page.table(["optimizer", "AUC"], [["sgd", ESTIMATE]], "Main table"),
-            page.side_by_side(
-                page.figure(drawing, "Curves"), page.figure(images, "M", True)
-            ),
+            page.side_by_side(page.figure(drawing, "Curves"), page.figure(images, "M")),
             page.heading("Method"),
             page.warning("Careful."),
             page.json_block({"seed": 0}, "Configuration"),

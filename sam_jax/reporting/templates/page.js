@@ -1,8 +1,8 @@
-// Tables sort by a click on a column's head and are downloaded as CSV; folded sections
-// open in print. The page reads the same without scripts.
+// Tables sort by a click on a column's head; folded sections open in print. The page
+// reads the same without scripts.
 "use strict";
 function key(cell) {
-  const number = parseFloat(cell.textContent.replace(/[,\s]/g, ""));
+  const number = parseFloat(cell.textContent.replace(/[,\s<>]/g, ""));
   return Number.isNaN(number) ? cell.textContent.trim() : number;
 }
 function sortBy(table, column, head) {
@@ -17,10 +17,6 @@ function sortBy(table, column, head) {
   head.setAttribute("aria-sort", down ? "descending" : "ascending");
   body.append(...rows);
 }
-function csv(table) {
-  const quoted = (cell) => '"' + cell.textContent.trim().replaceAll('"', '""') + '"';
-  return [...table.rows].map((row) => [...row.cells].map(quoted).join(",")).join("\r\n");
-}
 for (const table of document.querySelectorAll("table")) {
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     head.tabIndex = 0;
@@ -29,12 +25,6 @@ for (const table of document.querySelectorAll("table")) {
       if (event.key === "Enter") sortBy(table, column, head);
     });
   });
-  const link = document.createElement("a");
-  link.className = "download";
-  link.textContent = "CSV";
-  link.download = "table.csv";
-  link.href = "data:text/csv;charset=utf-8," + encodeURIComponent(csv(table));
-  table.parentElement.after(link);
 }
 window.addEventListener("beforeprint", () => {
   for (const folded of document.querySelectorAll("details")) folded.open = true;
