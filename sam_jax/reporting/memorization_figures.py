@@ -86,29 +86,17 @@ def scatter(
 
 def by_bin(names: Sequence[str], memorized: analysis.MemorizationComparison) -> Drawing:
     """The paired difference by bin of memorization."""
-    gap = f"{names[1]} - {names[0]}"
-    figure = interval_panels(
+    return _by_group(
         "Memorization by bin: one half of the models selects, the other measures",
-        {
-            "memorization": dict(zip(names, memorized.by_bin, strict=False)),
-            "difference": {gap: memorized.by_bin[2]},
-        },
-        BIN_NAMES,
+        ("memorization", "difference"),
+        names,
+        memorized.by_bin,
+        ("bin", BIN_NAMES, memorized.counts),
         "memorization by the selecting half",
-    )
-    caption = (
         "Mean memorization of the examples of each bin, and the paired difference. A "
         "bin that is selected and measured by the same models would show the luck of "
-        "its examples."
+        "its examples.",
     )
-    rows = [
-        [name, count, series, *numbers(estimates[number])]
-        for series, estimates in zip((*names, gap), memorized.by_bin, strict=True)
-        for number, (name, count) in enumerate(
-            zip(BIN_NAMES, memorized.counts, strict=True)
-        )
-    ]
-    return Drawing(figure, caption, ("bin", "examples", "of", *NUMBERS), rows)
 
 
 def largest_differences(
@@ -191,29 +179,17 @@ def influence_pairs(
 
 def accuracy_by_bucket(names: Sequence[str], typical: analysis.Typicality) -> Drawing:
     """Accuracy by bucket of influence entropy."""
-    gap = f"{names[1]} - {names[0]}"
-    figure = interval_panels(
+    return _by_group(
         "Test accuracy by bucket of influence entropy",
-        {
-            "accuracy": dict(zip(names, typical.accuracy, strict=False)),
-            "gain": {gap: typical.accuracy[2]},
-        },
-        BUCKET_NAMES,
+        ("accuracy", "gain"),
+        names,
+        typical.accuracy,
+        ("bucket", BUCKET_NAMES, typical.counts),
         "bucket by the selecting half",
-    )
-    caption = (
         "Bucket 1 is supported by the fewest training examples; 'none' has no positive "
         "influence, as all models agree. Both halves agree on the bucket of "
-        f"{100 * typical.same_bucket:.0f} % of the test examples."
+        f"{100 * typical.same_bucket:.0f} % of the test examples.",
     )
-    rows = [
-        [bucket, count, series, *numbers(estimates[number])]
-        for series, estimates in zip((*names, gap), typical.accuracy, strict=True)
-        for number, (bucket, count) in enumerate(
-            zip(BUCKET_NAMES, typical.counts, strict=True)
-        )
-    ]
-    return Drawing(figure, caption, ("bucket", "examples", "of", *NUMBERS), rows)
 
 
 def entropies(
@@ -295,3 +271,33 @@ def _images(x: np.ndarray, captions: list[str], title: str, in_row: int) -> Any:
     if len(x) == 0 or x.ndim != 4 or x.shape[-1] not in (1, 3):
         return None
     return example_plots.image_strip(x, captions, title, in_row)
+
+
+def _by_group(
+    title: str,
+    panels: tuple[str, str],
+    names: Sequence[str],
+    estimates: Any,
+    groups: tuple[str, Sequence[str], Any],
+    xlabel: str,
+    caption: str,
+) -> Drawing:
+    """Estimates of both optimizers and of their difference, by group of examples.
+
+    ``groups`` are what a group is called, the name of each and its number of examples.
+    """
+    gap = f"{names[1]} - {names[0]}"
+    group, group_names, counts = groups
+    of_optimizers = dict(zip(names, estimates, strict=False))
+    figure = interval_panels(
+        title,
+        {panels[0]: of_optimizers, panels[1]: {gap: estimates[2]}},
+        group_names,
+        xlabel,
+    )
+    rows = [
+        [name, count, series, *numbers(of_series[number])]
+        for series, of_series in zip((*names, gap), estimates, strict=True)
+        for number, (name, count) in enumerate(zip(group_names, counts, strict=True))
+    ]
+    return Drawing(figure, caption, (group, "examples", "of", *NUMBERS), rows)
