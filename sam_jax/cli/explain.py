@@ -164,7 +164,7 @@ def gather_evidence(
         selected_by=config.selected_by,
     )
     sweep = rho = None
-    if config.sweep_models and not is_base(settings, comparison.names[1]):
+    if config.sweep_models and not is_base(audited.settings, comparison.names[1]):
         rho = explain_source.radius(audited.settings, comparison.names[1])
         sweep = _sweep(config, audited, rho, store)
     return explain_claims.Evidence(
