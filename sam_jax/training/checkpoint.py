@@ -135,6 +135,7 @@ class OptimizerChunks:
         taken: set[int] = set()
         for path in sorted(self.store.folder.glob(f"{_prefix(self.optimizer)}-*.npz")):
             try:
+                # Any damage is a ValueError: the models of the file train again.
                 about, arrays = read_chunk(path)
                 _check_name(path, self.optimizer, about, arrays["models"], taken)
             except ValueError as error:
@@ -148,6 +149,7 @@ class OptimizerChunks:
                 continue
             taken.update(models.tolist())
             chunks.append(arrays)
+        # Sound chunks of another training: stop, or put them aside if the user said so.
         for path, difference in changed:
             if not self.store.retrain_changed:
                 raise ArgumentError(
@@ -169,6 +171,7 @@ class OptimizerChunks:
             StorageError: If there is no room, or the folder is gone or read-only.
         """
         if self.identity is not None:
+            # The whole chunk is on disk before its partial state goes.
             path = self._path(arrays["models"])
             write_chunk(path, self._about(arrays["models"]), arrays)
             _partial(path).unlink(missing_ok=True)
@@ -177,6 +180,7 @@ class OptimizerChunks:
         """Keeps a chunk in the middle of its training, in place of an earlier state."""
         if self.identity is None:
             return
+        # As bytes: .npz has no bfloat16 and no random keys.
         leaves = jax.tree.leaves(partial.state)
         arrays = {f"leaf{i}": leaf_bytes(leaf) for i, leaf in enumerate(leaves)}
         arrays |= {"models": partial.models, "epoch": np.asarray(partial.epoch)}
@@ -195,6 +199,7 @@ class OptimizerChunks:
         path = _partial(self._path(start.models))
         if not path.exists():
             return start
+        # The start gives the tree, and the dtype, shape and placement of each leaf.
         leaves, structure = jax.tree.flatten(start.state)
         try:
             about, arrays = read_chunk(path)

@@ -73,6 +73,8 @@ def first_guess(
     if size is None:
         on_cpu = devices[0].platform == "cpu"
         limit = CPU_MODELS_PER_CORE if on_cpu else ACCELERATOR_MODELS
+        # As few chunks as the limit allows, evened out: all chunks are filled up to one
+        # size, so a nearly empty last one would take as long as a full one.
         num_chunks = -(-num_models // (limit * len(devices)))
         size = -(-num_models // num_chunks)
     return -(-size // len(devices)) * len(devices)
@@ -103,6 +105,7 @@ def make_plan(
     needed = 0
     if memory is not None:
         needed = memory.temp_size_in_bytes + memory.output_size_in_bytes
+        # Results that overwrite donated arguments need no memory of their own.
         needed -= memory.alias_size_in_bytes
     free = free_bytes(devices[0], len(devices))
     too_large = free is not None and needed > HEADROOM * free
@@ -123,7 +126,7 @@ def smaller(size: int, factor: float, num_devices: int) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether XLA failed for want of memory."""
+    """Whether XLA ran out of memory."""
     return isinstance(error, jax.errors.JaxRuntimeError) and any(
         words in str(error) for words in ("RESOURCE_EXHAUSTED", "Out of memory")
     )
@@ -156,6 +159,7 @@ def _system_free() -> int | None:
 
 
 def _container_free() -> int | None:
+    # The files of cgroup v2; where there is no limit, `memory.max` reads "max".
     group = pathlib.Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text().strip()

@@ -114,6 +114,7 @@ class Ensemble(NamedTuple):
 
         Every chunk has the same size, so that one program trains them all.
         """
+        # np.resize repeats the models from the first on.
         filled = np.resize(models, size).astype(np.int32)
         rows = jax.tree.map(lambda a: a[filled], (self.hyperparams, self.keep))
         variables = self.lifted.init((self.key, self.pool.x[:1]), filled)
@@ -158,6 +159,7 @@ def train_chunk(
         on_first_epoch: Called with the seconds of the first epoch.
     """
     size, num_epochs = len(start.filled), config.num_epochs
+    # Begin with what an earlier run kept of this chunk, if it kept anything.
     empty = np.full((size, num_epochs), np.nan, np.float32)
     begun = callbacks.resume(
         PartialChunk(
@@ -171,13 +173,16 @@ def train_chunk(
     trained, log, diverged = begun.state, begun.log, begun.diverged
     last_kept = time.monotonic()
     for epoch in range(begun.epoch, num_epochs):
+        # Frozen and diverged models stay in the program; it runs while any trains.
         running = ~np.asarray(trained.done) & (diverged == 0)
         if not running.any():
             break
         begin = time.perf_counter()
         arguments = start.arguments(epoch, trained)
         trained, *measured = start.ensemble.lifted.epoch(*arguments)
+        # Reading the losses waits for the devices, so the time below is true.
         loss, accuracy = map(np.asarray, measured)
+        # The loss of a frozen model is NaN too: only running ones can diverge.
         diverged[running & ~np.isfinite(loss)] = epoch + 1
         log.loss[:, epoch] = np.where(diverged == 0, loss, np.nan)
         log.accuracy[:, epoch] = np.where(diverged == 0, accuracy, np.nan)
@@ -188,6 +193,7 @@ def train_chunk(
             partial = PartialChunk(start.models, epoch + 1, trained, log, diverged)
             callbacks.on_state(partial)
             last_kept = time.monotonic()
+    # Drop the copies that filled the chunk up.
     num_models = len(start.models)
     if num_models < size:
         trained = jax.tree.map(lambda a: a[:num_models], trained)

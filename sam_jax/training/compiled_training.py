@@ -93,6 +93,8 @@ def epoch_shapes(
         num_models: Models of a chunk, a multiple of the number of devices.
         devices: What to compile for.
     """
+    # Shapes of all that an epoch takes; weights and memory from the functions that
+    # make them, evaluated without computing.
     shape = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     models = shape((num_models,))
@@ -104,6 +106,7 @@ def epoch_shapes(
     x = jax.ShapeDtypeStruct((1, *pool.x.shape[1:]), pool.x.dtype)
     variables = jax.eval_shape(lifted.init, (key, x), models)
     state = jax.eval_shape(lifted.init_optimizer, (), models, many, variables)
+    # Every device holds the shared arguments; the others are split by model.
     together, apart = SingleDeviceSharding(devices[0]), SingleDeviceSharding(devices[0])
     if len(devices) > 1:
         mesh = Mesh(np.asarray(devices), ("models",))
@@ -140,6 +143,7 @@ def compile_epoch(
     assert text is not None and memory is not None
     models = arguments[1].shape[0] // num_chips
     cost = program_cost(text)
+    # The program trains all models of a chip for an epoch: costs are divided.
     each = 1 / (models * num_steps)
     step = StepCost(
         each * count_operations(traced.jaxpr),
@@ -148,6 +152,7 @@ def compile_epoch(
         each * cost.kernels,
         each * cost.cycles / target.clock,
     )
+    # The state is donated: its memory is counted as argument and as result.
     needed = memory.argument_size_in_bytes + memory.output_size_in_bytes
     needed += memory.temp_size_in_bytes - memory.alias_size_in_bytes
     return CompiledTraining(

@@ -11,7 +11,7 @@ from sam_jax.data.atomic_files import StorageError
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks; there it is for the user to see to it.
+except ImportError:  # Windows has no such locks: folders are not locked there.
     fcntl = None
 
 
@@ -65,6 +65,7 @@ class FolderLock:
     def _take(self, name: str, shared: bool, argument: str) -> None:
         path = self.folder / name
         try:
+            # Not "w", which would erase the holder's name before the lock is tried.
             file = path.open("a+")
         except OSError as error:
             self.release()

@@ -74,6 +74,8 @@ def training_identity(
         pool: The examples.
         further: More ingredients, such as what the signals depend on.
     """
+    # Programs are traced with hyper-parameters as arguments: their values do not
+    # show there, and `Identity.of` hashes those of each chunk.
     one = jax.tree.map(lambda _: jnp.zeros((), jnp.float32), hyperparams)
     settings = dataclasses.asdict(task.config)
     settings = {k: v for k, v in settings.items() if k not in SCHEDULING}
@@ -104,6 +106,7 @@ def hash_arrays(*arrays: Any) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         array = np.ascontiguousarray(array)
+        # The machine's byte order, so that equal values have equal bytes.
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
@@ -147,6 +150,7 @@ def _optimizer_hash(task: TrainingTask, hyperparams: Any, pool: Examples) -> str
     def step(hyperparams: Any, params: Any, number: Any, key: Any) -> Any:
         tx = optax.with_extra_args_support(task.make_optimizer(hyperparams))
 
+        # It depends on the weights, so that the program shows where SAM evaluates it.
         def gradient(weights: Any, *_: Any) -> Any:
             return jax.tree.map(lambda w: w * w, weights)
 

@@ -37,6 +37,7 @@ def _lifted_init(model: Model, devices: tuple[jax.Device, ...]) -> Callable[...,
     """
 
     def init(shared: Any, index: Array) -> Any:
+        # A model's key splits in two: [0] draws the weights, [1] all of the training.
         key, x = shared
         return model.init(jax.random.split(jax.random.fold_in(key, index))[0], x)
 

@@ -47,6 +47,8 @@ def balanced_keep(
     keep = np.empty((num_models, num_examples), np.bool_)
     for block_key, rows in model_blocks(key, num_models):
         size = rows.stop - rows.start
+        # For each example a random permutation of the block's models, of which exactly
+        # half of the entries are below size // 2.
         draws = np.asarray(jax.random.uniform(block_key, (num_examples, size)))
         order = np.argsort(draws, axis=1, kind="stable")
         keep[rows] = (order < size // 2).T
@@ -72,6 +74,7 @@ def epoch_batches(
     Returns:
         Indices into the pool, int32.
     """
+    # The model's examples in random order first, all others after them.
     draws = jnp.where(keep, jax.random.uniform(key, keep.shape), jnp.inf)
     order = jnp.argsort(draws).astype(jnp.int32)
     position = jnp.arange(num_steps * batch_size, dtype=jnp.int32)

@@ -37,6 +37,7 @@ def _count(jaxpr: Any) -> int:
         inner = [_count(body) for body in _bodies(equation)]
         if name == "scan":
             total += equation.params["length"] * sum(inner)
+        # A loop without products in it adds nothing, whatever its trips.
         elif name == "while" and any(inner):
             raise ValueError("loops must have a number of trips to be counted.")
         elif name == "cond":
@@ -73,6 +74,7 @@ def _dot(equation: Any) -> int:
 
 
 def _convolution(equation: Any) -> int:
+    # An output takes as many products as the kernel has entries for its feature.
     kernel = equation.invars[1].aval
     features = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
     return 2 * equation.outvars[0].aval.size * (kernel.size // features)

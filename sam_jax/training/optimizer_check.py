@@ -113,6 +113,7 @@ def _trace_epoch(
 def _class_names(state: Any) -> set[str]:
     """Class names of all nodes of an optimizer's state."""
     names = {type(state).__name__}
+    # `is_leaf` stops below the node itself: these are its direct children.
     children = jax.tree.leaves(state, is_leaf=lambda node: node is not state)
     for child in children if isinstance(state, (tuple, list, dict)) else ():
         names |= _class_names(child)

@@ -58,8 +58,10 @@ def shard_models(
     devices = jax.local_devices()
     size = chunk_size.first_guess(config.models_per_chunk, num_models, devices)
     models = np.arange(num_models)
+    # Chunk c goes to process c mod count.
     if -(-num_models // size) >= count:
         return models[models // size % count == number]
+    # Too few chunks for all processes: even shares, which train in smaller chunks.
     return np.array_split(models, count)[number]
 
 

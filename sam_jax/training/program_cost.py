@@ -79,6 +79,7 @@ def program_cost(text: str) -> ProgramCost:
         ValueError: If the text has no entry, or a loop in it no known number of trips.
     """
     cost = _cost(*_parse(text))
+    # Without their memory spaces all arrays count as if in main memory.
     anywhere = _cost(*_parse(text.replace(ON_CHIP, "")))
     return cost._replace(accessed=anywhere.traffic)
 
@@ -92,6 +93,7 @@ def _cost(computations: dict[str, _Computation], name: str) -> ProgramCost:
             total += _cost(computations, body).times(_trips(computations, operation))
         elif operation.opcode == "conditional":
             branches = re.findall(r"%([\w.\-]+)", _branches(operation))
+            # Tuples compare by their first field: the branch of most traffic.
             total += max(_cost(computations, branch) for branch in branches)
         elif operation.opcode in ("call", "async-start"):
             total += _cost(computations, _called(operation))
@@ -117,10 +119,12 @@ def _traffic(
         # What is read is as large as the result, wherever that goes.
         size = sum(size for size, _ in _arrays(operation.shape))
         return _bytes(operation.shape) + (size if _bytes(shapes[0]) else 0)
+    # In place: the update is read and written, the rest of the array stays.
     if operation.opcode == "dynamic-update-slice":
         return 2 * _bytes(shapes[1])
     if operation.opcode != "fusion":
         return _bytes(operation.shape) + sum(map(_bytes, shapes))
+    # A fusion reads an operand once, or less where its body only slices it.
     moved = 0
     for number, shape in enumerate(shapes):
         read = _read_bytes(computations, computations[_called(operation)], number)
@@ -138,6 +142,7 @@ def _read_bytes(
         for inner in body.values()
         if inner.opcode == "parameter" and inner.attributes.startswith(f"{number})")
     )
+    # Follow the operand, under other names after bitcasts, to all that read it.
     total, names = 0, [parameter.name]
     while names:
         name = names.pop()
@@ -205,6 +210,7 @@ def _trips(computations: dict[str, _Computation], loop: _Operation) -> int:
     known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', loop.attributes)
     if known:
         return int(known.group(1))
+    # Without XLA's note: the one integer constant in the condition is the limit.
     condition = computations[_attribute(loop, "condition")]
     limits = [
         int(operation.attributes.split(")")[0])
@@ -243,9 +249,9 @@ def _branches(operation: _Operation) -> str:
 
 def _arrays(shape: str) -> Iterator[tuple[int, bool]]:
     """Bytes of each array of a shape, and whether it stays on the chip."""
-    for kind, dimensions, layout in ARRAY.findall(shape):
-        bits = re.search(r"\d+", kind)
-        size = ITEM_BYTES.get(kind, int(bits.group()) // 8 if bits else 1)
+    for dtype, dimensions, layout in ARRAY.findall(shape):
+        bits = re.search(r"\d+", dtype)
+        size = ITEM_BYTES.get(dtype, int(bits.group()) // 8 if bits else 1)
         sizes = (int(n) for n in dimensions.split(",") if n)
         yield size * math.prod(sizes), ON_CHIP in layout
 
@@ -272,6 +278,7 @@ def _parse(text: str) -> tuple[dict[str, _Computation], str]:
 
 
 def _operation(name: str, line: str, is_root: bool) -> _Operation:
+    # `shape opcode(operands), attributes`; the shape of a tuple is in brackets.
     end = _closing(line, 0) + 1 if line.startswith("(") else line.index(" ")
     opening = line.index("(", end)
     closing = _closing(line, opening)

@@ -19,7 +19,7 @@ class ProgressBar:
             smoothing=0.05,
             bar_format="{percentage:3.0f}% |{bar:24}| {desc}, {remaining} left",
         )
-        self.settled = 0
+        self.finished = 0
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -40,7 +40,7 @@ class ProgressBar:
             f"epoch {now.epoch + 1}/{now.num_epochs}, accuracy {now.accuracy:.3f}",
             refresh=False,
         )
-        self.bar.update(self.settled + now.models_now * (now.epoch + 1) - self.bar.n)
+        self.bar.update(self.finished + now.models_now * (now.epoch + 1) - self.bar.n)
 
     def say(self, line: str) -> None:
         """Prints a line above the bar, if there is a bar."""
@@ -49,5 +49,5 @@ class ProgressBar:
 
     def finish(self, epochs: int) -> None:
         """Counts a chunk as done, whether or not it stopped early."""
-        self.settled += epochs
-        self.bar.update(self.settled - self.bar.n)
+        self.finished += epochs
+        self.bar.update(self.finished - self.bar.n)

@@ -62,6 +62,7 @@ def train_chunks(
         FloatingPointError: If more models diverge than ``config.max_diverged``; names
             models and epochs. Their chunk is yielded before.
     """
+    # No generator itself: arguments are checked at the call, not at the first chunk.
     keep = np.asarray(keep)
     hyperparams = jax.tree.map(lambda a: np.asarray(a, np.float32), hyperparams)
     check_training(keep, hyperparams, pool, task.config)

@@ -97,12 +97,14 @@ def plan_for_target(
     lifted, config = lift_training(task, tuple(devices)), task.config
     num_steps = num_steps_per_epoch(config, len(pool.y))
     room = chunk_size.HEADROOM * chip.memory
+    # The first size to compile: what the states alone let fit, in even chunks.
     shapes = epoch_shapes(lifted, hyperparams, pool, chips, devices)
     each = tree_bytes(shapes[1:]) // chips
     most = max(int((room - tree_bytes(shapes[0]) - RESERVE) // each), 1)
     limit = min(config.models_per_chunk or chunk_size.ACCELERATOR_MODELS, most)
     share = -(-num_models // chips)
     size = -(-share // -(-share // limit))
+    # Then smaller ones, until the compiled program fits.
     while True:
         shapes = epoch_shapes(lifted, hyperparams, pool, size * chips, devices)
         try:

@@ -140,6 +140,7 @@ def target_devices(target: Target, chips: int = 1) -> Sequence[jax.Device]:
             f"Compiling for {target.title} needs {needed}: "
             f'pip install "sam_jax[{target.requirement}]"'
         )
+    # Plugins read these when they are loaded; what the user set stays.
     for name, value in _environment(target).items():
         os.environ.setdefault(name, value)
     if target.platform == "tpu":

@@ -124,6 +124,7 @@ def make_train(task: TrainingTask) -> Training:
         state: TrainState,
     ) -> tuple[TrainState, Array, Array]:
         num_steps = num_steps_per_epoch(config, keep.shape[0])
+        # Made inside the trace, so that hyper-parameters may differ under `vmap`.
         tx = optax.with_extra_args_support(make_optimizer(hyperparams))
         order_key, steps_key = jax.random.split(jax.random.fold_in(key, index))
         batches = epoch_batches(order_key, keep, num_steps, config.batch_size)
@@ -141,6 +142,8 @@ def make_train(task: TrainingTask) -> Training:
         loss, accuracy = jnp.mean(losses), jnp.mean(accuracies)
         if config.stop_accuracy is None:
             return new, loss, accuracy
+        # Under `vmap` a frozen model takes the epoch along with the others, and is put
+        # back: the state from before it is kept.
         frozen = state.done
         new = new._replace(done=frozen | (accuracy >= config.stop_accuracy))
         new = jax.tree.map(lambda old, fresh: jnp.where(frozen, old, fresh), state, new)
@@ -166,6 +169,8 @@ def _make_step(task: TrainingTask) -> Callable[..., tuple[TrainState, Array, Arr
         if augment is not None:
             x = augment(augment_key, x)
 
+        # Gradients at other weights see the same dropout and the batch statistics from
+        # before the step; only the clean pass below updates the statistics.
         def loss(params: Any, x: Array, y: Array) -> tuple[Array, Any]:
             logits, new_state = model.apply(params, state.state, x, True, model_key)
             return jnp.mean(loss_fn(logits, y)), (new_state, logits)
@@ -175,12 +180,14 @@ def _make_step(task: TrainingTask) -> Callable[..., tuple[TrainState, Array, Arr
 
         def group_grad_fn(params: Any, index: Array, num_groups: int) -> Any:
             _check_groups(num_groups, len(x))
+            # Group `index` of m-SAM: consecutive examples, in an order that is random.
             group = jax.tree.map(
                 lambda a: a.reshape(num_groups, -1, *a.shape[1:])[index],
                 Examples(x, batch.y),
             )
             return jax.grad(loss, has_aux=True)(params, group.x, group.y)[0]
 
+        # The clean pass, then the optimizer with all that the SAM family may need.
         (value, (new_state, logits)), grads = jax.value_and_grad(loss, has_aux=True)(
             state.params, x, batch.y
         )

@@ -64,6 +64,7 @@ def default_models_per_vmap(many: Any, platform: str) -> int:
         return 1
     if platform != "cpu":
         return local_models
+    # A divisor: `lax.map` would compile a second program for a remainder.
     for width in range(min(CPU_MODELS_PER_VMAP, local_models), 1, -1):
         if local_models % width == 0:
             return width
@@ -96,13 +97,14 @@ def over_models(
     def on_one_device(shared: Any, many: tuple[Any, ...]) -> Any:
         local_models = jax.tree.leaves(many)[0].shape[0]
         width = models_per_vmap or default_models_per_vmap(many, devices[0].platform)
-        each = lambda one: fn(shared, *one)
+
         if width == 1:
             return _one_after_another(each, many, replaced)
         if width >= local_models:
             return jax.vmap(each)(many)
         return jax.lax.map(each, many, batch_size=width)
 
+    # Nothing passes between devices: each runs the program on its models.
     if len(devices) > 1:
         on_one_device = jax.shard_map(
             on_one_device,
@@ -141,6 +143,7 @@ def _one_after_another(
     """
     if replaced is None:
         return jax.lax.map(each, many)
+    # Positions count the shared argument, `many` does not.
     position = replaced - 1
     num_models = jax.tree.leaves(many)[0].shape[0]
 
@@ -151,6 +154,7 @@ def _one_after_another(
         states = jax.tree.map(lambda a, b: a.at[index].set(b), states, new)
         return states, tuple(rest)
 
+    # The states are the carry, which XLA updates in place; all else is scanned over.
     others = (*many[:position], None, *many[position + 1 :])
     indices = jnp.arange(num_models, dtype=jnp.int32)
     states, rest = jax.lax.scan(body, many[position], (indices, others))
