@@ -78,6 +78,7 @@ def top_eigenvalue(
     weights, loss_of = flatten_loss(loss_fn, params)
     product = _hessian_product(loss_of, weights)
     first = jax.random.normal(key, weights.shape, weights.dtype)
+    # Relative to the largest diagonal entry, a shorter new vector is rounding error.
     noise = 10 * jnp.finfo(weights.dtype).eps * jnp.sqrt(weights.size)
 
     def step(carry: Any, index: Array) -> Any:
@@ -85,6 +86,8 @@ def top_eigenvalue(
         basis = basis.at[index].set(vector)
         image = product(vector)
         diagonal = jnp.vdot(vector, image)
+        # Gram-Schmidt, again since one pass leaves rounding errors; rows of vectors
+        # still to come are zero.
         for _ in range(2):
             image = image - basis.T @ (basis @ image)
         size = jnp.maximum(size, jnp.abs(diagonal))
@@ -101,6 +104,7 @@ def top_eigenvalue(
     zero = jnp.zeros((), weights.dtype)
     carry = (basis, first / jnp.linalg.norm(first), zero, zero)
     _, (diagonals, lengths) = jax.lax.scan(step, carry, jnp.arange(num_steps))
+    # Eigenvalues of the tridiagonal matrix are the Ritz values.
     sides = jnp.diag(lengths[:-1], 1)
     values, vectors = jnp.linalg.eigh(jnp.diag(diagonals) + sides + sides.T)
     return Eigenvalue(values[-1], jnp.abs(lengths[-1] * vectors[-1, -1]))
@@ -152,6 +156,7 @@ def _hessian_product(
 ) -> Callable[[Array], Array]:
     gradient = jax.grad(loss_of)
 
+    # Forward over reverse mode: the Hessian itself is never formed.
     def product(vector: Array) -> Array:
         return jax.jvp(gradient, (weights,), (vector,))[1]
 

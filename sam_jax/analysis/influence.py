@@ -138,7 +138,7 @@ def high_influence_pairs(
         memorized: Memorization of each training example; NaN never passes.
         min_memorization: Smallest memorization; the default is the paper's.
         min_influence: Smallest influence; the default is the paper's.
-        threshold: Also ask for so many standard errors of influence.
+        threshold: Smallest influence in units of its standard error.
         limit: Pairs to keep.
         block_size: As in ``influence_blocks``.
 
@@ -161,6 +161,7 @@ def high_influence_pairs(
         errors = block.standard_error
         assert errors is not None
         clear = np.float32(threshold) * errors
+        # `fmax` passes over standard errors that are NaN (one model on a side).
         bar = np.fmax(np.float32(min_influence), clear)
         target, column = np.nonzero(block.influence >= bar)
         num_pairs += len(target)
@@ -239,9 +240,11 @@ def _standard_errors(
     num_out = num_models - num_in
     variance = np.zeros_like(influence)
     for count, sign in ((num_in, 1), (num_out, -1)):
+        # The side's mean of the centred outcomes is `share * influence`.
         share = sign * (num_models - count) / num_models
         side_square = mean_square + share * squares
         freedom = np.where(count > 1, count - 1, np.nan).astype(np.float32)
         side_variance = np.maximum(side_square - np.square(share * influence), 0)
+        # A mean square over n - 1 is the sample variance over n, that of the mean.
         variance += side_variance / freedom
     return np.sqrt(variance)

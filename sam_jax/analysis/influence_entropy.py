@@ -94,6 +94,7 @@ def _entropy(influence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     counts = influence > ROUNDING
     positive = np.where(counts, influence, 0)
     total = positive.sum(axis=1, dtype=np.float64)
+    # With total A, -sum p log p = log A - sum(a log a) / A: no division per entry.
     logs = np.log(np.where(counts, influence, 1))
     moment = np.einsum("bn,bn->b", positive, logs)
     known = np.where(total > 0, total, np.nan)

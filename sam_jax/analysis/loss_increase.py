@@ -67,6 +67,7 @@ def worst_case_increase(
 
     def ascend(start: Array) -> Array:
         state = (start, jnp.zeros((), centre.dtype))
+        # The scan evaluates each point before it leaves it; the last is left to do.
         (last, best), _ = jax.lax.scan(step, state, length=num_steps)
         return jnp.maximum(best, increase(last))
 

@@ -203,8 +203,10 @@ def _crossed_mean(halves: Halves, chosen: np.ndarray, level: float) -> Estimate:
     if num_examples < 2:
         return MISSING
     value = float(halves.values[chosen].mean())
+    # What each example adds to the error of the mean: up to two values of it.
     deviation = np.where(chosen, halves.values - value, 0).sum(axis=0) / count
     example = float(np.sum(deviation**2)) * num_examples / (num_examples - 1)
+    # What each (model, example) pair adds, where the model's half is measured.
     noise = np.where(chosen[np.where(halves.first, 0, 1)], halves.noise, 0) / count
     variance = crossed_variance(
         example,
@@ -237,6 +239,7 @@ def _contrast(outcome: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, np.nda
         for group in (keep, ~keep):
             count = group.sum(axis=0)
             mean = np.where(group, outcome, 0).sum(axis=0) / count
+            # Squares of these sum to the squared standard error of the mean.
             scaled = (outcome - mean) / np.sqrt(count * (count - 1.0))
             noise = np.where(group, np.where(count > 1, scaled, np.nan), noise)
             means.append(mean)

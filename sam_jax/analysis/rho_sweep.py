@@ -116,6 +116,7 @@ def sharpness_of_chunk(
         ValueError: If an option is out of range.
     """
     _checks.at_least(1, num_examples=num_examples)
+    # One number for all models, as arrays under `vmap` need it.
     num_examples = min(num_examples, int(keep.sum(axis=1).min()))
     # Each model's examples are those of its training set with the smallest draws.
     draws = np.asarray(jax.random.uniform(key, keep.shape[1:]))
@@ -184,12 +185,14 @@ def sweep_rho(
         by_model.append(measures | accuracy)
         scores.append(score_targets(attack, radius_signals))
         signals.append(radius_signals)
+    # Means over models, and differences with the first radius model by model.
     stacked = {
         name: np.stack([measures[name] for measures in by_model])
         for name in by_model[0]
     }
     measures, differences = _estimates(stacked, level)
     keep = training.keep[:num_models]
+    # The attack's AUC has no value by model: it is pooled over all of them.
     bootstraps = [
         bootstrap_attack(
             radius_scores,
@@ -232,9 +235,11 @@ def _measure_at(
         callbacks=Callbacks(on_state=kept.save_partial, resume=kept.resume),
     ):
         arrays = _measure_chunk(training, chunk, **options)
+        # Diverged models are not kept, and train again in the next run.
         if not chunk.diverged.any():
             kept.save(arrays)
         measured.append(arrays)
+    # Kept chunks come before new ones: back to the order of the models.
     order = np.argsort(np.concatenate([arrays["models"] for arrays in measured]))
     joined = {k: np.concatenate([a[k] for a in measured])[order] for k in measured[0]}
     outputs = {name: joined[name] for name in compute.ModelSignals._fields}

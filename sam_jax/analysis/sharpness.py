@@ -125,6 +125,7 @@ def make_loss(
     batches = jax.tree.map(lambda a: a.reshape(-1, batch_size, *a.shape[1:]), arrays)
 
     def loss_fn(params: Params) -> Array:
+        # Activations are computed again for gradients, so those of one batch exist.
         one = jax.checkpoint(lambda batch: on_batch(params, batch))
         return jnp.mean(jax.lax.map(one, batches))
 

@@ -41,6 +41,7 @@ def linear_models(key: jax.Array) -> tuple[TheoryClaim, dict[str, float]]:
         annealed = np.asarray(run(*data, jnp.ones(60), rho, True))
         sgd = np.asarray(run(*data, jnp.ones(60), 0.0, False))
         preconditioned = np.asarray(run(*data, jnp.asarray(G), 0.0, False))
+    # Projection on the row space of each training set.
     rows = np.linalg.qr(np.swapaxes(X, 1, 2))[0]
     inside = (rows @ (np.swapaxes(rows, 1, 2) @ constant[..., None]))[..., 0]
     gaps = {
@@ -85,6 +86,7 @@ def _descend_linear(X, y, metric, rho, anneal, num_steps=4000):
     def step(carry, _):
         w, state = carry
         g, state = tx.update(gradient(w), state, w, grad_fn=gradient)
+        # Gradient descent is stable for steps below 2 / curvature.
         return (w - 1.5 / curvature * g / metric, state), None
 
     start = jnp.zeros_like(metric)
@@ -122,7 +124,7 @@ class Difference:
 
     @property
     def sign(self) -> str:
-        """What the interval says."""
+        """The direction of the change, where the interval shows one."""
         if self.low > self.resolution:
             return "rises"
         return "falls" if self.high < -self.resolution else "no difference seen"
@@ -141,6 +143,7 @@ def networks(key: jax.Array, kind: str, num_seeds: int, num_steps: int) -> Measu
     keys = jax.random.split(key, num_seeds)
     rhos = jnp.asarray(RHOS, jnp.float32)
     num_steps = 3 * num_steps if kind == "random features" else num_steps
+    # The same keys at each radius, so that radii are compared on paired networks.
     train = functools.partial(_train_network, kind, num_steps)
     margins = jax.vmap(jax.vmap(train, (None, 0)), (0, None))
     members, others = jax.jit(margins)(rhos, keys)
@@ -177,6 +180,7 @@ def _train_network(kind, num_steps, rho, key):
     draw = lambda key, *shape: jax.random.normal(key, shape)
     first = draw(weight_keys[0], NUM_INPUTS + 1, WIDTH) / NUM_INPUTS**0.5
     last = draw(weight_keys[1], WIDTH)
+    # Random features train the last layer alone, from zero.
     params = {"last": 0 * last} if kind == "random features" else {"last": last}
     if kind == "two-layer ReLU":
         params["first"] = first
@@ -187,6 +191,7 @@ def _train_network(kind, num_steps, rho, key):
         return hidden @ params["last"] / WIDTH**0.5
 
     loss = lambda params: 0.5 * jnp.mean((output(params, x) - y) ** 2)
+    # SAM, then plain SGD, so that every network ends up interpolating.
     schedule = lambda step: jnp.where(step < 2 * num_steps // 3, rho, 0.0)
     base = optax.sgd(0.4, momentum=0.9)
     tx = optax.chain(sharpness_aware(SAM(), schedule), base)

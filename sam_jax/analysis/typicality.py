@@ -76,6 +76,7 @@ def compare_typicality(
 
     def entropies(half: Bool[np.ndarray, " m"]) -> Entropies:
         outcomes = [c[half] for c in selecting[selected_by]]
+        # Both optimizers' models count as one set, twice as large.
         mask = np.concatenate([keep[half]] * len(outcomes))
         return influence_entropy(np.concatenate(outcomes), mask, threshold=threshold)
 

@@ -72,6 +72,7 @@ def _unseen_variances(
             np.array(output_variance.confidence_variances(c, unseen & used))
             for c in confidence
         )
+        # In one jackknife, so that the difference leaves out the same pairs of both.
         return np.concatenate([first, second, second - first])
 
     estimates = jackknife.crossed_jackknife(variances, *unseen.shape, level=level)

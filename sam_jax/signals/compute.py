@@ -71,12 +71,14 @@ def model_signals(
             "num_queries", f"must be 1 without augment and key, got {num_queries}."
         )
 
+    # Evaluation draws nothing, but `apply` takes a key.
     no_key = query_root = jax.random.key(0)
     if key is not None:
         query_root = key
     num_examples = len(examples.y)
     size = min(batch_size, num_examples)
     num_batches = -(-num_examples // size)
+    # The last batch repeats the last example, so that all batches have one shape.
     padded = jnp.minimum(
         jnp.arange(num_batches * size, dtype=jnp.int32), jnp.int32(num_examples - 1)
     )
@@ -105,6 +107,7 @@ def model_signals(
 def _augmented(augment: AugmentFn | None, key: Key, rows: Array, x: Array) -> Array:
     """Each example augmented by itself, whichever examples are beside it."""
     assert augment is not None
+    # Keyed by the example's row: another batch size gives the same queries.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     return jax.vmap(lambda key, one: augment(key, one[None])[0])(keys, x)
 

@@ -1,4 +1,4 @@
-"""Model outputs of any sort as logits or phi."""
+"""Model outputs of every supported meaning as logits or phi."""
 
 from typing import Any, Literal, get_args
 
@@ -25,7 +25,7 @@ or half precision."""
 def convert(
     values: Any, signals_are: str, name: str = "signals"
 ) -> tuple[Literal["phi", "logits"], np.ndarray]:
-    """Returns what outputs are worth: logits, or phi where classes are not known.
+    """Returns outputs as logits, or as phi where only the label's is known.
 
     | values | read as |
     | --- | --- |
@@ -55,6 +55,7 @@ def convert(
         return "phi", array
     if signals_are == "logits":
         return "logits", check_logits(array, name)
+    # Probabilities near 1 keep more digits of 1 - p in double precision.
     array = array.astype(np.float64)
     if signals_are == "losses":
         return "phi", _phi_from_log(-_bounded(array, name, 0.0, np.inf, "losses"))
@@ -66,6 +67,8 @@ def convert(
     else:
         log_p = _bounded(array, name, -np.inf, 0.0, signals_are)
         sums = np.exp(special.logsumexp(log_p, axis=-1))
+    # Of all classes or of the label alone: told apart by the shape, then by whether
+    # the last axis sums to 1.
     if array.ndim < 3 or array.shape[-1] == 1:
         return "phi", _phi_from_log(log_p)
     off = np.abs(sums - 1) > ROW_ROUNDING
@@ -101,4 +104,5 @@ def _bounded(
 def _phi_from_log(log_p: np.ndarray | np.floating) -> np.ndarray:
     """``log(p / (1 - p))``: infinite where p is 0 or rounds to 1."""
     with np.errstate(divide="ignore"):
+        # log(1 - p) by expm1, which loses nothing where p is near 1.
         return np.asarray(log_p - np.log(-np.expm1(log_p)))

@@ -103,6 +103,7 @@ def _read_lira(
     for path in experiments:
         file = _last_file(path / ("logits" if has_logits else "scores"), argument)
         array = safe_npz.read_npy(file, argument=argument)
+        # The scripts' second axis, of one entry.
         if has_logits and array.ndim == 4 and array.shape[1] == 1:
             array = array[:, 0]
         if array.ndim not in ((2, 3) if has_logits else (1, 2)) or not len(array):
@@ -116,6 +117,7 @@ def _read_lira(
             text = f"has the shape {keep.shape} for {len(array)} examples"
             raise _error(argument, path / "keep.npy", text)
         outputs.append(array)
+        # As plot.py does: a mask may cover more examples than the outputs.
         masks.append(keep[: len(array)])
     arrays = {"logits" if has_logits else "phi": np.stack(outputs)}
     arrays["keep"] = np.stack(masks)
@@ -161,14 +163,15 @@ def _read_privacy_meter(folder: pathlib.Path, argument: str) -> Arrays:
             "saved"
         )
         raise _error(argument, path, text)
-    parts, population = [signals], files[0].with_name(f"{files[0].stem}_pop.npy")
+    arrays, population = [signals], files[0].with_name(f"{files[0].stem}_pop.npy")
     if population.exists():
         aside = safe_npz.read_npy(population, argument=argument)
         if aside.ndim != 2 or aside.shape[1] != len(keep):
             text = f"has the shape {aside.shape} for {len(keep)} models"
             raise _error(argument, population, text)
-        parts.append(aside)
-    joined = np.concatenate(parts).T
+        arrays.append(aside)
+    # Models first; no model trained on the population, which comes last.
+    joined = np.concatenate(arrays).T
     num_aside = joined.shape[1] - keep.shape[1]
     return {
         "probabilities": joined,
@@ -193,8 +196,8 @@ def _check_for_privacy_meter(signals: Signals) -> None:
 def _write_privacy_meter(signals: Signals, folder: pathlib.Path) -> None:
     pool = varying_columns(np.asarray(signals.keep))
     aside = ~np.asarray(signals.keep).any(axis=0)
+    # In double precision: single precision rounds p to 1 for phi beyond 17.
     p = special.expit(np.asarray(signals.phi)[..., 0].astype(np.float64)).T
-    # In double precision: single precision rounds phi beyond 17 to infinity.
     for name in ("signals", "models"):
         make_folder(folder / name)
     np.save(folder / "signals" / "rmia_signals.npy", p[pool])

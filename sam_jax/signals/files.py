@@ -1,4 +1,4 @@
-"""The reader and writer of files of signals: an audit's, or anybody's.
+"""The reader and writer of files of signals, from an audit or from elsewhere.
 
 | file | content |
 | --- | --- |
@@ -97,6 +97,7 @@ def load_signals(
                     f"must come with a mask, but {str(path)!r} holds one array: pass "
                     "--keep.",
                 )
+            # The separate mask and labels win over those of the file.
             arrays = arrays | given
             source = f"{path} ({name})" if name != path.stem else str(path)
             settings = _settings(arrays, source)
@@ -179,6 +180,7 @@ def read_algorithms(
         arrays = exchange.read_folder(path, argument)
     if arrays is None:
         arrays = _read_arrays(path, argument)
+    # `NAME/field` belongs to one algorithm, an array without a name to all.
     names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays if "/" in k))
     if not names:
         return {path.stem: arrays}

@@ -26,7 +26,7 @@ READ_AS = ("probabilities", "losses", "log_probabilities")
 
 
 def check_phi_meaning(
-    signals: Signals, has_correct: bool, has_labels: bool, is_told: bool
+    signals: Signals, has_correct: bool, has_labels: bool, is_stated: bool
 ) -> None:
     """Refuses phi that are something else, as far as the values show it.
 
@@ -37,7 +37,8 @@ def check_phi_meaning(
         signals: Checked signals.
         has_correct: Whether ``correct`` was given, not derived from phi.
         has_labels: Whether labels are known.
-        is_told: Whether the user has said that these are phi: then it is a warning.
+        is_stated: Whether the user has said that these are phi, which makes it a
+            warning.
 
     Raises:
         ArgumentError: With the likely cause and the line that corrects it.
@@ -56,15 +57,15 @@ def check_phi_meaning(
     name = "keep" if meaning.name == "transposed_mask" else "phi"
     text = meaning.text
     if meaning.name in READ_AS:
-        text += f" ({_told(meaning.name)})"
-    _refuse(name, text, is_certain=meaning.is_certain and not is_told)
+        text += f" ({_option(meaning.name)})"
+    _refuse(name, text, is_certain=meaning.is_certain and not is_stated)
 
 
 def check_logits_meaning(
     logits: Float[np.ndarray, "m n *queries c"],
     labels: Int[np.ndarray, "n"],
     keep: Bool[np.ndarray, "m n"],
-    is_told: bool,
+    is_stated: bool,
 ) -> None:
     """Refuses logits that are probabilities or losses, and labels of other classes.
 
@@ -72,7 +73,8 @@ def check_logits_meaning(
         logits: Checked for shape; the first query is looked at.
         labels: Of the examples.
         keep: True where the model trained on the example.
-        is_told: Whether the user has said that these are logits: then it is a warning.
+        is_stated: Whether the user has said that these are logits, which makes it a
+            warning.
 
     Raises:
         ArgumentError: With the likely cause and the line that corrects it.
@@ -81,18 +83,19 @@ def check_logits_meaning(
         UserWarning: Where the values leave room for doubt.
     """
     first = logits if logits.ndim == 3 else logits[:, :, 0]
+    # Every step-th example: at most MAX_ROWS predictions over all models.
     step = -(-first.shape[0] * first.shape[1] // MAX_ROWS)
     first, labels, keep = first[:, ::step], labels[::step], keep[:, ::step]
     other = _other_outputs(first)
     if other is not None:
-        _refuse("logits", other, is_certain=not is_told)
+        _refuse("logits", other, is_certain=not is_stated)
         return
     order = _class_order(first, labels, keep)
     if order is not None:
-        _refuse("labels", order[0], is_certain=order[1] and not is_told)
+        _refuse("labels", order[0], is_certain=order[1] and not is_stated)
 
 
-def _told(signals_are: str) -> str:
+def _option(signals_are: str) -> str:
     return f"signals_are={signals_are!r}, or --signals-are {signals_are}"
 
 
@@ -127,7 +130,7 @@ def _other_outputs(logits: np.ndarray) -> str | None:
             return (
                 f"each row sums to {total} and none is negative, as {unit} do: save "
                 f"the outputs before softmax, or np.log(p{'' if total == 1 else '/100'}"
-                f"), or read them as probabilities ({_told('probabilities')})"
+                f"), or read them as probabilities ({_option('probabilities')})"
             )
     if (np.abs(special.logsumexp(-rows, axis=1)) < 0.02).all():
         return (
@@ -153,6 +156,7 @@ def _class_order(
     predicted = logits.argmax(axis=-1)
     accuracy = float((predicted == labels).mean())
     lowest = logits.argmin(axis=-1)
+    # The best order by the even examples, judged on the odd ones.
     half = np.arange(num_examples) % 2 == 0
     order = _best_order(predicted[:, half], labels[half], num_classes)
     candidates = {
@@ -163,9 +167,11 @@ def _class_order(
     name = max(judged, key=lambda name: judged[name].mean())
     if num_classes == 2:  # the other order of two classes is the other sign
         name = "order"
+    # Far better: twice as accurate, by 20 points, and clearly above chance.
     better = float(judged[name].mean())
     if better < max(2 * accuracy, accuracy + 0.2, 1.5 / num_classes):
         return None
+    # Certain only if each model gains, and there is more behind it than chance.
     by_model = candidates[name].mean(axis=1) > (predicted == labels).mean(axis=1)
     is_certain = bool(by_model.all()) and (
         (num_models >= MIN_MODELS and num_examples >= MIN_EXAMPLES)
