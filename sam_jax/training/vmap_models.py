@@ -98,6 +98,9 @@ def over_models(
         local_models = jax.tree.leaves(many)[0].shape[0]
         width = models_per_vmap or default_models_per_vmap(many, devices[0].platform)
 
+        def each(one: tuple[Any, ...]) -> Any:
+            return fn(shared, *one)
+
         if width == 1:
             return _one_after_another(each, many, replaced)
         if width >= local_models:
