@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sam_jax.reporting.saved_audits import load_audit as load_audit
     from sam_jax.reporting.verdict import verdict as verdict
     from sam_jax.training.membership import balanced_keep as balanced_keep
+    from sam_jax.training.saved_models import load_models as load_models
     from sam_jax.training.shadow_models import (
         train_shadow_models as train_shadow_models,
     )
@@ -53,6 +54,7 @@ _HOMES = {
     "AuditResult": "sam_jax.auditing.result",
     "Target": "sam_jax.auditing.target",
     "load": "sam_jax.data",
+    "load_models": "sam_jax.training.saved_models",
     "save_audit": "sam_jax.reporting.audit_files",
     "load_audit": "sam_jax.reporting.saved_audits",
     "verdict": "sam_jax.reporting.verdict",

@@ -1,7 +1,7 @@
 """Sharpness, accuracy and leakage of a few models at each SAM radius.
 
-An audit keeps no weights. The same key, mask and settings give the same models again,
-at the audit's radius and at others; here they are measured while they exist.
+The same key, mask and settings give an audit's models again, at its radius and at
+others; here they are measured while they exist, or from their saved weights.
 """
 
 import functools
@@ -31,6 +31,7 @@ from sam_jax.training.checkpoint import ChunkStore
 from sam_jax.training.chunk_files import Arrays
 from sam_jax.training.chunk_training import Callbacks, Chunk
 from sam_jax.training.identity import training_identity
+from sam_jax.training.saved_models import SavedModels
 from sam_jax.training.trainer import TrainingTask
 from sam_jax.types import (
     AttackFn,
@@ -38,6 +39,7 @@ from sam_jax.types import (
     Key,
     Model,
     Signals,
+    TrainLog,
     TrainState,
 )
 
@@ -79,12 +81,14 @@ class SweptTraining(NamedTuple):
         task: Network, settings, and from ``{"rho": radius}`` to the optimizer.
         keep: The audit's mask.
         examples: The audit's pool followed by its test examples.
+        saved: The audit's radius and its models, where their weights were kept.
     """
 
     key: Key
     task: TrainingTask
     keep: Bool[np.ndarray, "m n"]
     examples: Examples
+    saved: tuple[float, SavedModels] | None = None
 
 
 def sharpness_of_chunk(
@@ -229,9 +233,17 @@ def _measure_at(
     )
     measured = kept.load()
     done = [int(m) for arrays in measured for m in arrays["models"]]
+    missing = np.setdiff1d(np.arange(len(keep)), done)
+    if training.saved is not None and missing.size:
+        at, saved = training.saved
+        if at == radius and np.isin(missing, saved.models).all():
+            arrays = _measure_chunk(training, _as_chunk(saved.take(missing)), **options)
+            kept.save(arrays)
+            measured.append(arrays)
+            missing = missing[:0]
     for chunk in shadow_models.train_chunks(
         *arguments,
-        models=np.setdiff1d(np.arange(len(keep)), done),
+        models=missing,
         callbacks=Callbacks(on_state=kept.save_partial, resume=kept.resume),
     ):
         arrays = _measure_chunk(training, chunk, **options)
@@ -245,6 +257,15 @@ def _measure_at(
     outputs = {name: joined[name] for name in compute.ModelSignals._fields}
     signals = Signals(**outputs, keep=keep, labels=np.asarray(examples.y))
     return signals, {name: joined[name] for name in MEASURES}
+
+
+def _as_chunk(saved: SavedModels) -> Chunk:
+    """Saved models as if they had just been trained."""
+    count = len(saved.models)
+    done = jnp.zeros(count, jnp.bool_)
+    trained = TrainState(saved.params, saved.state, (), done)
+    curves = np.full((2, count, 0), np.nan, np.float32)
+    return Chunk(saved.models, trained, TrainLog(*curves), np.zeros(count, np.int64))
 
 
 def _measure_chunk(training: SweptTraining, chunk: Chunk, **options: Any) -> Arrays:

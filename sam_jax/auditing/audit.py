@@ -65,7 +65,8 @@ def audit(
             example where ``num_queries`` is above 1.
         cache_dir: Keeps each chunk of models here once it is trained; a call with the
             same arguments goes on from there, one with others is refused. A
-            ``ChunkStore`` may say otherwise.
+            ``ChunkStore`` may say otherwise, and where to keep weights
+            (``save_models``).
         progress: Whether to show a progress bar.
 
     Returns:

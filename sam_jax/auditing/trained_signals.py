@@ -45,7 +45,7 @@ def train_optimizer(
     store: ChunkStore,
     bar: ProgressBar,
 ) -> list[Arrays]:
-    """Trains the models of one optimizer that are missing; keeps signals, not weights.
+    """Trains the models of one optimizer that are missing; keeps signals.
 
     Args:
         name: Of the optimizer.
@@ -100,7 +100,7 @@ def train_optimizer(
         )
         arrays = {"models": chunk.models, "diverged": chunk.diverged}
         arrays |= outputs._asdict() | chunk.log._asdict()
-        kept.save(arrays)
+        kept.save(arrays, chunk.trained)
         chunks.append(arrays)
         bar.finish(len(chunk.models) * config.num_epochs)
     return chunks

@@ -31,7 +31,11 @@ def main(config: Config) -> sam_jax.AuditResult:
     with as_option("cache_dir", "name"), locked_run("audit", config.name):
         folder, chunks = _open_folder(config, arguments[2])
         _print_start(config, arguments)
-        store = ChunkStore(chunks, retrain_changed=config.retrain_changed)
+        store = ChunkStore(
+            chunks,
+            retrain_changed=config.retrain_changed,
+            save_models=folder / "models" if config.save_models else None,
+        )
         result = sam_jax.audit(*arguments, augment=augment, cache_dir=store)
         sam_jax.save_audit(result, folder, run_folder.read_config(folder))
         folder = run_folder.finish_run(folder, metrics_json(result))
@@ -45,9 +49,14 @@ def train_share(config: Config, shard: tuple[int, int]) -> None:
     """Trains a share of the audit's models into the folder of chunks."""
     arguments, augment = audit_arguments.make_arguments(config)
     with as_option("cache_dir", "name"), locked_run("audit", config.name, shard):
-        _, chunks = _open_folder(config, arguments[2])
+        folder, chunks = _open_folder(config, arguments[2])
         _print_start(config, arguments)
-        store = ChunkStore(chunks, shard=shard, retrain_changed=config.retrain_changed)
+        store = ChunkStore(
+            chunks,
+            shard=shard,
+            retrain_changed=config.retrain_changed,
+            save_models=folder / "models" if config.save_models else None,
+        )
         train_shard(*arguments, store=store, augment=augment)
     print(f"Share {shard[0]} of {shard[1]} is trained; its chunks are in {chunks}.")
 

@@ -85,6 +85,9 @@ class Config:
     retrain_changed: bool = False
     """Train models again that are there but depend on something else than now (data,
     code, versions), instead of stopping; the old ones stay as *.bad."""
+    save_models: bool = False
+    """Keep the weights of all models in the run's folder models, for
+    sam_jax.load_models; explain then measures these instead of training them again."""
     shard: str | None = None
     """Train share i of n only, as "i/n", i from 0 (job arrays); the same command
     without it trains what is missing and attacks."""

@@ -86,8 +86,9 @@ class Config:
 
 
 class Audited(NamedTuple):
-    """A finished audit: its settings, two of its optimizers, its data."""
+    """A finished audit: its folder and settings, two of its optimizers, its data."""
 
+    source: pathlib.Path
     settings: AuditConfig
     comparison: analysis.Comparison
     dataset: sam_jax.Dataset
@@ -185,7 +186,7 @@ def _sweep(config: Config, audited: Audited, rho: float, store: ChunkStore) -> R
     """Trains the audit's first models again at several radii."""
     radii = config.rho or tuple(rho * factor for factor in (0, 0.5, 1, 2, 4))
     return explain_source.train_again(
-        audited.settings,
+        audited.source,
         audited.comparison.names[1],
         audited.dataset,
         radii,
@@ -207,6 +208,7 @@ def _open_audit(source: pathlib.Path, config: Config) -> Audited:
         )
     compared = config.compared or others[0]
     return Audited(
+        source,
         settings,
         analysis.compare_optimizers(signals, baseline, compared, config.seed),
         explain_source.load_data(source, settings),

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 from sam_jax import _checks, analysis
@@ -15,6 +16,7 @@ from sam_jax.cli.named_code import named_attack
 from sam_jax.metrics import attack_metrics, bootstrap_attack
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
 from sam_jax.training.checkpoint import ChunkStore
+from sam_jax.training.saved_models import load_models
 from sam_jax.training.trainer import TrainingTask
 from sam_jax.types import AttackFn, Dataset
 
@@ -98,7 +100,7 @@ def radius(settings: audit_options.Config, name: str) -> float:
 
 
 def train_again(
-    settings: audit_options.Config,
+    source: pathlib.Path,
     name: str,
     dataset: Dataset,
     rho: tuple[float, ...],
@@ -108,7 +110,11 @@ def train_again(
     num_examples: int,
     store: ChunkStore,
 ) -> rho_sweep.RhoSweep:
-    """Trains the audit's first models again, under one optimizer at each radius."""
+    """Trains the audit's first models again, under one optimizer at each radius.
+
+    At the audit's radius the models of ``--save-models`` are taken, where they are.
+    """
+    settings = audit_settings(source)
     factory = _checks.one_of(OPTIMIZERS, optimizer=name.partition(" rho=")[0])
     pool_size = len(dataset.train.y)
     config = audit_arguments.make_train_config(settings)
@@ -125,8 +131,14 @@ def train_again(
         config,
         augment=audit_arguments.make_augment(settings, dataset.train.x.shape),
     )
+    saved = None
+    if (source / "models").is_dir():
+        x = np.asarray(dataset.train.x[:2])
+        like = jax.eval_shape(task.model.init, jax.random.key(0), x)
+        saved = radius(settings, name), load_models(source / "models", like)[name]
+    training = (plan.train_key, task, plan.keep, plan.examples(), saved)
     return rho_sweep.sweep_rho(
-        rho_sweep.SweptTraining(plan.train_key, task, plan.keep, plan.examples()),
+        rho_sweep.SweptTraining(*training),
         rho,
         attack,
         num_models=min(num_models, len(plan.keep)),

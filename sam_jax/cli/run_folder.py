@@ -27,7 +27,14 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _CONFIG, _METRICS = "config.json", "metrics.json"
 _REPLACEMENT = ".replacement"
 _SCHEDULING = {"models_per_chunk", "models_per_vmap", "max_diverged", "retrain_changed"}
-_SCHEDULING |= {"shard", "distributed", "coordinator", "num_processes", "process_id"}
+_SCHEDULING |= {
+    "save_models",
+    "shard",
+    "distributed",
+    "coordinator",
+    "num_processes",
+    "process_id",
+}
 """Options that say how a run comes about, not what comes out; they may change."""
 
 

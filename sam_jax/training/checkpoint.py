@@ -27,7 +27,8 @@ from sam_jax.training.chunk_files import (
 from sam_jax.training.chunk_training import PartialChunk
 from sam_jax.training.folder_lock import FolderLock
 from sam_jax.training.identity import Identity
-from sam_jax.types import TrainLog
+from sam_jax.training.saved_models import has_models, write_models
+from sam_jax.types import TrainLog, TrainState
 
 
 class ChunkStore:
@@ -39,6 +40,8 @@ class ChunkStore:
             trained again, instead of stopping the run.
         shard: Number of this shard and of all shards, where several processes share
             the folder.
+        save_models: Where weights are kept too, for ``load_models``; None keeps none.
+            Chunks whose weights are not there are trained again.
         say: Called with a line about each file that is put aside.
     """
 
@@ -48,10 +51,12 @@ class ChunkStore:
         *,
         retrain_changed: bool = False,
         shard: tuple[int, int] | None = None,
+        save_models: str | pathlib.Path | None = None,
         say: Callable[[str], None] = warnings.warn,
     ):
         self.folder = None if folder is None else pathlib.Path(folder)
         self.retrain_changed, self.shard, self.say = retrain_changed, shard, say
+        self.save_models = None if save_models is None else pathlib.Path(save_models)
         self._lock = None if self.folder is None else FolderLock(self.folder, shard)
 
     def __enter__(self) -> "ChunkStore":
@@ -61,6 +66,8 @@ class ChunkStore:
             ArgumentError: If another run is using the folder.
             StorageError: If it cannot be made or written.
         """
+        if self.save_models is not None:
+            make_folder(self.save_models)
         if self.folder is None or self._lock is None:
             return self
         make_folder(self.folder)
@@ -148,7 +155,9 @@ class OptimizerChunks:
                 changed.append((path, difference))
                 continue
             taken.update(models.tolist())
-            chunks.append(arrays)
+            weights = self._weights_path(models)
+            if weights is None or has_models(weights, self._about(models)):
+                chunks.append(arrays)
         # Sound chunks of another training: stop, or put them aside if the user said so.
         for path, difference in changed:
             if not self.store.retrain_changed:
@@ -161,15 +170,20 @@ class OptimizerChunks:
             self.store.put_aside(path, f"its models have {difference}")
         return sorted(chunks, key=_first_model)
 
-    def save(self, arrays: Arrays) -> None:
+    def save(self, arrays: Arrays, trained: TrainState | None = None) -> None:
         """Writes a chunk, whole or not at all, and drops what was kept of its start.
 
         Args:
             arrays: By name; ``models`` holds their numbers, ascending.
+            trained: The models, whose weights are kept where the store keeps any.
 
         Raises:
             StorageError: If there is no room, or the folder is gone or read-only.
         """
+        weights = self._weights_path(arrays["models"])
+        if weights is not None and trained is not None:
+            about = self._about(arrays["models"])
+            write_models(weights, about, arrays["models"], trained)
         if self.identity is not None:
             # The whole chunk is on disk before its partial state goes.
             path = self._path(arrays["models"])
@@ -224,9 +238,13 @@ class OptimizerChunks:
         assert self.store.folder is not None
         return self.store.folder / _file_name(self.optimizer, models)
 
+    def _weights_path(self, models: np.ndarray) -> pathlib.Path | None:
+        folder = self.store.save_models
+        return None if folder is None else folder / _file_name(self.optimizer, models)
+
     def _about(self, models: np.ndarray) -> dict[str, Any]:
-        assert self.identity is not None
-        return {"optimizer": self.optimizer, "identity": self.identity.of(models)}
+        identity = None if self.identity is None else self.identity.of(models)
+        return {"optimizer": self.optimizer, "identity": identity}
 
 
 def _prefix(optimizer: str) -> str:
