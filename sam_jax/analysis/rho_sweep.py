@@ -195,24 +195,9 @@ def sweep_rho(
         for name in by_model[0]
     }
     measures, differences = _estimates(stacked, level)
-    keep = training.keep[:num_models]
     # The attack's AUC has no value by model: it is pooled over all of them.
-    bootstraps = [
-        bootstrap_attack(
-            radius_scores,
-            keep,
-            mask=varying_columns(keep),
-            fprs=(),
-            intervals=IntervalConfig(level),
-            pooled_only=True,
-        )
-        for radius_scores in scores
-    ]
-    measures["attack_auc"], differences["attack_auc"] = [], []
-    for bootstrap in bootstraps:
-        measures["attack_auc"].append(pooled_metrics(bootstrap)["auc"])
-        difference = pooled_difference(bootstrap, bootstraps[0])
-        differences["attack_auc"].append(difference["auc"])
+    aucs = _attack_aucs(scores, training.keep[:num_models], level)
+    measures["attack_auc"], differences["attack_auc"] = aucs
     return RhoSweep(radii, stacked, measures, differences, signals)
 
 
@@ -297,3 +282,23 @@ def _estimates(
         measures[name] = [mean_over_models(v, level) for v in values]
         differences[name] = [mean_over_models(v - values[0], level) for v in values]
     return measures, differences
+
+
+def _attack_aucs(
+    scores: list[Float[np.ndarray, "k n"]], keep: Bool[np.ndarray, "k n"], level: float
+) -> tuple[list[Estimate], list[Estimate]]:
+    """Pooled AUC at each radius, and its paired differences with the first."""
+    bootstraps = [
+        bootstrap_attack(
+            radius_scores,
+            keep,
+            mask=varying_columns(keep),
+            fprs=(),
+            intervals=IntervalConfig(level),
+            pooled_only=True,
+        )
+        for radius_scores in scores
+    ]
+    values = [pooled_metrics(b)["auc"] for b in bootstraps]
+    differences = [pooled_difference(b, bootstraps[0])["auc"] for b in bootstraps]
+    return values, differences

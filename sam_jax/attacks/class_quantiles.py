@@ -49,6 +49,7 @@ def quantile_by_class() -> Attack:
         values = clipped(phi, scaling)
         order = jnp.argsort(jnp.where(is_valid, population.labels, NO_LABEL))
         values = jnp.where(is_valid, values, 0)[order]
+        # Cumulative in the order of labels, so that a class is a difference of two.
         sums = [
             jnp.concatenate([jnp.zeros(1, phi.dtype), jnp.cumsum(values**k)])
             for k in (1, 2)
@@ -64,6 +65,7 @@ def quantile_by_class() -> Attack:
         total, squares = (a[last] - a[first] for a in (fitted.sums, fitted.squares))
         count = (last - first).astype(total.dtype)
         mean = total / (count + PRIOR_COUNT)
+        # Values are standardised: the prior's points have mean 0 and variance 1.
         scatter = jnp.maximum(squares - total * mean, 0) + PRIOR_COUNT
         variance = scatter / (count + PRIOR_COUNT)
         value = standardised(mean_phi(signals)[target], fitted.scaling)

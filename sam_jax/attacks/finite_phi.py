@@ -33,5 +33,6 @@ def _typical_largest(phi: Float[Array, "m n q"]) -> Float[Array, "1 n q"]:
     finite = jnp.where(jnp.abs(phi) < LARGEST_PHI, phi, -jnp.inf)
     of_models = jnp.max(finite, axis=(1, 2))
     known = jnp.where(jnp.isfinite(of_models), of_models, jnp.nan)
+    # Where no model has a finite phi, 1 keeps at least the signs.
     typical = jnp.nan_to_num(jnp.nanmedian(known), nan=1.0)
     return jnp.maximum(typical, jnp.max(finite, axis=0, keepdims=True))

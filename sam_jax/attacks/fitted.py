@@ -140,11 +140,12 @@ def fit_logistic(
     weight = jnp.broadcast_to(is_valid[None], keep.shape)
     flat = features.reshape(-1, features.shape[-1])
     center, scale = robust_center_and_scale(flat, weight.ravel())
-    # Of a feature that is constant but for rounding nothing is used.
+    # A feature that is constant up to rounding becomes 0.
     scale = jnp.where(scale > 1e-6 * jnp.abs(center), scale, jnp.inf)
     x = _standardise(features, center, scale)
     y = keep.astype(features.dtype)
     weight = weight.astype(features.dtype)
+    # Weights of sum 1: the ridge does not depend on the number of examples.
     weight = weight / jnp.maximum(jnp.sum(weight), 1)
     ridge = RIDGE * jnp.eye(x.shape[-1], dtype=x.dtype)
 

@@ -45,6 +45,8 @@ def leave_one_out(merge: Callable[[Any, Any], Any], rows: Any, empty: Any) -> An
     def step(carry, row):
         return merge_both(carry, row), carry
 
+    # One scan in both directions: its carry at a row is the merge of all rows before
+    # it, and in reverse order of all after it.
     both_ways = jax.tree.map(lambda a: jnp.stack([a, a[::-1]], axis=1), rows)
     nothing = jax.tree.map(lambda a: jnp.stack([a, a]), empty)
     _, merged = jax.lax.scan(step, nothing, both_ways)

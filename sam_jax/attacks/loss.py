@@ -101,6 +101,7 @@ def _minus_field(field: str) -> Attack:
 
 def _log_loss(phi: Float[Array, "n q"]) -> Float[Array, "n q"]:
     """``log(softplus(-phi))``, which is ``-phi`` where the loss is tiny."""
+    # There softplus(-phi) is exp(-phi) to the precision of float32.
     is_tiny = phi > 15
     moderate = jnp.where(is_tiny, 0, phi)
     return jnp.where(is_tiny, -phi, jnp.log(jax.nn.softplus(-moderate)))

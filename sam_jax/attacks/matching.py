@@ -125,8 +125,10 @@ def pseudo_uniform(signals: Signals) -> Float[Array, "n"]:
     """Returns a number in [0, 1) for each example, mixed from the bits of its phi."""
     phi = jnp.asarray(signals.phi)[..., 0].astype(jnp.float32)
     bits = jax.lax.bitcast_convert_type(phi, jnp.uint32)
+    # Odd factors lose no bits, and a different one marks each model's place.
     weight = 2 * jnp.arange(len(phi), dtype=jnp.uint32) + jnp.uint32(0x9E3779B9)
     mixed = jnp.sum(_mix(bits) * weight[:, None], axis=0, dtype=jnp.uint32)
+    # 24 bits are a float32 exactly, so that the result stays below 1.
     return (_mix(mixed) >> 8).astype(jnp.float32) * 2.0**-24
 
 

@@ -140,6 +140,7 @@ def population_rank(values: Float[Array, "n"], population: Sorted) -> Float[Arra
     points, count = population
     below = jnp.minimum(jnp.searchsorted(points, values, side="left"), count)
     lowest, highest = points[0], points[jnp.maximum(count - 1, 0)]
+    # Indices of values outside are wrapped to any point: they are not used.
     left, right = points[jnp.maximum(below - 1, 0)], points[below % len(points)]
     is_inside = (below > 0) & (below < count)
     width = jnp.where(is_inside, right - left, 1)

@@ -43,6 +43,7 @@ def reference_attack() -> Attack:
         inflation = jnp.ones_like(others.count)
         z = gaussian.z_score(centred[target], others.mean, variance, inflation)
         below = _count_below(phi[target], phi, outside, models)
+        # Within (0, 1) and increasing in z: ties are ordered by less than one model.
         place = 0.5 + 0.5 * z / (1 + jnp.abs(z))
         return (below + place) / (others.count + 1)
 

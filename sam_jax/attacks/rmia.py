@@ -200,6 +200,7 @@ def _filled(log_in: Array, log_out: Array) -> tuple[Array, Array]:
 
 def _offline_log_prior(log_out: Array, a: Any) -> Array:
     """``log(((1 + a) mean_out + 1 - a) / 2)``."""
+    # For a = 1 the last term is -inf, which `logaddexp` takes as nothing to add.
     return jnp.log((1 + a) / 2) + jnp.logaddexp(log_out, jnp.log((1 - a) / (1 + a)))
 
 
@@ -221,6 +222,7 @@ def _best_a(signals: Signals, is_valid: Bool[Array, "k"]) -> Float[Array, ""]:
     def rank_gap(a: Any) -> Any:
         """Mean rank of members minus that of others: linear in each model's AUC."""
         ratio = jnp.mean(log_p - _offline_log_prior(log_out, a), axis=-1)
+        # The same number of lowest ranks in each model: no difference is changed.
         ratio = jnp.where(is_valid[None], ratio, -jnp.inf)
         rank = jax.scipy.stats.rankdata(ratio, axis=1).astype(ratio.dtype)
         return jnp.mean(_mean(rank, members) - _mean(rank, others))

@@ -58,6 +58,7 @@ def shadow_sides(
             return Side(*moments)
         return Side(moments.count, loo.median_without_each(phi, group), moments.scatter)
 
+    # Under one `vmap`, so that the scan over models is compiled once for both sides.
     both = jax.vmap(side)(jnp.stack([signals.keep, ~signals.keep]))
     inside, outside = (jax.tree.map(lambda a, i=i: a[i], both) for i in (0, 1))
     return phi, inside, outside
@@ -165,8 +166,8 @@ def _sum_blocks(sums: Any, signals: Signals) -> Any:
     def sums_of_block(index: Any) -> Any:
         return sums(take_block(signals, index * size, size))
 
-    parts = jax.lax.map(sums_of_block, jnp.arange(num_blocks))
-    total = jax.tree.map(lambda a: jnp.sum(a, axis=0), parts)
+    by_block = jax.lax.map(sums_of_block, jnp.arange(num_blocks))
+    total = jax.tree.map(lambda a: jnp.sum(a, axis=0), by_block)
     if not remainder:
         return total
     rest = sums(take_block(signals, num_blocks * size, remainder))

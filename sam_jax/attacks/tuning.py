@@ -52,8 +52,10 @@ def tune(
         is_valid = jnp.concatenate([is_valid, jnp.zeros(size, bool)])
     sample = signals.select(examples=columns)
     fold = example_folds(sample)
+    # What scores one fold is chosen on the examples of the other.
     of_fold = jnp.stack([is_valid & (fold != index) for index in (0, 1)])
     of_folds = jax.vmap(choose, (None, 0))
+    # Index 0 serves targets of the first half: it is chosen on the second.
     per_half = jax.vmap(of_folds, (0, None))(other_halves(sample), of_fold)
     which = jnp.asarray(target >= len(signals.phi) // 2, jnp.int32)
     return jax.tree.map(lambda leaf: leaf[which], per_half)
@@ -89,8 +91,9 @@ def spread_columns(
     ranks = jnp.cumsum(mask, dtype=jnp.int32)
     count = ranks[-1]
     k = jnp.arange(size, dtype=jnp.int32)
-    whole, part = jnp.divmod(count, size)
-    wanted = jnp.where(count > size, k * whole + k * part // size, k)
+    # k * count // size, in two terms so that int32 does not overflow.
+    whole, rest = jnp.divmod(count, size)
+    wanted = jnp.where(count > size, k * whole + k * rest // size, k)
     columns = jnp.searchsorted(ranks, wanted + 1, side="left")
     return jnp.minimum(columns, len(mask) - 1).astype(jnp.int32), k < count
 
@@ -107,4 +110,5 @@ def robust_center_and_scale(
     known = jnp.where(mask, values, jnp.nan)
     quantiles = jnp.asarray([0.01, 0.5, 0.99], values.dtype)
     low, center, high = jnp.nan_to_num(jnp.nanquantile(known, quantiles, axis=0))
+    # 2.3263 is the normal quantile of 0.99.
     return center, (high - low) / (2 * 2.3263)

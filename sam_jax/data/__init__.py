@@ -126,6 +126,7 @@ def load(
         raise ArgumentError(
             "label_column", f"must be None but for tables, got {label_column!r}."
         )
+    # Files and sets of Hugging Face, told by the form of the name.
     if is_table or is_hugging_face or name.endswith(".npz"):
         if image_size is not None:
             raise ArgumentError(
@@ -137,6 +138,7 @@ def load(
             hub_name = name.removeprefix(hugging_face.PREFIX)
             return hugging_face.load_hugging_face(hub_name, label_column)
         return load_npz(name)
+    # TFDS sets: embedded ones first, then prepared ones, else prepared now.
     row = DATASETS.get(name, TfdsSet(name))
     directories = [tfds.EMBEDDED_DIR, tfds.data_dir_or_default(data_dir)]
     folders = (tfds.find_prepared(row.tfds_name, d) for d in directories)
@@ -159,7 +161,7 @@ def load(
 
 
 def _require_tfds_name(name: str) -> None:
-    """Refuses a name that is neither ours nor TFDS's."""
+    """Refuses a name that is neither in ``DATASETS`` nor of TFDS."""
     import tensorflow_datasets
 
     known = tensorflow_datasets.list_builders(with_community_datasets=False)

@@ -68,6 +68,8 @@ def dataset_from_arrays(
     """
     inputs, test_inputs = as_inputs(x, x_test)
     y, y_test = np.asarray(y), np.asarray(y_test)
+    # Texts and ids are encoded over both splits; a given number of classes means that
+    # labels are numbers already.
     if num_classes is None and _are_texts(y) and _are_texts(y_test):
         class_names, (y, y_test) = _encode_texts(y, y_test)
         num_classes = len(class_names)

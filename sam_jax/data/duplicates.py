@@ -124,6 +124,7 @@ def _near(images: Float[np.ndarray, "n h w c"]) -> Iterator[tuple[int, int]]:
     small = _shrink(images)
     seen: set[tuple[int, int]] = set()
     for keys in _hash_tables(small, limit):
+        # Rows of one key are neighbours; the first difference is 1, to start a group.
         order = np.argsort(keys, kind="stable")
         starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order[:1]] + 1))
         for rows in np.split(order, starts[1:]):
@@ -157,6 +158,7 @@ def _hash_tables(
         # Two images at the limit differ by about this along a direction.
         width = 8 * limit * np.sqrt(small.shape[1]) / 2
         cells = np.floor(small @ directions / width + rng.uniform(size=NUM_PROJECTIONS))
+        # Cells of the grid as one key; odd factors lose no bits.
         factors = rng.integers(1, 2**63, NUM_PROJECTIONS, dtype=np.uint64)
         whole = cells.astype(np.int64).astype(np.uint64)
         yield (whole * (factors | np.uint64(1))).sum(axis=1, dtype=np.uint64)

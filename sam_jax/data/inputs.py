@@ -59,6 +59,7 @@ def as_inputs(
     is_uint8 = arrays[0].dtype == np.uint8
     values = [_finite(name, a) for name, a in zip(("x", "x_test"), arrays, strict=True)]
     if is_image or _are_flat_images(values):
+        # By the dtype where it says enough: dark images of bytes stay dark.
         scale = 255 if is_image and is_uint8 else _pixel_scale(values)
         if scale != 1:
             values = [v / np.float32(scale) for v in values]

@@ -41,10 +41,10 @@ def download_and_prepare(
             for, what to run, and what went wrong.
     """
     target = tfds.data_dir_or_default(data_dir)
-    is_ours = name in BUILDERS
-    if not is_ours and importlib.util.find_spec("tensorflow") is None:
+    has_builder = name in BUILDERS
+    if not has_builder and importlib.util.find_spec("tensorflow") is None:
         raise ArgumentError(
-            "name", _how_to_prepare(name, target, is_ours, "no TensorFlow here")
+            "name", _how_to_prepare(name, target, has_builder, "no TensorFlow here")
         )
     import tensorflow_datasets
 
@@ -71,7 +71,7 @@ def download_and_prepare(
     ) as error:
         cause = f"{type(error).__name__}: {error}"
         raise ArgumentError(
-            "name", _how_to_prepare(name, target, is_ours, cause)
+            "name", _how_to_prepare(name, target, has_builder, cause)
         ) from error
     return pathlib.Path(builder.data_path)
 
@@ -88,10 +88,10 @@ def _builder(name: str, data_dir: pathlib.Path):
 
 
 def _how_to_prepare(
-    name: str, data_dir: pathlib.Path, is_ours: bool, cause: str
+    name: str, data_dir: pathlib.Path, has_builder: bool, cause: str
 ) -> str:
     """What to run, and where the data is looked for."""
-    install = "" if is_ours else 'pip install -e ".[prepare]" && '
+    install = "" if has_builder else 'pip install -e ".[prepare]" && '
     return (
         f"must be a data set that is prepared or can be prepared here; {name!r} "
         f"is neither ({cause}). It was looked for in {data_dir / name}. On a machine "

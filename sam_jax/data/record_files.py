@@ -65,6 +65,7 @@ def _first_unreadable(path: str) -> int | None:
         return None
     start = 0
     while end - start > 1:
+        # All before `start` can be read, and something before `end` cannot.
         middle = (start + end) // 2
         if can_read(start, middle):
             start = middle

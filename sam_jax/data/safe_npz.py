@@ -181,6 +181,7 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
                 f"{name} in it claims {member.compress_size:,} bytes of the file's "
                 f"{size:,}: it is cut off."
             )
+    # What is stored as it is cannot exceed the file, nor the rest a sane ratio.
     unpacked = sum(member.file_size for member in members)
     stored = sum(
         member.file_size

@@ -115,6 +115,7 @@ def load_prepared(
     else:
         x_test, y_test = _read_split(info, test_split, x_key, y_key, image_size)
         test_origin = Origin(test_split, np.arange(len(y_test)))
+    # TFDS calls classes without names "0", "1", ...
     names = (
         [] if label.names == [str(i) for i in range(len(label.names))] else label.names
     )

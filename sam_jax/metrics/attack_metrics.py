@@ -131,6 +131,7 @@ def attack_metrics(bootstrap: Bootstrap) -> AttackMetrics:
     sizes = bootstrap.sizes._asdict()
     del sizes["num_groups"], sizes["num_refits"]
     names = metric_names(bootstrap.fprs)
+    # Not strict: pooled errors go on with the points of the ROC band.
     by_target = bootstrap.by_target.value.T.tolist()
     return AttackMetrics(
         pooled=pooled_metrics(bootstrap),

@@ -93,10 +93,10 @@ class Bootstrap:
             ArgumentError: If rates, sizes or settings of the two differ.
         """
         for field in ("fprs", "curve_fprs", "sizes", "intervals"):
-            ours, theirs = getattr(self, field), getattr(baseline, field)
-            if ours != theirs:
-                rule = f"must have the same {field} to be paired, got {theirs}"
-                raise _checks.ArgumentError("baseline", f"{rule} and {ours}.")
+            value, base = getattr(self, field), getattr(baseline, field)
+            if value != base:
+                rule = f"must have the same {field} to be paired, got {base}"
+                raise _checks.ArgumentError("baseline", f"{rule} and {value}.")
         return dataclasses.replace(
             self,
             pooled=Replicates(*_subtract(self.pooled, baseline.pooled)),
@@ -128,6 +128,7 @@ class Bootstrap:
         """Returns the variance of the mean over targets of each metric."""
         num_targets, num_groups = self.sizes.num_targets, self.sizes.num_groups
         value, examples = self.by_target
+        # With pairs as clusters, targets are independent: their variances add up.
         alone = [_variance(target, num_groups) for target in examples]
         pairs = np.sum(alone, axis=0) / num_targets**2
         between = np.var(value, axis=0, ddof=1) if num_targets > 1 else pairs
@@ -179,6 +180,7 @@ def bootstrap_attack(
     fprs = _checks.false_positive_rates(fprs)
     weights = make_weights(keep.shape, intervals)
     num_non_members = int((~keep).sum())
+    # Without them, the metrics by target are those of no targets.
     curve_fprs, alone = [], slice(0)
     if not pooled_only:
         curve_fprs = np.geomspace(1 / num_non_members, 1, CURVE_POINTS).tolist()
@@ -251,8 +253,8 @@ def _without_models(
     return np.stack(by_refit)
 
 
-def _subtract(ours: tuple, theirs: tuple) -> list[np.ndarray]:
-    return [a - b for a, b in zip(ours, theirs, strict=True)]
+def _subtract(arrays: tuple, baseline: tuple) -> list[np.ndarray]:
+    return [a - b for a, b in zip(arrays, baseline, strict=True)]
 
 
 def _variance(draws: np.ndarray, num_clusters: int) -> np.ndarray:

@@ -64,6 +64,7 @@ def decision_variances(
     num_targets, num_examples = keep.shape
     rng = np.random.default_rng(seed)
     sizes = min(num_examples, NUM_GROUPS), min(num_targets, NUM_GROUPS), NUM_GROUPS
+    # The group of each (target, example) pair: by example, by target, by itself.
     groups = (
         rng.permutation(np.arange(num_examples) % sizes[0])[None],
         rng.permutation(np.arange(num_targets) % sizes[1])[:, None],
@@ -77,8 +78,9 @@ def decision_variances(
         of_pair = np.broadcast_to(of_pair, keep.shape)
         outcomes = np.zeros((size, 4))
         for chosen in columns:
-            parts = scores[:, chosen], keep[:, chosen], of_pair[:, chosen]
-            outcomes += list(_outcomes_without(*parts, size, fpr))
+            # Each class has thresholds for itself; counts add up over classes.
+            tables = scores[:, chosen], keep[:, chosen], of_pair[:, chosen]
+            outcomes += list(_outcomes_without(*tables, size, fpr))
         variances.append(jackknife_variance(_rates(outcomes)))
     return DecisionVariances(
         *(
@@ -126,6 +128,7 @@ def _outcomes_without(
     """(True positives, members, false positives, non-members) without each group."""
     codes, num_codes = bin_codes(scores, keep)
     num_targets = len(scores)
+    # One histogram over group, target, member or not, and bin of the score.
     flat = (groups * num_targets + np.arange(num_targets)[:, None]) * num_codes + codes
     size = num_groups * num_targets * num_codes
     counts = np.bincount(flat.ravel(), minlength=size)
@@ -134,6 +137,7 @@ def _outcomes_without(
     whole = counts.sum(axis=0)
     for without in counts:
         left = whole - without
+        # A target's threshold comes from the counts of all other targets.
         others = left.sum(axis=0) - left
         totals = np.maximum(others[..., -1:], 1)
         false, true = (others / totals).swapaxes(0, 1)

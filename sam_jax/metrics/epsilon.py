@@ -120,6 +120,7 @@ def audited_epsilon(
     order = np.random.default_rng(seed).permutation(scores.size)
     choose, count = order[: scores.size // 2], order[scores.size // 2 :]
     levels = np.linspace(0, 1, num_thresholds + 1)
+    # "higher" gives scores that occur, each of which decides differently.
     candidates = np.unique(np.quantile(scores[choose], levels, method="higher"))
     bounds = [
         epsilon_lower_bound(
@@ -141,7 +142,7 @@ def one_run_epsilon(
 ) -> float:
     """Returns a lower bound on epsilon from one training run with many canaries.
 
-    Each canary was in or out by a fair coin of its own; the attacker guesses for some
+    Each canary was in or out by a separate fair coin; the attacker guesses for some
     (the most and the least member-like) and abstains on the others. How many guesses to
     make must not depend on which were right.
 
@@ -196,6 +197,7 @@ def _one_run_p_value(
     exceed = float(stats.binom.sf(correct - 1, guesses, chance))
     if delta == 0 or correct == 0:
         return exceed
+    # What delta adds: P(correct - i <= right guesses < correct) / i, at its largest.
     losses = np.arange(1, correct + 1)
     near = np.cumsum(stats.binom.pmf(correct - losses, guesses, chance))
     return min(1.0, exceed + 2 * canaries * delta * float(np.max(near / losses)))

@@ -126,12 +126,15 @@ def crossed_variance(
     """
     between = max(target - pair, shared, 0.0) if target_degrees > 0 else 0.0
     variance = example + between
+    # The noise of single pairs is part of `example`, and falls with more targets too.
     target_part = float(between + min(example, pair))
     if variance == 0:
         return CrossedVariance(0.0, float("inf"), 0.0)
     if between == 0:
         degrees = min(float(example_degrees), max_degrees)
         return CrossedVariance(float(variance), degrees, target_part)
+    # Satterthwaite weighs by what was estimated: `between + pair` is the variance by
+    # targets before the pairs were subtracted.
     noise = example**2 / example_degrees + (between + pair) ** 2 / target_degrees
     degrees = max(variance**2 / noise, min(example_degrees, target_degrees))
     degrees = min(float(degrees), max_degrees)
@@ -157,6 +160,7 @@ def make_estimate(
     if scale == "linear":
         low, high = value - width, value + width
     else:
+        # The logit's derivative is 1 / slope.
         slope = value * (1 - value)
         centre = special.logit(value)
         low, high = special.expit([centre - width / slope, centre + width / slope])

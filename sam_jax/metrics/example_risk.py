@@ -80,6 +80,7 @@ def pair_exposure(
     for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
         others = np.sort(row[~kept])
         as_high = len(others) - np.searchsorted(others, row, side="left")
+        # A non-member is among the others: it is left out of both counts.
         as_high = as_high - ~kept
         exposures[target] = -np.log10((1 + as_high) / (1 + len(others) - ~kept))
     return exposures
@@ -101,6 +102,7 @@ def risk(scores: Float[np.ndarray, "t n"], keep: roc.Mask, fpr: float = 0.01) ->
     exposures = pair_exposure(scores, keep)
     exposure, error = _mean_and_error(exposures, keep)
     score, score_error = _mean_and_error(np.asarray(scores, np.float64), keep)
+    # By exposure, then by score: the last key comes first.
     order = np.lexsort((-score, -exposure))  # NaN last
     rank = np.empty(len(order), int)
     rank[order] = np.arange(1, len(order) + 1)
@@ -193,6 +195,7 @@ def _mean_and_error(
 def _rank_over_targets(exposures: np.ndarray, keep: np.ndarray) -> np.ndarray:
     num_in, num_out = keep.sum(axis=0), (~keep).sum(axis=0)
     ranks = stats.rankdata(exposures, axis=0)
+    # The Mann-Whitney count of pairs of targets in the right order.
     above = np.sum(ranks, axis=0, where=keep) - num_in * (num_in + 1) / 2
     pairs = num_in * num_out
     return np.where(pairs > 0, above / np.maximum(pairs, 1), np.nan)

@@ -69,6 +69,7 @@ def crossed_jackknife(
     shape = (num_models, num_examples)
     value = np.asarray(statistic(np.ones(shape, np.bool_)), np.float64)
     variances, degrees = [], []
+    # Groups of examples, of models, of single pairs: each spreads over the table.
     for axis_shape in ((1, num_examples), (num_models, 1), shape):
         size = int(np.prod(axis_shape))
         count = min(num_groups, size)
@@ -86,11 +87,11 @@ def crossed_jackknife(
         make_estimate(
             float(one),
             crossed_variance(
-                *parts, example_degrees=degrees[0], target_degrees=degrees[1]
+                *by_cluster, example_degrees=degrees[0], target_degrees=degrees[1]
             ),
             level,
         )
-        for one, parts in zip(value, zip(*variances, strict=True), strict=True)
+        for one, by_cluster in zip(value, zip(*variances, strict=True), strict=True)
     ]
 
 

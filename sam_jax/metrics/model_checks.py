@@ -127,6 +127,7 @@ def check_balance(signals: Signals, facts: ModelFacts) -> Check:
 def check_accuracy(facts: ModelFacts) -> Check:
     """Compares training accuracies."""
     size = facts.num_members
+    # As if two more of each outcome had been seen: an accuracy of 1 has noise too.
     middle = (np.median(facts.accuracy) * size + 2) / (size + 4)
     noise = 4 * np.sqrt(middle * (1 - middle) / size)
     odd, gap = _outliers(facts.accuracy, np.maximum(ACCURACY_FLOOR, noise))
@@ -223,6 +224,7 @@ def _outliers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Models further from the median than the floor and the others allow."""
     gap = np.abs(values - np.median(values))
+    # 1.4826 median deviations are one standard deviation of a Gaussian.
     allowed = np.maximum(floor, MANY_DEVIATIONS * 1.4826 * np.median(gap))
     odd = np.flatnonzero(gap > allowed)
     return odd[np.argsort(-gap[odd])], gap

@@ -30,6 +30,7 @@ def check_order(
     """
     columns = np.flatnonzero(varying_columns(keep))
     columns = columns[:: -(-len(columns) // MAX_EXAMPLES) or 1]
+    # Ranks among the models, so that the difficulty of an example drops out.
     ranks = stats.rankdata(phi[:, columns], axis=0)
     ranks -= ranks.mean(axis=0)
     rows = keep[:, columns] - keep[:, columns].mean(axis=0)

@@ -128,6 +128,7 @@ def leak_test(
     """
     _checks.confidence_level(level)
     _checks.at_least(1, num_attacks=len(metrics))
+    # One family of tests: every metric of every attack.
     tests = {
         (attack, name): _above_chance(
             estimates.pooled[name].value, null, estimates.null_errors[name]
@@ -136,6 +137,7 @@ def leak_test(
         for name, null in _nulls(estimates).items()
     }
     adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
+    # The least that Holm's method leaves a test, for the sizes that are detectable.
     share = (1 - level) / max(sum(not np.isnan(p) for p in tests.values()), 1)
     findings = []
     for attack, estimates in metrics.items():
@@ -151,12 +153,14 @@ def leak_test(
         detectable = {}
         for name, null in nulls.items():
             error = _error(estimates.pooled[name], level)
+            # The test's error is that without a leak, the noise around a leak another.
             test_error = estimates.null_errors[name] or error
             excess = _detectable(test_error, error, share)
             detectable[name] = min(1.0, null + excess)
         p_value = adjusted[attack, best]
         values = (best, estimates.pooled[best], p_value, auc, detectable)
         findings.append(LeakFinding(attack, outcome, *values))
+    # `sorted` is stable: leaks first, and by AUC within both groups.
     findings.sort(key=lambda finding: -finding.auc.value)
     return sorted(findings, key=lambda finding: finding.outcome != "leak")
 
@@ -187,6 +191,7 @@ def change_test(
         for name, estimate in _tested(difference).items()
     }
     adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
+    # As in `leak_test`, halved for two-sided tests.
     share = (1 - level) / max(2 * sum(not np.isnan(p) for p in tests.values()), 1)
     findings = []
     for attack, difference in differences.items():
@@ -247,7 +252,7 @@ def _above_chance(value: float, null: float, null_error: float) -> float:
 
 
 def _error(estimate: Estimate, level: float) -> float:
-    """The standard error, or what the interval's width says where that is more.
+    """The standard error, or the one that the interval's width implies if larger.
 
     A rate of 0 has an error of 0, and binomial limits.
     """

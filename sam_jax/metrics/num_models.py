@@ -94,6 +94,7 @@ def model_count_curve(
             dealt, targets = _dealt_scores(attack, signals, order, size)
         few = bootstrap_attack(dealt, keep[targets], **options)
         estimates.append(pooled_metrics(few)[metric])
+        # The same targets with all models as shadow models, to be paired with half.
         if size == num_models // 2:
             full = bootstrap_attack(scores[targets], keep[targets], **options)
             gain = pooled_difference(full, few)[metric]
@@ -101,7 +102,7 @@ def model_count_curve(
 
 
 def says_enough(curve: ModelCountCurve, label: str = "AUC") -> str:
-    """Returns what the curve says about more models, in one sentence."""
+    """Returns a sentence on whether more models would make the attack stronger."""
     gain, most = curve.last_gain, curve.num_models[-1]
     if np.isnan(gain.value):
         return f"With {most} models nothing is known of what more would do."

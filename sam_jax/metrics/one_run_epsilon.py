@@ -81,10 +81,12 @@ def one_run_audit(
         counted = _open(keep, target)
         outcomes.append(_guesses(row[counted], kept[counted], generator))
     corrected = 1 - (1 - level) / len(scores)
+    # By target and share: at the level of a single run, and corrected for their number.
     bounds, strict = (
         np.array([[_bound(o, delta, at) for o in by_share] for by_share in outcomes])
         for at in (level, corrected)
     )
+    # Each target's share is the one that is best for the others.
     others = bounds.sum(axis=0) - bounds
     chosen = np.argmax(others, axis=1)
     rows = np.arange(len(scores))

@@ -89,6 +89,7 @@ def mean_member_auc(
         return MeanAuc(float("nan"), float("nan"))
     aucs = member_aucs(values[has_both], keep[has_both])
     pairs = num_in[has_both] * num_out[has_both]
+    # The Mann-Whitney variance of an AUC where values know nothing.
     without_signal = (num_in + num_out)[has_both] / (12 * pairs)
     variance = max(
         float(np.var(aucs, ddof=1)) if len(aucs) > 1 else 0.0,
@@ -130,6 +131,7 @@ transposed mask |
     columns = columns[:: -(-len(columns) // MAX_EXAMPLES) or 1]
     ranked, kept = phi[:, columns], keep[:, columns]
     auc = mean_member_auc(ranked, kept)
+    # The range first: losses or probabilities would mislead all checks of signs.
     by_range = _by_range(phi, auc, correct)
     if by_range is not None:
         return by_range

@@ -1,7 +1,7 @@
 """Attacks refitted without some models: what targets share through shadow models.
 
 A model is a target once and a shadow model of all other targets, so a model that
-overfits more raises the scores of its members and lowers those of everybody else's.
+overfits more raises the scores of its members and lowers scores on other targets.
 Drawing targets again leaves that out, because the fits stay as they are. Here models
 are left out as targets and as shadow models together, and the attack is refitted.
 
@@ -83,6 +83,7 @@ def leave_models_out(
     counted = _checks.mask(mask=counted)
     rng = np.random.default_rng(seed)
     used = _some(rng, np.flatnonzero(counted))
+    # The counted examples come first, so that a refit's scores are cut to them below.
     columns = np.concatenate([used, _some(rng, np.flatnonzero(~counted))])
     num_groups = min(num_models, MAX_MODEL_GROUPS)
     groups = rng.permutation(np.arange(num_models) % num_groups)

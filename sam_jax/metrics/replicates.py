@@ -128,8 +128,11 @@ def bin_codes(
     non_members = -np.sort(-scores[~keep], axis=None)
     members = -np.sort(-scores[keep], axis=None)
     last = len(non_members) - 1
+    # Each of the highest non-members, then ever fewer, with an edge above each so
+    # that it has a bin to itself.
     tail = np.geomspace(1, last + 1, NUM_QUANTILES) - 1
     tail = non_members[np.rint(tail).astype(int)]
+    # Both distributions as a whole, for AUC and balanced accuracy.
     coarse = NUM_QUANTILES // 4
     edges = [
         tail,
@@ -151,6 +154,7 @@ def binned_metrics(
     counts = counts.reshape(len(counts), 2, -1)
     cumulative = np.cumsum(counts, axis=-1)
     cumulative = np.concatenate([np.zeros_like(cumulative[..., :1]), cumulative], -1)
+    # A replicate may have drawn no member at all.
     rates = cumulative / np.maximum(cumulative[..., -1:], 1)
     fpr, tpr = rates[:, 0], rates[:, 1]
     area = np.sum(np.diff(fpr) * (tpr[:, 1:] + tpr[:, :-1]), axis=-1) / 2

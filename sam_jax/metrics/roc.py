@@ -161,6 +161,7 @@ def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
     _checks.in_unit_interval(alpha=alpha)
     if not is_resolvable(alpha, roc.num_non_members):
         return float("nan")
+    # The tolerance lets a rate of exactly alpha pass in spite of rounding.
     return float(roc.tpr[roc.fpr <= alpha * (1 + 1e-12)][-1])
 
 

@@ -109,6 +109,8 @@ def shadow_fpr_thresholds(
     _checks.at_least(2, num_models=len(scores))
     _checks.positive(fpr=fpr)
     _checks.in_unit_interval(fpr=fpr)
+    # Only the highest scores can set a threshold: as many as are allowed, and as many
+    # as the target itself may have among them.
     models, _ = np.nonzero(~keep)
     values = scores[~keep].astype(np.float64)
     num_of_target = (~keep).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Whether a given model can be attacked with the shadow models that there are."""
+"""Checks of a given model, alone and against its shadow models."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ def check_target(
     counted: Bool[np.ndarray, " n"],
     population: Bool[np.ndarray, " n"],
 ) -> list[Check]:
-    """Returns what there is to say about one target and its shadow models.
+    """Returns the checks of one target and its shadow models.
 
     | check | invalid where | warning where |
     | --- | --- | --- |
@@ -146,7 +146,7 @@ def _gap(
 ) -> tuple[float, float]:
     """How far a fact is from the median shadow model's, and how far it may be."""
     if field.endswith("accuracy"):
-        # As if one more of each outcome had been seen: 1.000 has noise too.
+        # As if two more of each outcome had been seen: an accuracy of 1 has noise too.
         middle = (float(np.median(others)) * num_members + 2) / (num_members + 4)
         noise = STANDARD_ERRORS * np.sqrt(middle * (1 - middle) / num_members)
         floor = max(model_checks.ACCURACY_FLOOR, float(noise))

@@ -1,10 +1,10 @@
-"""What an attacker would reach: thresholds fixed on shadow models, applied to targets.
+"""Rates of an attack that could be run, at thresholds fixed on shadow models.
 
 The best threshold of a ROC curve is chosen with the membership in hand. Here each
 target's threshold comes from the other models alone (``shadow_thresholds``), so the
 rates are those of an attack that could be run, and its false-positive rate is what it
 turned out to be rather than what was aimed at. From them: how many accusations are
-right when members are rare, and what they say about differential privacy.
+right when members are rare, and lower bounds on epsilon.
 """
 
 import math
@@ -243,6 +243,7 @@ def _precision(
             target_part=log_ratio.target_part * slope,
         )
         return make_estimate(value, variance, level, scale="logit")
+    # Without a log ratio, from the worst and the best ends of both intervals.
     low = roc.precision_at_prior(tpr.low, fpr.high, prior)
     high = roc.precision_at_prior(tpr.high, fpr.low, prior)
     return Estimate(value, low, max(high, value), 0.0, float("inf"), 0.0)

@@ -1,4 +1,4 @@
-"""Whether figures of attacks can mean anything, looked at before any score is made.
+"""Checks of models, masks and phi, made before any score.
 
 An attack fits its statistics to shadow models and applies them to the target, so a
 model trained otherwise, a copy of another model or a mask that belongs to other models
@@ -22,7 +22,7 @@ LARGE_PHI = 1000.0
 
 
 def check_models(signals: Signals) -> list[Check]:
-    """Returns what there is to say about the models of one algorithm.
+    """Returns the checks of the models of one algorithm.
 
     | check | invalid where | warning where |
     | --- | --- | --- |
@@ -61,7 +61,7 @@ def check_comparison(
     signals: Mapping[str, Signals],
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Check]:
-    """Returns what there is to say about comparing algorithms with each other.
+    """Returns the checks of a comparison of algorithms with each other.
 
     Args:
         signals: By training algorithm.
@@ -95,6 +95,7 @@ def check_comparison(
 
 def _check_count(signals: Signals) -> Check:
     phi, keep = np.asarray(signals.phi), np.asarray(signals.keep)
+    # Reversed, so that of equal rows the first model stays in the dict.
     rows = {row.tobytes(): m for m, row in reversed(list(enumerate(phi)))}
     copies = [m for m, row in enumerate(phi) if rows[row.tobytes()] != m]
     if copies:

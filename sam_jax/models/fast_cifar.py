@@ -12,6 +12,7 @@ from sam_jax.models.layers import NORMS, check_network, conv3x3
 from sam_jax.types import Model
 
 LOGIT_SCALE = 1 / 9
+"""Of airbench94."""
 
 
 def partial_identity(
@@ -50,6 +51,7 @@ class FastCifar(nn.Module):
         x = nn.gelu(stem(x.astype(self.dtype)))
         for multiple in (1, 4, 4):
             x = conv(x, self.width * multiple)
+            # Small images run out of pixels before the last stage.
             x = activate(max_pool(x) if min(x.shape[1:3]) > 1 else x)
             x = activate(conv(x, self.width * multiple))
         x = jnp.max(x, axis=(1, 2)).astype(jnp.float32)

@@ -35,6 +35,7 @@ def base_factories() -> Mapping[str, Callable[..., optax.GradientTransformation]
         True
     """
     factories = {}
+    # optax comes last: it wins where both have an optimizer of one name.
     for module in (optax.contrib, optax):
         for name, factory in vars(module).items():
             # nadam and others are partial functions.
@@ -85,7 +86,7 @@ def make_base(
     for setting in settings:
         if setting == "learning_rate":
             raise ArgumentError(
-                "base_settings", "must be without learning_rate, an option of its own."
+                "base_settings", "must be without learning_rate, a separate option."
             )
         if setting not in allowed:
             near = difflib.get_close_matches(setting, allowed, 1, cutoff=0.5)
@@ -95,6 +96,7 @@ def make_base(
                 f"must be of {name}: {', '.join(allowed)}; got {setting!r}.{hint}",
             )
     try:
+        # Some values are refused only when the state is made.
         base = base_factories()[name](learning_rate, **settings)
         base.init({"weights": np.zeros((2, 2), np.float32)})
     except Exception as error:

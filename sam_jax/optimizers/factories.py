@@ -64,6 +64,7 @@ def _factory_docstring(method: type[Method]) -> str:
     """The docstring of a factory, with the formula and settings of its method."""
     formula, _, rest = (inspect.getdoc(method) or "").partition("\nAttributes:\n")
     settings, _, references = rest.partition("\nReferences:\n")
+    # Of a method without settings the references follow the formula.
     if not settings:
         formula, _, references = formula.partition("\nReferences:\n")
     arguments = "\n".join(

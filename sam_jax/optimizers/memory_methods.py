@@ -266,6 +266,7 @@ def _decomposed(
 
     part = jax.tree.map(keep_finite, tree_math.scale(factor, part), old_part)
     norm = keep_finite(jnp.where(noise, 0, norm), old_norm.astype(norm.dtype))
+    # The memory is kept, but `d` must show that the step was not finite.
     return keep_finite(a, jnp.full_like(a, jnp.nan)), 1 / factor, part, norm
 
 

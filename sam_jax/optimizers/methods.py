@@ -281,6 +281,7 @@ def _filter_normalised(
     z: Float[Array, "*shape"], w: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     """``z`` with the norm of each filter of ``w``."""
+    # All but the last; the only one of a vector, none of a scalar.
     axes = tuple(range(max(z.ndim - 1, min(z.ndim, 1))))
 
     def norm(x: Array) -> Array:

@@ -109,6 +109,7 @@ def sharpness_aware(
         d, memory = method.replace_gradient(
             updates, params, radius, state.memory, grad_fn=grad_fn, step=step, key=key
         )
+        # Exactly the gradient at radius 0, whatever the method's arithmetic rounds.
         d = jax.tree.map(lambda g, x: jnp.where(radius == 0, g, x), updates, d)
         if clip_norm is not None:
             d = clipped(d, clip_norm)

@@ -157,6 +157,7 @@ def _sum_of_squares(tree: Params, factor: Float[Array, ""]) -> Float[Array, ""]:
 
 def _range_factor(total: Float[Array, ""]) -> Float[Array, ""]:
     """The power of two by which a tree is scaled, from its plain sum of squares."""
+    # In float32: times 2**64 below 2**-60, times 2**-96 from 2**100 on (or NaN).
     exponent = jnp.finfo(total.dtype).maxexp
     small = total < 2.0 ** (4 - exponent // 2)
     large = ~(total < 2.0 ** (exponent - 28))

@@ -170,6 +170,7 @@ def likelihood_ratio_power(
     def false_positives(edge):
         return _interval_of_width((edge + delta) / s, 2 * (centre - edge) / s)
 
+    # Between the edges of the central interval of mass fpr and the one-sided region.
     low = -delta + s * (special.ndtri((1 - fpr) / 2) - 1e-15)
     high = np.minimum(centre, -delta - s * special.ndtri(fpr))
     low, high, fpr = np.broadcast_arrays(low, high, fpr)
@@ -247,14 +248,13 @@ def turning_sigma(mu: Reals, tau: Reals) -> Float64[np.ndarray, "..."]:
         >>> turning_sigma([0.0, 0.5], 0.001).round(3)
         array([1. , 0.5])
     """
-    mu, tau = np.broadcast_arrays(
-        _arrays.finite("mu", mu), _arrays.positive("tau", tau)
-    )
+    mu, tau = _arrays.finite("mu", mu), _arrays.positive("tau", tau)
     delta = np.abs(1 - mu)
     low = np.log(1e-3 * np.where(delta == 0, 1.0, delta))
     high = np.log(10 * (delta + tau))
     for _ in range(100):
         middle = (low + high) / 2
+        # The advantage falls up to the turning point and rises beyond it.
         rising = likelihood_ratio_slope(mu, np.exp(middle), tau) > 0
         low, high = np.where(rising, low, middle), np.where(rising, middle, high)
     return np.where(delta == 0, 0.0, np.exp(high))

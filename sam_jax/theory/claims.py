@@ -98,6 +98,7 @@ def confidence_attack(runs: Sequence[SimulatedProblem]) -> TheoryClaim:
     cells = []
     for run in runs:
         for t, threshold in enumerate(THRESHOLDS):
+            # All members pass a threshold below 1, so their rate is 1.
             expected = theory.confidence_advantage(run.mu, run.sigma, threshold)
             sampled = run.outcome.confidence[..., t]
             least = rate_errors(run, 1.0 + 0 * expected, 1 - expected)
@@ -223,6 +224,7 @@ def _least_change(expected: np.ndarray | float, draws: float | int) -> float:
 def _turning_cell(mu: float, tau: float) -> GridCell:
     """The least total variation over a fine grid of sigma, by the trapezoid rule."""
     sigmas = abs(1 - mu) * np.linspace(0.8, 1.2, 201)
+    # A coarse grid for the wide density and a fine one around the narrow one.
     m = np.unique(
         np.concatenate([np.linspace(-9, 11, 4001), 1 + tau * np.linspace(-9, 9, 8001)])
     )

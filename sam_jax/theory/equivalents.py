@@ -133,6 +133,7 @@ def deterministic_equivalent(
             f"beta must have one entry per direction, {pooled.shape}, got {beta.shape}."
         )
     metric = 1 + eta * pooled
+    # In the coordinates G^1/2 w the metric is the identity.
     h = population.eigenvalues / metric
     b2 = metric * beta**2
     counts = n * population.weights
@@ -141,6 +142,7 @@ def deterministic_equivalent(
     resolve = np.linalg.inv(np.eye(len(D)) - A)
     noise_part = R**2 * ((counts / D**2 * resolve.sum(1)) @ h)
 
+    # The mean of w is (1 - R) beta, which takes the risk to the variance.
     def moments(target):
         E = resolve @ (h * R**2 @ target)
         bias = R**2 * (target + (counts / D**2 * E) @ h)

@@ -69,6 +69,7 @@ def label_averages(key: jax.Array, spectrum: str, sets: int) -> list[Averaged]:
         scales = np.repeat(np.sqrt(population.eigenvalues), counts, axis=0)
         for e, eta in enumerate(AVERAGED_ETAS):
             equivalent = theory.deterministic_equivalent(population, n, eta, noise=1.0)
+            # The denominator of the ratios; each set below multiplies its variance.
             ratios[e, i] = 1 / equivalent.variance
         for s in range(sets):
             X = rng.standard_normal(scales.shape) * scales

@@ -89,6 +89,7 @@ def simulate_problem(
     )
     mu = sigma = np.empty(0)
     if exact:
+        # The same keys draw the training sets of the simulation again.
         X, y = sampling.training_sets(keys, problem, counts)
         metrics = [theory.sharpness_metric(population.pooled, eta) for eta in ETAS]
         models = np.stack([theory.min_norm_interpolator(X, y, G) for G in metrics], 1)

@@ -94,6 +94,7 @@ def descend(
 
     def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
         w, residual, direction, size, count = state
+        # To the minimum along the direction; the next one is made conjugate to it.
         image = X @ direction
         length = size / (image @ image)
         w = w + length * direction
@@ -202,6 +203,7 @@ def _attack(
 ) -> Outcome:
     """Returns the outcome of one model."""
     problem, tau = setup.problem, setup.tau
+    # Margins are outputs times the class; those of non-members have mean mu.
     outputs = data.X @ w
     mu = problem.mean @ w
 

@@ -169,8 +169,7 @@ def _make_step(task: TrainingTask) -> Callable[..., tuple[TrainState, Array, Arr
         if augment is not None:
             x = augment(augment_key, x)
 
-        # Gradients at other weights see the same dropout and the batch statistics from
-        # before the step; only the clean pass below updates the statistics.
+        # The same dropout and old batch statistics at any weights, clean or perturbed.
         def loss(params: Any, x: Array, y: Array) -> tuple[Array, Any]:
             logits, new_state = model.apply(params, state.state, x, True, model_key)
             return jnp.mean(loss_fn(logits, y)), (new_state, logits)
@@ -180,7 +179,6 @@ def _make_step(task: TrainingTask) -> Callable[..., tuple[TrainState, Array, Arr
 
         def group_grad_fn(params: Any, index: Array, num_groups: int) -> Any:
             _check_groups(num_groups, len(x))
-            # Group `index` of m-SAM: consecutive examples, in an order that is random.
             group = jax.tree.map(
                 lambda a: a.reshape(num_groups, -1, *a.shape[1:])[index],
                 Examples(x, batch.y),

@@ -158,6 +158,8 @@ def parse_bits(line: bytes, num_features: int, where: str) -> Bool[np.ndarray, "
     num_values = line.count(b",") + 1 if line else 0
     if num_values != num_features:
         raise ValueError(f"{where}: must have {num_features} bits, got {num_values}.")
+    # With so many commas and characters, bits at all even places leave the commas
+    # the odd ones: no need to split the line.
     bits = values[::2]
     if values.size != 2 * num_features - 1 or not np.isin(bits, (48, 49)).all():
         bad = next(v for v in line.split(b",") if v not in (b"0", b"1"))

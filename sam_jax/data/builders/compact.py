@@ -33,7 +33,7 @@ class CompactWriter(writer_lib.ExampleWriter):
 
 
 class CompactBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of our builders: ArrayRecord, source order kept, compressed in groups.
+    """Base of the builders: ArrayRecord, source order kept, compressed in groups.
 
     Large groups suit data that is read whole, as ``sam_jax.data`` does; random access
     to single records works and is slower.

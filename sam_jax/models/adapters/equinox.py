@@ -59,10 +59,10 @@ def from_equinox(
     def init(key: Key, x: Any) -> tuple[Params, ModelState, bool]:
         params, state = {}, {}
         made = jax.tree.leaves(make_module(key))
-        for name, kind, leaf in zip(names, static, made, strict=True):
-            if not isinstance(kind, jax.ShapeDtypeStruct):
+        for name, shape, leaf in zip(names, static, made, strict=True):
+            if not isinstance(shape, jax.ShapeDtypeStruct):
                 continue
-            is_weight = jnp.issubdtype(kind.dtype, jnp.inexact)
+            is_weight = jnp.issubdtype(shape.dtype, jnp.inexact)
             is_weight = is_weight and not name.startswith("state/")
             (params if is_weight else state)[name] = leaf
         return params, state, False

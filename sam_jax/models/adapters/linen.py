@@ -56,6 +56,7 @@ def from_linen(
         rngs = {"params": params_key, "dropout": dropout_key}
         dropouts = []
 
+        # Dropout leaves no variables, so its layers are noted as they are called.
         def note_dropout(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             if isinstance(context.module, nn.Dropout) and context.module.rate > 0:
                 dropouts.append(context.module)

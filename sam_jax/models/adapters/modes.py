@@ -146,6 +146,7 @@ def _updates_and_draws(
     num_params, num_states = (len(jax.tree.leaves(tree)) for tree in (params, state))
     before = jaxpr.invars[num_params : num_params + num_states]
     logits, *after = jaxpr.outvars
+    # A state that is passed on as it came is the same variable of the program.
     updates = any(a is not b for a, b in zip(before, after, strict=True))
     # Back from the logits: everything that they are computed from.
     needed = {id(logits)}

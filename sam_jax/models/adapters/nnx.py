@@ -66,6 +66,7 @@ def from_nnx(make_module: Callable[[Any], Any]) -> Model:
     ) -> tuple[Any, ModelState]:
         # Evaluation draws nothing, but the module holds its streams all the same.
         key = jax.random.key(0) if key is None else key
+        # Streams start anew in each call: keys from the call's key, counters from 0.
         seeded = []
         for index, leaf in enumerate(streams):
             if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

@@ -68,6 +68,8 @@ def _output_columns(features: int, width: int, channels: int) -> int:
 def _conv_by_columns(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
     features, step = kernel.shape[-1], geo.strides[1]
     columns = _output_columns(features, geo.out[1], kernel.shape[2])
+    # The kernel once for each column, moved to where the column's window begins; the
+    # copies are channels of one kernel that steps over all of them at once.
     shifts = ((step * n, step * (columns - 1 - n)) for n in range(columns))
     wide = [jnp.pad(kernel, ((0, 0), shift, (0, 0), (0, 0))) for shift in shifts]
     out = _lax_conv(
@@ -125,6 +127,8 @@ def _input_gradient_by_phases(
     """
     (kh, kw), (sh, sw) = geo.window, geo.strides
     channels, features = kernel.shape[2:]
+    # Fill the kernel up to whole strides, and sort its taps by their place between
+    # strides into channels, flipped as in any gradient of the images.
     taps = (-(-kh // sh), -(-kw // sw))
     missing = (taps[0] * sh - kh, taps[1] * sw - kw)
     parts = jnp.pad(kernel, (*((0, n) for n in missing), (0, 0), (0, 0)))
@@ -132,6 +136,7 @@ def _input_gradient_by_phases(
     parts = (
         parts[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4).reshape(*taps, features, -1)
     )
+    # Rows and columns of pixels a stride apart, with the padding at the low ends.
     starts = (geo.pads[0][0], geo.pads[1][0])
     ends = zip(geo.image, starts, geo.strides, strict=True)
     rows, columns = (-(-(n + start) // s) for n, start, s in ends)
@@ -142,6 +147,7 @@ def _input_gradient_by_phases(
         window_strides=(1, 1),
         padding=_pads((rows, columns), geo.out, taps, low),
     )
+    # Channels back to pixels between strides; then the padding is cut off.
     out = out.reshape(len(g), rows, columns, sh, sw, channels)
     out = out.transpose(0, 1, 3, 2, 4, 5).reshape(len(g), rows * sh, columns * sw, -1)
     (top, left), (height, width) = starts, geo.image
@@ -174,6 +180,7 @@ def _kernel_gradient_by_rows(
     total = jnp.zeros((*geo.window, x.shape[-1], g.shape[-1]), x.dtype)
     for first in range(0, geo.out[0], rows):
         last = min(first + rows, geo.out[0]) - 1
+        # What these rows of the output read: rows of the image, and padding beyond.
         top = first * geo.strides[0] - geo.pads[0][0]
         bottom = last * geo.strides[0] - geo.pads[0][0] + geo.window[0]
         pads = (max(-top, 0), max(bottom - geo.image[0], 0))
@@ -206,6 +213,8 @@ def _block(g: jax.Array) -> Sizes:
 
 
 def _kernel_gradient_by_conv(x: jax.Array, g: jax.Array, geo: Geometry) -> jax.Array:
+    # Channels take the place of examples and examples that of channels: the output's
+    # gradient is the kernel, and steps of the convolution are holes in it.
     low = (geo.pads[0][0], geo.pads[1][0])
     out = _lax_conv(
         x.transpose(3, 1, 2, 0),

@@ -106,11 +106,13 @@ def _make_primitive(
         return a.update(shape=(a.shape[0], *_shape_of(result, geo=geo, **sizes)))
 
     def batch(arrays, axes, *, geo):
+        # Both operands are mapped: the new axis joins that of the models.
         if None not in axes:
             moved = [jnp.moveaxis(a, d, 0) for a, d in zip(arrays, axes, strict=True)]
             size = len(moved[0])
             out = primitive.bind(*(_merge(a, 0) for a in moved), geo=geo)
             return _split(out, 0, size), 0
+        # One is mapped: the new axis widens one that this operand alone has.
         which = 0 if axes[1] is None else 1
         free = next(
             a for a in AXES[operands[which]] if a not in AXES[operands[1 - which]]
