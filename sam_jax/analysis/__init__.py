@@ -1,4 +1,4 @@
-"""Why one optimizer leaks more than another, from the signals of the audited models.
+"""Analyses of why one optimizer leaks more than another, from the models' signals.
 
 Everything compares two optimizers whose models are paired: model m has the same
 training set, initial weights and batches under both. Bins and buckets are selected by

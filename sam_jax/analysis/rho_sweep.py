@@ -288,17 +288,9 @@ def _attack_aucs(
     scores: list[Float[np.ndarray, "k n"]], keep: Bool[np.ndarray, "k n"], level: float
 ) -> tuple[list[Estimate], list[Estimate]]:
     """Pooled AUC at each radius, and its paired differences with the first."""
-    bootstraps = [
-        bootstrap_attack(
-            radius_scores,
-            keep,
-            mask=varying_columns(keep),
-            fprs=(),
-            intervals=IntervalConfig(level),
-            pooled_only=True,
-        )
-        for radius_scores in scores
-    ]
+    options: Any = {"fprs": (), "intervals": IntervalConfig(level), "pooled_only": True}
+    options["mask"] = varying_columns(keep)
+    bootstraps = [bootstrap_attack(of_radius, keep, **options) for of_radius in scores]
     values = [pooled_metrics(b)["auc"] for b in bootstraps]
     differences = [pooled_difference(b, bootstraps[0])["auc"] for b in bootstraps]
     return values, differences

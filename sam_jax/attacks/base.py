@@ -1,4 +1,4 @@
-"""What an attack is, and how one is run on every target in bounded memory."""
+"""The type of an attack, and its run on every target in bounded memory."""
 
 import dataclasses
 import functools

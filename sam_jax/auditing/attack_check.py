@@ -1,4 +1,4 @@
-"""Whether an attack can run on an audit's signals, checked before there are any."""
+"""Checks that an attack can run on an audit's signals, before there are any."""
 
 from typing import Any
 

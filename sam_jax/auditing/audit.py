@@ -119,6 +119,7 @@ def audit(
             store,
             progress,
         )
+    # From here on nothing is trained: signals of all models, attacked and compared.
     signals, logs = without_diverged(
         {name: join_chunks(c, plan, train_config) for name, c in chunks.items()}
     )
@@ -128,6 +129,7 @@ def audit(
             signals, plan.dataset, attack_config, logs=logs, canaries=plan.canaries
         )
     else:
+        # No population is given: the mask shows that no model had the test examples.
         nothing = np.zeros(plan.keep.shape[1], np.bool_)
         result = attack_given(given, signals, nothing, plan.dataset, attack_config)
     seconds["attack"] = time.perf_counter() - start
@@ -172,6 +174,7 @@ def train_shard(
         model, optimizers, dataset, train_config, attack_config, augment
     )
     plan = _plan(dataset, attack_config)
+    # Only to refuse a wrong number before anything is trained.
     shard_models(len(plan.keep), train_config, store.shard)
     with store:
         _train(

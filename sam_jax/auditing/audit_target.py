@@ -67,6 +67,7 @@ def audit_target(
     if attack_config is None:
         names = DEFAULT_ATTACKS if by_algorithm else ATTACKS_ALONE
         attack_config = AttackConfig({name: ATTACKS[name] for name in names})
+    # For its columns and the key of queries alone: no model is trained.
     plan = make_plan(dataset, num_models=4, seed=attack_config.seed)
     given = check_targets(target, by_algorithm, plan, attack_config, augment)
     is_test = np.arange(plan.keep.shape[1]) >= len(dataset.train.y)
@@ -101,6 +102,7 @@ def check_targets(
         )
     queries = Queries(config.num_queries, augment, plan.query_key)
     signals = signals_of_targets(target, plan.dataset, queries)
+    # A baseline is the name of an optimizer, not of a target.
     check_attack_config(dataclasses.replace(config, baseline=None), signals)
     pair_names(signals, algorithms)
     return signals

@@ -49,6 +49,7 @@ def check_audit(
     model = model if isinstance(model, Model) else Model(*model)
     _check_names("optimizers", optimizers)
     attack_config = check_attack_config(attack_config, optimizers)
+    # Settings first, which cost nothing; then what has to be traced.
     check_train_config(train_config)
     pool_size = len(dataset.train.y)
     _check_counts(attack_config, pool_size, augment)

@@ -97,6 +97,7 @@ def attack_signals(
     _refuse_unpaired(comparison)
     _warn_of_invalid(checks)
     columns = count_columns(signals[baseline], canaries)
+    # All are scored before any is evaluated: the baseline need not be the first.
     scored: dict[str, dict[str, Scored]] = {}
     for name, of_optimizer in signals.items():
         scored[name] = {}

@@ -216,6 +216,7 @@ def _decisions(
     (counted, population), chosen = question, {}
     members = np.asarray(target.keep)[0, counted]
     if scored.shadow_scores is not None and shadows is not None:
+        # As the last of all models, so that its thresholds are those of the others.
         scores = np.concatenate([scored.shadow_scores, scored.scores[None]])
         keep = np.concatenate([np.asarray(shadows.keep), np.asarray(target.keep)])
         rules = shadow_thresholds.choose_thresholds(

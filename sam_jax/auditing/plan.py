@@ -1,4 +1,4 @@
-"""Who trains on what in an audit, and from which keys: all that its seed decides."""
+"""The training sets and keys of an audit: all that its seed decides."""
 
 import dataclasses
 
@@ -63,6 +63,7 @@ def make_plan(
     keep = np.concatenate([keep, untrained], axis=1)
     columns = np.zeros(0, np.int64)
     if num_canaries:
+        # From a new key: other columns are the same with and without canaries.
         plant_key, coin_key = jax.random.split(jax.random.fold_in(keep_key, 1))
         dataset, columns = canaries.plant(plant_key, dataset, num_canaries)
         keep = canaries.flip_coins(coin_key, keep, columns)

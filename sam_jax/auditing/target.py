@@ -176,6 +176,7 @@ def _of_function(
             f"{num_classes} classes, got {getattr(logits, 'shape', logits)}.",
         )
 
+    # As a model without weights, so that its signals are computed like any other's.
     def apply(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
         del params, train, key
         return outputs(x), state

@@ -1,4 +1,4 @@
-"""Which shadow models and which examples go with given models.
+"""The shadow models and the examples that go with given models.
 
 Targets, shadow models and examples must belong together before anything is scored.
 """
@@ -28,7 +28,7 @@ SHADOW_NEEDS = {
 
 
 class Question(NamedTuple):
-    """Which examples the audit of given models is about.
+    """The examples of an audit of given models.
 
     Attributes:
         counted: True for the examples behind all figures.
@@ -72,6 +72,8 @@ def match_models(
     first = next(iter(targets.values()))
     for name, target in targets.items():
         _check_same_examples(name, target, first)
+    # Masks of shadow models show which examples count and which are in no training
+    # set; without such masks the given population does.
     trained = np.any([np.asarray(t.keep)[0] for t in targets.values()], axis=0)
     varies = [varying_columns(np.asarray(s.keep)) for s in shadows.values()]
     if np.any(varies):

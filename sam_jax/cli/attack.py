@@ -1,4 +1,4 @@
-"""What do models that were trained elsewhere give away about their training sets?
+"""Membership attacks on models that were trained elsewhere.
 
     sam-jax attack --signals FILE --attacks all
 

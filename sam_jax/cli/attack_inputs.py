@@ -126,6 +126,7 @@ def prepare_target(config: Config) -> Prepared:
         labels = np.asarray(next(iter(shadows.values())).labels)
     elif config.labels is not None:
         labels = files.read_array(config.labels, "labels")
+    # Targets come second: they may take their labels from the shadow models.
     loaded = load_targets(config.target, labels, config.signals_are)
     if ids.size and loaded.class_ids.size and not np.array_equal(ids, loaded.class_ids):
         raise ArgumentError(
@@ -140,6 +141,7 @@ def prepare_target(config: Config) -> Prepared:
     given, question = match_models(targets, shadows, loaded.population)
     name = next(iter(targets))
     joined = join_target(targets[name], shadows_of(given, name), question)
+    # The attacks that these shadow models allow.
     by_mode = {"in and out": DEFAULT, "out": DEFAULT_OUT, "none": ATTACKS_ALONE}
     names = by_mode[given.mode] if config.attacks is None else config.attacks
     attacks, skipped = choose_attacks(names, joined, SHADOW_NEEDS)

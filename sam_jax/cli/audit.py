@@ -1,4 +1,4 @@
-"""Does one optimizer reveal more about its training set than another?
+"""Audit of optimizers: how much each reveals about its training set.
 
     sam-jax audit
 

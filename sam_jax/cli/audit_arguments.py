@@ -114,6 +114,7 @@ def make_optimizers(
     if len(set(config.rho)) < len(config.rho):
         raise ArgumentError("rho", f"must be different radii, got {config.rho}.")
     base = make_base(config, train_config, pool_size)
+    # "sgd" stands for the base alone, and goes by the name of the base.
     names = [config.base if is_base(config, n) else n for n in config.optimizers]
     if len(set(names)) < len(names):
         raise ArgumentError("optimizers", f"must differ, got {config.optimizers}.")
@@ -160,7 +161,7 @@ def make_base(
     if config.weight_decay and has_decay:
         raise ArgumentError(
             "weight_decay",
-            f"must be 0 for {config.base}, which has a decay of its own: pass "
+            f"must be 0 for {config.base}, which decays weights itself: pass "
             f"--base-settings weight_decay={config.weight_decay:g}.",
         )
     return optax.chain(optax.add_decayed_weights(config.weight_decay), base)

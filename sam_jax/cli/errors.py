@@ -28,7 +28,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def stop_on_signals() -> None:
-    """Makes SIGTERM and SIGHUP end a run as Ctrl-C does, so that it can say goodbye."""
+    """Makes SIGTERM and SIGHUP end a run as Ctrl-C does: with how to go on."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         # Another thread than the main one may not set handlers.

@@ -1,4 +1,4 @@
-"""Why does one optimizer leak more than another, or why not?
+"""Explanation of why one optimizer leaks more than another, or does not.
 
     sam-jax explain --run runs/audit/NAME
 

@@ -119,6 +119,7 @@ def train_again(
     pool_size = len(dataset.train.y)
     config = audit_arguments.make_train_config(settings)
     base = audit_arguments.make_base(settings, config, pool_size)
+    # As in the audit: half of the pool, though the columns hold test examples too.
     config = dataclasses.replace(
         config,
         examples_per_epoch=pool_size // 2,

@@ -1,4 +1,4 @@
-"""What does an audit cost on a TPU or GPU that is not here?
+"""The cost of an audit on a TPU or GPU that is not here.
 
     sam-jax plan --target v5e --dataset cifar10 --model resnet18 --num-models 256
 

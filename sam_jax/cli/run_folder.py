@@ -73,6 +73,7 @@ def open_run(
     folder = pathlib.Path(root) / experiment / name
     _complete_replacement(folder)
     _refuse_other_files(folder)
+    # A finished run stays until the new one, begun beside it, is finished too.
     if (folder / _METRICS).exists():
         if not config.overwrite:
             raise ArgumentError(
@@ -125,6 +126,8 @@ def finish_run(folder: pathlib.Path, metrics: Any) -> pathlib.Path:
     if not folder.name.endswith(_REPLACEMENT):
         return folder
     final = folder.with_name(folder.name.removesuffix(_REPLACEMENT).removeprefix("."))
+    # The old folder aside, the new one in its place, then the old one deleted: after
+    # a kill at any point `_complete_replacement` has a whole one to choose.
     old = final.with_name(f".{final.name}.old")
     if old.exists():
         shutil.rmtree(old)

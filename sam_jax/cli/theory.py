@@ -1,4 +1,4 @@
-"""Do the claims on linear interpolation hold, and does SAM act on networks as it does?
+"""Checks of the claims on linear interpolation, and of what SAM does to networks.
 
     sam-jax theory
 

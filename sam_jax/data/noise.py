@@ -1,4 +1,4 @@
-"""Label noise: what a model can only fit by memorizing."""
+"""Label noise, which a model can only fit by memorizing."""
 
 import jax
 import numpy as np

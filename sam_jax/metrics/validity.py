@@ -84,7 +84,7 @@ def check_comparison(
         values = {name: each.get(field) for name, each in known.items()}
         if len({repr(value) for value in values.values()}) > 1:
             listed = ", ".join(f"{name} {value}" for name, value in values.items())
-            text = f"{field} differs: {listed}. Is that what is compared?"
+            text = f"{field} differs: {listed}. Make sure that this is compared."
             checks.append(Check("settings", "warning", text))
     if not checks:
         known_text = "known settings agree" if known else "settings are not known"

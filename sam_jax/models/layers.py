@@ -1,4 +1,4 @@
-"""What the convolutional networks share: normalisation, precision, checks."""
+"""Normalisation, precision and checks that the convolutional networks share."""
 
 import functools
 from collections.abc import Callable

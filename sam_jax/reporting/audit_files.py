@@ -26,6 +26,7 @@ def write_audit(
         about: Settings, versions and the like, for ``config.json``.
     """
     folder = pathlib.Path(folder)
+    # It marks a finished audit: the first file to go, and the last to be written.
     (folder / "metrics.json").unlink(missing_ok=True)
     save_audit(result, folder, about)
     write_json(folder / "config.json", about)

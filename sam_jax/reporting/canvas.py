@@ -41,6 +41,7 @@ def blank_panels(
 
     They stand in a row, or in several where one would be wider than a page.
     """
+    # As few rows as a page has room for, then filled evenly.
     num_rows = -(-count // max(1, int(MAX_WIDTH / width)))
     in_row = -(-count // num_rows)
     figure = titled_figure(title, width * in_row, height * num_rows)
@@ -116,6 +117,7 @@ def label_ends(axes: Any, ends: list[tuple[str, float, float, str]]) -> None:
     line = 0.065 * (high - low)
     ends = sorted(ends, key=lambda end: end[2])
     heights = [end[2] for end in ends]
+    # From the lowest up, each at least a line above the one below.
     for i in range(1, len(heights)):
         heights[i] = max(heights[i], heights[i - 1] + line)
     # Half of what the stack grew by, so that it stays centred on its curves.

@@ -62,6 +62,7 @@ def interval_panels(
         for number, (name, points) in enumerate(curves.items()):
             color = canvas.PALETTE[names.index(name) % len(canvas.PALETTE)]
             value, low, high = np.array([e[:3] for e in points]).T
+            # Side by side at each place, so that intervals do not cover each other.
             shifted = places + 0.14 * (number - (len(curves) - 1) / 2)
             axes.vlines(shifted, low, high, color=color, lw=2)
             axes.plot(shifted, value, "o", color=color, ms=5, label=name)

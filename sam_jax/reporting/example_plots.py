@@ -31,6 +31,7 @@ def exposure_figure(
         exposure.items(), canvas.colors(exposure), strict=True
     ):
         order = np.argsort(-values)[: int((~np.isnan(values)).sum())]
+        # Spaced evenly on the logarithmic axis: denser among the most exposed.
         place = np.unique(
             np.geomspace(1, len(order), canvas.MAX_POINTS).round().astype(int)
         )

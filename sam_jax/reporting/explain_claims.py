@@ -33,10 +33,10 @@ class PaperClaim:
 
     Attributes:
         name: The statement.
-        paper: What the paper says of it, with numbers where they are known.
-        measured: What this run says.
-        sign: 1 where the paper says more, -1 less, 0 no difference.
-        note: What the sign does not say.
+        paper: The paper's result, with numbers where they are known.
+        measured: The measurement of this run.
+        sign: 1 where the paper has more, -1 less, 0 no difference.
+        note: What the sign leaves out.
     """
 
     name: str

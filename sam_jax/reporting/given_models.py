@@ -1,4 +1,4 @@
-"""What an audit of given models can say and what not, in sentences."""
+"""The scope of an audit of given models, in sentences."""
 
 from sam_jax.auditing.result import AuditResult, GivenModels
 
@@ -7,7 +7,7 @@ def scope(result: AuditResult) -> list[str]:
     """Returns for whom figures of given models hold, and what their mode leaves open.
 
     Args:
-        result: Of an audit; nothing is said where each model was a target in turn.
+        result: Of an audit; [] where each model was a target in turn.
     """
     if result.given is None:
         return []

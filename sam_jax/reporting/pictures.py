@@ -28,6 +28,7 @@ def svg(drawing: Any, caption: str) -> Markup:
     import matplotlib
 
     buffer = io.StringIO()
+    # Salted ids are the same in every run, and differ between the page's figures.
     with matplotlib.rc_context({"svg.hashsalt": caption}):
         drawing.savefig(buffer, format="svg", metadata={"Date": None})
     image = buffer.getvalue()
@@ -37,13 +38,13 @@ def svg(drawing: Any, caption: str) -> Markup:
     image = re.sub(r"<!--.*?-->\n?", "", image, flags=re.DOTALL)
     image = re.sub("#[0-9a-f]{6}", _page_color, image)
     width = round(100 * drawing.get_figwidth())
-    # What matplotlib draws in plain black has no colour of its own.
+    # What matplotlib draws in plain black names no colour.
     label = f'<svg role="img" aria-label="{escape(caption)}" fill="currentColor" '
     image = re.sub(
         r'(<svg[^>]*?) width="[^"]*"', rf'\1 width="{width}"', image, count=1
     )
     image = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", image, count=1)
-    # matplotlib escaped the text that it drew; the rest is ours.
+    # matplotlib escaped the text that it drew; the rest is written here.
     return Markup(image.replace("<svg ", label, 1))
 
 

@@ -23,7 +23,7 @@ def roc_figure(
     nothing was measured. The dashed diagonal is guessing.
 
     Args:
-        bands: One curve per name, from ``intervals.roc_band``.
+        bands: One curve per name, from ``attack_metrics.roc_band``.
         title: What is shown.
     """
     canvas.check_names(bands=bands)
@@ -34,6 +34,7 @@ def roc_figure(
         "guessing", (floor * 3, floor * 2.4), color=canvas.MUTED, fontsize=8, va="top"
     )
     for (name, band), color in zip(bands.items(), canvas.colors(bands), strict=True):
+        # A logarithmic axis has no 0: the band runs out below the panel.
         low, high = np.maximum(band.low, floor / 10), np.maximum(band.high, floor / 10)
         axes.fill_between(band.fpr, low, high, color=color, alpha=0.16, lw=0)
         shown = np.where(band.tpr > 0, band.tpr, np.nan)
@@ -60,15 +61,15 @@ def histogram_figure(
     """
     canvas.check_names(values=values)
     figure, panels = canvas.blank_panels(title, len(values), width=3.6, height=3.1)
-    everything = np.concatenate([part for pair in values.values() for part in pair])
+    everything = np.concatenate([side for pair in values.values() for side in pair])
     low, high = np.quantile(everything, (0.001, 0.999))
     high = high if high > low else low + 1
     edges = np.linspace(low, high, 61)
     for axes, (name, pair) in zip(panels, values.items(), strict=True):
-        for part, label, color in zip(
+        for side, label, color in zip(
             pair, ("members", "non-members"), canvas.PALETTE[1::-1], strict=True
         ):
-            density, _ = np.histogram(np.clip(part, low, high), edges, density=True)
+            density, _ = np.histogram(np.clip(side, low, high), edges, density=True)
             axes.stairs(density, edges, fill=True, color=color, alpha=0.22, lw=0)
             axes.stairs(density, edges, color=color, lw=1.4, label=label)
         axes.set_title(name, fontsize=9.5, color=canvas.INK, loc="left")

@@ -109,6 +109,7 @@ def decode(annotation: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(annotation) or hasattr(annotation, "_fields"):
         hints = typing.get_type_hints(annotation)
         fields = {name: decode(hints[name], value[name]) for name in hints}
+        # JSON has neither NaN nor infinity, and degrees of freedom may be both.
         if annotation is Estimate and value["degrees"] is None:
             known = value["value"] is not None
             fields["degrees"] = float("inf") if known else float("nan")

@@ -115,6 +115,7 @@ def map_of_ratio_and_eta(d: int = 200, tau: float = TAU) -> Drawing:
         advantages = theory.advantage_equivalents(groups, tau)
         advantage = advantages.likelihood_ratio @ population.weights
         gain = np.gradient(advantage, np.log(_ETA_GRID), axis=1)
+        # No colour for rounding errors, where the isotropic spectrum never moves.
         gain = np.where(np.abs(gain) < 1e-9, 0.0, gain)
         image = _sign_map(axes, _ETA_GRID, _RATIOS, gain)
         axes.contour(

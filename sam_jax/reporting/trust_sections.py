@@ -120,7 +120,7 @@ def decisions_table(result: AuditResult, attack: str) -> Table:
     for name, optimizer in result.optimizers.items():
         for made in optimizer.attacks[attack].decisions:
             label = f"{name}, {made.rule}" if result.compared else made.rule
-            precision = [_or_nobody(made.precision[f"{p:g}"]) for p in PRIORS]
+            precision = [_precision_cell(made.precision[f"{p:g}"]) for p in PRIORS]
             rows.append([label, made.tpr, made.fpr, made.balanced_accuracy, *precision])
     return columns, rows
 
@@ -207,7 +207,7 @@ def _model_count_figure(result: AuditResult) -> object:
 
 
 def enough_models(result: AuditResult) -> list[str]:
-    """Returns what the number of models and the intervals say about training more."""
+    """Returns sentences on whether more models would help."""
     lines = []
     for name, optimizer in result.optimizers.items():
         if optimizer.model_count is not None:
@@ -239,5 +239,5 @@ def _resolved(name: str, needed: float, have: int) -> str:
     )
 
 
-def _or_nobody(estimate: Estimate) -> Cell:
+def _precision_cell(estimate: Estimate) -> Cell:
     return "none called a member" if math.isnan(estimate.value) else estimate

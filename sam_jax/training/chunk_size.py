@@ -1,4 +1,4 @@
-"""How many models train at once: measured from the compiled program, not guessed."""
+"""The number of models that train at once, measured from the compiled program."""
 
 import pathlib
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What trained models depend on, as hashes and words that can be compared.
+"""The ingredients of trained models, as hashes and words that can be compared.
 
 The programs are hashed as XLA gets them (StableHLO), traced for one model on the real
 shapes: a changed learning rate, radius, schedule, closure or width is a changed

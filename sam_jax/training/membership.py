@@ -1,4 +1,4 @@
-"""Who trains on what: keep masks, and equal-shape epochs of a model's training set."""
+"""Keep masks, and equal-shape epochs of a model's training set."""
 
 import jax
 import jax.numpy as jnp

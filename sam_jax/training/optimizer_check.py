@@ -1,4 +1,4 @@
-"""Whether an optimizer can train a model, by tracing one epoch and running none."""
+"""Checks that an optimizer can train a model, by tracing an epoch and running none."""
 
 from typing import Any
 

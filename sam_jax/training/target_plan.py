@@ -1,4 +1,4 @@
-"""What a training costs on chips that are not here, from its compiled program."""
+"""The cost of a training on chips that are not here, from its compiled program."""
 
 from typing import Any, NamedTuple
 
