@@ -75,7 +75,7 @@ def comparisons(sweep: Sweep) -> dict[str, list[Row]]:
 
 
 def verdict(claim: Claim, row: Row) -> str:
-    """Returns what an interval says about a claim.
+    """Returns the verdict of an interval on a claim.
 
     Example:
         >>> row = Row("c", "sam-0.05", "loss", "auc", 0.6, 0.5, 0.1, 0.05, 0.15)

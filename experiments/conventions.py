@@ -1,4 +1,4 @@
-"""How much do the conventions of an attack change its figures?
+"""The conventions of attacks, and how much each changes an attack's figures.
 
     python -m experiments.conventions
 
@@ -70,12 +70,12 @@ def main(config: Config) -> list[list[str]]:
 
 def table(curves: Curves) -> list[list[str]]:
     """Returns a row for each choice, compared with the first."""
-    rows, ours = [], None
+    rows, first = [], None
     for choice, curve in curves:
         area = metrics.auc(curve)
-        ours = area if ours is None else ours
+        first = area if first is None else first
         rates = [metrics.tpr_at_fpr(curve, fpr) for fpr in FPRS]
-        change = f"{area - ours:+.3f}" if rows else ""
+        change = f"{area - first:+.3f}" if rows else ""
         rows.append([choice, *(f"{value:.3f}" for value in (area, *rates)), change])
     return rows
 
@@ -164,6 +164,7 @@ def counting(signals: Signals) -> Curves:
     yield steps, pooled(scores, signals)
     keep = np.asarray(signals.keep)
     for choice, sign in (("members first", 1), ("non-members first", -1)):
+        # Scores are 0 and 1, so a thousandth orders ties alone.
         ordered = scores + sign * 1e-3 * keep
         yield f"equal scores ordered, {choice}", pooled(ordered, signals)
     everyone = metrics.roc_curve(scores.ravel(), keep.ravel())
@@ -174,8 +175,8 @@ def queries(signals: Signals) -> Curves:
     """One query or several, averaged or as one Gaussian; the first is the example."""
     num_queries = signals.phi.shape[-1]
     online, confidence = ATTACKS["lira_online"], ATTACKS["confidence"]
-    ours = f"**LiRA online: mean over {num_queries} queries**"
-    yield from curves_of({ours: online}, signals)
+    default = f"**LiRA online: mean over {num_queries} queries**"
+    yield from curves_of({default: online}, signals)
     alone = {"the example itself alone": online}
     yield from curves_of(alone, first_query(signals))
     attacks = {

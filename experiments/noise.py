@@ -1,4 +1,4 @@
-"""Do attacks find members in pure noise?
+"""Attacks on pure noise, where there are no members to find.
 
     python -m experiments.noise
 
@@ -134,6 +134,8 @@ def draw_noise(keep: np.ndarray, rng: np.random.Generator) -> Signals:
     log_odds = np.clip(np.abs(phi), 0, 80)
     p = 1 / (1 + np.exp(-log_odds))
     entropy = log_odds * (1 - p) - np.log(p)
+    # -2 (1 - p_y) log p_y; where the prediction is wrong p_y is 1 - p, whose logarithm
+    # is log p minus the log odds.
     modified = np.where(phi > 0, 2, 2 * p / np.maximum(1 - p, 1e-30)) * (1 - p)
     modified = modified * np.where(phi > 0, -np.log(p), log_odds - np.log(p))
     return Signals(

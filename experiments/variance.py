@@ -24,7 +24,7 @@ COLUMNS = (
 )
 SCORES = {
     "phi": "phi, which the loss attack sees",
-    "calibrated_phi": "phi less the mean of the models without the example, which "
+    "calibrated_phi": "phi minus the mean of the models without the example, which "
     "LiRA sees",
 }
 

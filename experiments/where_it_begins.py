@@ -75,6 +75,7 @@ def main(config: Config) -> pathlib.Path | None:
     results = config.results or folder / "results"
     results.mkdir(parents=True, exist_ok=True)
     write_results(results, [cell for cell, _ in design], rows, folder)
+    # The module that was started: `experiments.study` runs this one too.
     module = f"experiments.{pathlib.Path(sys.argv[0]).stem}"
     described = run_folder.environment() | {
         "command": " ".join(["python", "-m", module, *sys.argv[1:]]),

@@ -212,9 +212,9 @@ def _train(cell: Cell, perturbation: Perturbation, data: Dataset) -> Signals:
     task = TrainingTask(model, make_optimizer, make_config(cell), augment=augment)
     radii = {"rho": np.full(cell.num_models, perturbation.rho)}
     chunks = train_chunks(plan.train_key, task, radii, plan.keep, examples)
-    parts = [chunk_signals(model, c.trained, examples) for c in chunks]
+    outputs = [chunk_signals(model, c.trained, examples) for c in chunks]
     joined: Mapping[str, Any] = {
-        field: np.concatenate([getattr(part, field) for part in parts])
+        field: np.concatenate([getattr(chunk, field) for chunk in outputs])
         for field in ModelSignals._fields
     }
     return Signals(**joined, keep=plan.keep, labels=np.asarray(examples.y))

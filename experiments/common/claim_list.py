@@ -13,8 +13,8 @@ class Claim:
     """A statement about SAM and SGD with the paper's figures.
 
     Attributes:
-        statement: What the paper says.
-        setting: Where it says so.
+        statement: The paper's statement.
+        setting: Data, metric and number of models behind it.
         figures: Its figures, SGD → SAM; empty where we know none.
         attack: Attack whose number is compared, or ``MODELS``.
         metric: Metric that is compared.

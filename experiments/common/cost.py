@@ -1,4 +1,4 @@
-"""What a sweep costs before it starts: models, steps, memory, hours."""
+"""The cost of a sweep before it starts: models, steps, memory, hours."""
 
 import dataclasses
 import functools
@@ -95,6 +95,7 @@ def cost_of(design: Design, device: Device) -> Cost:
         size = _one_gradient(*shape)[1]
         models += cell.num_models * len(perturbations)
         steps += cell.num_models * len(perturbations) * cell.num_steps
+        # Four trees of the size of the weights; see `Cost.bytes`.
         largest = max(largest, 4 * size * min(cell.num_models, CHUNK))
         work = sum(operations(cell, p) for p in perturbations)
         seconds += work / RATES[device][cell.network]

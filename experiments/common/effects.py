@@ -52,6 +52,7 @@ def main_effects(
         ValueError: If the design does not determine the effects, or there are fewer
             groups than effects.
     """
+    # Centred, so that the intercept is the response at the mean of every factor.
     centred = design - design.mean(axis=0)
     x = np.column_stack([np.ones(len(design)), centred])
     num_groups = len(np.unique(groups))
@@ -62,6 +63,8 @@ def main_effects(
         )
     inverse = np.linalg.inv(x.T @ x)
     beta = inverse @ x.T @ response
+    # The middle of the sandwich: residuals are summed within a group first, which
+    # keeps what its rows share.
     weighted = x * (response - x @ beta)[:, None]
     sums = np.stack([weighted[groups == g].sum(axis=0) for g in np.unique(groups)])
     correction = num_groups / (num_groups - 1) * (len(x) - 1) / (len(x) - x.shape[1])

@@ -107,9 +107,9 @@ def leakage_rows(
     mask = varying_columns(np.asarray(signals.keep))
     keep = np.asarray(signals.keep)[:, mask]
     labels = np.asarray(signals.labels)[mask]
-    ours, theirs = (np.asarray(s, np.float64)[:, mask] for s in (scores, baseline))
+    pair = [np.asarray(s, np.float64)[:, mask] for s in (scores, baseline)]
     attacked, at_baseline = (
-        bootstrap_attack(s, keep, fprs=FPRS, pooled_only=True) for s in (ours, theirs)
+        bootstrap_attack(s, keep, fprs=FPRS, pooled_only=True) for s in pair
     )
     differences = pooled_difference(attacked, at_baseline)
     values, others = pooled_metrics(attacked), pooled_metrics(at_baseline)
@@ -123,8 +123,7 @@ def leakage_rows(
         ("shadow_balanced_accuracy_per_class", labels),
     ):
         reached = (
-            accuracy_at(s, keep, shadow_thresholds(s, keep, groups))
-            for s in (ours, theirs)
+            accuracy_at(s, keep, shadow_thresholds(s, keep, groups)) for s in pair
         )
         rows.append(model_row(cell, optimizer, attack, metric, *reached))
     return rows
