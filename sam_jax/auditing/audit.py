@@ -1,7 +1,6 @@
 """The audit: train shadow models under several optimizers, attack all, compare."""
 
 import dataclasses
-import functools
 import pathlib
 import time
 import warnings
@@ -31,7 +30,7 @@ from sam_jax.training.checkpoint import ChunkStore
 from sam_jax.training.chunk_files import Arrays
 from sam_jax.training.processes import shard_models
 from sam_jax.training.progress import ProgressBar
-from sam_jax.training.trainer import TrainingTask
+from sam_jax.training.trainer import TrainingTask, with_optimizer
 from sam_jax.types import AugmentFn, Dataset, Model, TrainConfig
 
 
@@ -199,14 +198,8 @@ def _tasks(
     """What is trained, by optimizer."""
     tasks = {}
     for name, optimizer in optimizers.items():
-        make_optimizer = functools.partial(_same, optimizer)
-        tasks[name] = TrainingTask(model, make_optimizer, config, augment=augment)
+        tasks[name] = with_optimizer(model, optimizer, config, augment)
     return tasks
-
-
-def _same(optimizer: Any, _: Any) -> Any:
-    """The optimizer, whatever the hyper-parameters."""
-    return optimizer
 
 
 def _train(

@@ -1,7 +1,6 @@
 """Checks of an audit's arguments: all that cannot work, before anything is trained."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,9 +13,9 @@ from sam_jax.auditing.attack_check import check_attack
 from sam_jax.auditing.config import AttackConfig
 from sam_jax.training.optimizer_check import check_optimizer
 from sam_jax.training.trainer import (
-    TrainingTask,
     check_train_config,
     num_steps_per_epoch,
+    with_optimizer,
 )
 from sam_jax.types import AugmentFn, Dataset, Model, TrainConfig
 
@@ -58,9 +57,7 @@ def check_audit(
     per_epoch = train_config.examples_per_epoch or pool_size // 2
     train_config = dataclasses.replace(train_config, examples_per_epoch=per_epoch)
     for name, optimizer in optimizers.items():
-        task = TrainingTask(
-            model, functools.partial(_same, optimizer), train_config, augment=augment
-        )
+        task = with_optimizer(model, optimizer, train_config, augment)
         check_optimizer(task, dataset.train, argument=f"optimizers[{name!r}]")
     counts = (
         attack_config.num_models,
@@ -127,11 +124,6 @@ def _check_names(argument: str, things: Mapping[Any, Any]) -> None:
         )
     for name in things:
         _checks.display_name(**{argument: name})
-
-
-def _same(optimizer: Any, _: Any) -> Any:
-    """The optimizer, whatever the hyper-parameters."""
-    return optimizer
 
 
 def _check_model(model: Model, dataset: Dataset) -> None:

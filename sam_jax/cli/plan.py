@@ -11,7 +11,6 @@ residual network for a TPU takes minutes.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ from sam_jax.cli import audit_arguments, audit_options, run_folder
 from sam_jax.cli.named_code import named_model
 from sam_jax.training import targets
 from sam_jax.training.target_plan import TargetPlan, plan_for_target
-from sam_jax.training.trainer import TrainingTask
+from sam_jax.training.trainer import with_optimizer
 from sam_jax.types import Examples
 
 
@@ -54,8 +53,7 @@ def main(config: Config) -> dict[str, TargetPlan]:
     augment = audit_arguments.make_augment(config, pool.x.shape)
     plans = {}
     for name, optimizer in optimizers.items():
-        make_optimizer = functools.partial(_same, optimizer)
-        task = TrainingTask(model, make_optimizer, train_config, augment=augment)
+        task = with_optimizer(model, optimizer, train_config, augment)
         plans[name] = plan_for_target(config.target, task, {}, pool, config.num_models)
         print(f"{name}: {plans[name]}\n", flush=True)
     hours = [sum(plan.hours(n) for plan in plans.values()) for n in (1, 8, 64)]
@@ -82,10 +80,6 @@ def make_pool(config: Config) -> tuple[Examples, int]:
     x: Any = jax.ShapeDtypeStruct((config.pool_size, *config.shape), np.float32)
     y: Any = jax.ShapeDtypeStruct((config.pool_size,), np.int32)
     return Examples(x, y), config.num_classes
-
-
-def _same(optimizer: Any, _: Any) -> Any:
-    return optimizer
 
 
 def command(arguments: Sequence[str]) -> int:

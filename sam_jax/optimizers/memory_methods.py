@@ -6,17 +6,17 @@ finite leaves a memory as it was, so that a base that skips such steps
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from sam_jax import _checks
 from sam_jax.optimizers import tree_math
-from sam_jax.optimizers.method import Method, perturbed_params
+from sam_jax.optimizers.method import Method, Step, perturbed_params
 from sam_jax.optimizers.radius import check_setting
 from sam_jax.types import Key, Params
 
@@ -97,22 +97,13 @@ class LookSAM(Method):
             weights, memory = self._sam_weights(grads, perturbed_grads, memory)
         return self._weighted_sum(weights, grads, memory), memory
 
-    def replace_gradient(
-        self,
-        grads: Params,
-        params: Params,
-        rho: ArrayLike,
-        memory: Any,
-        *,
-        grad_fn: Callable[..., Params],
-        step: Int[Array, ""],
-        key: Key | None,
-    ) -> tuple[Params, OrthogonalPart]:
+    def replace_gradient(self, step: Step) -> tuple[Params, OrthogonalPart]:
         """Returns ``d``, calling ``grad_fn`` on every ``period``-th step only."""
+        grads, memory = step.grads, step.memory
 
         def sam_step() -> tuple[_Weights, OrthogonalPart]:
-            epsilon = self.perturb(grads, params, rho)
-            perturbed_grads = grad_fn(perturbed_params(params, epsilon))
+            epsilon = self.perturb(grads, step.params, step.rho)
+            perturbed_grads = step.grad_fn(perturbed_params(step.params, epsilon))
             return self._sam_weights(grads, perturbed_grads, memory)
 
         def reuse_step() -> tuple[_Weights, OrthogonalPart]:
@@ -120,7 +111,9 @@ class LookSAM(Method):
 
         # The branch yields scalars, not the direction: the memory stays in place and
         # the sum merges with the base optimizer's arithmetic.
-        weights, memory = jax.lax.cond(step % self.period == 0, sam_step, reuse_step)
+        weights, memory = jax.lax.cond(
+            step.number % self.period == 0, sam_step, reuse_step
+        )
         return self._weighted_sum(weights, grads, memory), memory
 
     def _reuse_weights(self, grads: Params, memory: OrthogonalPart) -> _Weights:

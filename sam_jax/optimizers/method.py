@@ -14,13 +14,36 @@ parameters, in float32 or in float64 where a leaf is float64. Where the gradient
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int
 
 from sam_jax.optimizers import tree_math
 from sam_jax.types import Key, Params
+
+
+class Step(NamedTuple):
+    """What the direction of one step is made from.
+
+    Attributes:
+        grads: Gradient at the weights.
+        params: The weights.
+        rho: Radius of this step.
+        memory: From ``init_memory`` or the last step.
+        grad_fn: The gradient elsewhere, with the arguments that
+            ``Method.gradient_argument`` documents.
+        number: Number of the step, from 0.
+        key: Random key of this step, None where the caller has none.
+    """
+
+    grads: Params
+    params: Params
+    rho: ArrayLike
+    memory: Any
+    grad_fn: Callable[..., Params]
+    number: Int[Array, ""]
+    key: Key | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,35 +118,15 @@ class Method:
         """
         return tree_math.cast_like(perturbed_grads, grads), memory
 
-    def replace_gradient(
-        self,
-        grads: Params,
-        params: Params,
-        rho: ArrayLike,
-        memory: Any,
-        *,
-        grad_fn: Callable[..., Params],
-        step: Int[Array, ""],
-        key: Key | None,
-    ) -> tuple[Params, Any]:
+    def replace_gradient(self, step: Step) -> tuple[Params, Any]:
         """Returns the direction and the new memory of a whole step.
 
         What ``sharpness_aware`` calls; for a method whose step is not one perturbation
         and one more gradient to override.
-
-        Args:
-            grads: Gradient at the weights.
-            params: The weights.
-            rho: Radius of this step.
-            memory: From ``init_memory`` or the last step.
-            grad_fn: The gradient elsewhere, with the arguments that
-                ``gradient_argument`` documents.
-            step: Number of the step, from 0.
-            key: Random key of this step, None where the caller has none.
         """
-        del step
-        epsilon = self.perturb(grads, params, rho, memory, key)
-        perturbed_grads = grad_fn(perturbed_params(params, epsilon))
+        grads, params, memory = step.grads, step.params, step.memory
+        epsilon = self.perturb(grads, params, step.rho, memory, step.key)
+        perturbed_grads = step.grad_fn(perturbed_params(params, epsilon))
         return self.direction(grads, perturbed_grads, memory)
 
 

@@ -6,18 +6,17 @@ all parameters. Those with a memory are in ``sam_jax.optimizers.memory_methods``
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.optimizers import tree_math
-from sam_jax.optimizers.method import Method, perturbed_params
+from sam_jax.optimizers.method import Method, Step, perturbed_params
 from sam_jax.optimizers.radius import check_setting
 from sam_jax.types import Key, Params
 
@@ -186,30 +185,21 @@ class MSAM(Method):
     def __post_init__(self):
         _checks.at_least(1, num_groups=self.num_groups)
 
-    def replace_gradient(
-        self,
-        grads: Params,
-        params: Params,
-        rho: ArrayLike,
-        memory: Any,
-        *,
-        grad_fn: Callable[..., Params],
-        step: Int[Array, ""],
-        key: Key | None,
-    ) -> tuple[Params, Any]:
+    def replace_gradient(self, step: Step) -> tuple[Params, Any]:
         """Returns the mean over groups of the gradient at its perturbed weights."""
 
         def add_group(total: Params, group: Array) -> tuple[Params, None]:
-            clean = grad_fn(params, group, self.num_groups)
-            moved = perturbed_params(params, self.perturb(clean, params, rho))
-            perturbed = grad_fn(moved, group, self.num_groups)
+            clean = step.grad_fn(step.params, group, self.num_groups)
+            epsilon = self.perturb(clean, step.params, step.rho)
+            moved = perturbed_params(step.params, epsilon)
+            perturbed = step.grad_fn(moved, group, self.num_groups)
             return tree_math.add(total, 1.0, tree_math.widen(perturbed)), None
 
         groups = jnp.arange(self.num_groups, dtype=jnp.int32)
-        zeros = jax.tree.map(jnp.zeros_like, tree_math.widen(params))
+        zeros = jax.tree.map(jnp.zeros_like, tree_math.widen(step.params))
         total, _ = jax.lax.scan(add_group, zeros, groups)
         mean = jax.tree.map(lambda t: t / self.num_groups, total)
-        return self.direction(grads, mean, memory)
+        return self.direction(step.grads, mean, step.memory)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,23 +248,11 @@ class RandomSAM(Method):
             noise = list(map(_filter_normalised, noise, leaves))
         return tree_math.with_norm(rho, jax.tree.unflatten(structure, noise))
 
-    def replace_gradient(
-        self,
-        grads: Params,
-        params: Params,
-        rho: ArrayLike,
-        memory: Any,
-        *,
-        grad_fn: Callable[..., Params],
-        step: Int[Array, ""],
-        key: Key | None,
-    ) -> tuple[Params, Any]:
+    def replace_gradient(self, step: Step) -> tuple[Params, Any]:
         """Returns SAM's step with new noise, from the key or the seed, and the step."""
-        key = jax.random.key(self.seed) if key is None else key
-        key = jax.random.fold_in(key, step)
-        return super().replace_gradient(
-            grads, params, rho, memory, grad_fn=grad_fn, step=step, key=key
-        )
+        key = jax.random.key(self.seed) if step.key is None else step.key
+        key = jax.random.fold_in(key, step.number)
+        return super().replace_gradient(step._replace(key=key))
 
 
 def _filter_normalised(

@@ -22,7 +22,7 @@ from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.optimizers import tree_math
 from sam_jax.optimizers.masking import MaskedGradFn, has_holes
-from sam_jax.optimizers.method import Method
+from sam_jax.optimizers.method import Method, Step
 from sam_jax.optimizers.radius import Radius, check_radius, check_setting, radius_at
 from sam_jax.types import Params
 
@@ -107,7 +107,7 @@ def sharpness_aware(
         step = state.count if step is None else jnp.asarray(step)
         radius = radius_at(default_rho if rho is None else rho, step)
         d, memory = method.replace_gradient(
-            updates, params, radius, state.memory, grad_fn=grad_fn, step=step, key=key
+            Step(updates, params, radius, state.memory, grad_fn, step, key)
         )
         # Exactly the gradient at radius 0, whatever the method's arithmetic rounds.
         d = jax.tree.map(lambda g, x: jnp.where(radius == 0, g, x), updates, d)

@@ -1,6 +1,7 @@
 """The training of one model, as pure functions of its key, data and settings."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -90,6 +91,24 @@ class TrainingTask:
     config: TrainConfig
     loss_fn: LossFn = cross_entropy
     augment: AugmentFn | None = None
+
+
+def with_optimizer(
+    model: Model,
+    optimizer: Any,
+    config: TrainConfig,
+    augment: AugmentFn | None = None,
+) -> TrainingTask:
+    """Returns the task of one optimizer for all models.
+
+    That it is one is for ``optimizer_check.check_optimizer`` to see.
+    """
+    make_optimizer = functools.partial(_given, optimizer)
+    return TrainingTask(model, make_optimizer, config, augment=augment)
+
+
+def _given(optimizer: Any, _: Any) -> Any:
+    return optimizer
 
 
 def make_train(task: TrainingTask) -> Training:
