@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -25,11 +26,22 @@ from sam_jax.training.identity import hash_arrays
 from sam_jax.training.trainer import check_train_config, num_steps_per_epoch
 from sam_jax.types import AugmentFn
 
+
+def _cosine(peak: float, num_steps: int) -> optax.Schedule:
+    decay = optax.cosine_decay_schedule(peak, num_steps)
+
+    # optax multiplies the whole-numbered count by pi, which strict promotion refuses.
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        return jnp.asarray(decay(jnp.asarray(count, jnp.float32)))
+
+    return schedule
+
+
 SCHEDULES = {
-    "cosine": optax.cosine_decay_schedule,
+    "cosine": _cosine,
     "constant": lambda peak, _: peak,
 }
-LEARNING_RATE, MOMENTUM = 0.05, 0.9
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-3
 """Of sgd, by default; what suits other bases differs too much to guess."""
 CHOICES = run_folder.list_choices(
     dataset=DATASETS,
@@ -139,7 +151,10 @@ def make_base(
     config: Config, train_config: sam_jax.TrainConfig, pool_size: int
 ) -> optax.GradientTransformation:
     """Makes the base optimizer, with a schedule and weight decay."""
-    _checks.non_negative(weight_decay=config.weight_decay)
+    decay = config.weight_decay
+    if decay is None:
+        decay = WEIGHT_DECAY if config.base == "sgd" else 0.0
+    _checks.non_negative(weight_decay=decay)
     has_decay = "weight_decay" in bases.setting_names(config.base)
     settings = bases.parse_settings(config.base_settings)
     rate = config.learning_rate
@@ -158,13 +173,13 @@ def make_base(
     num_steps = config.num_epochs * num_steps_per_epoch(train_config, pool_size)
     schedule = _checks.one_of(SCHEDULES, schedule=config.schedule)
     base = bases.make_base(config.base, schedule(rate, num_steps), settings)
-    if config.weight_decay and has_decay:
+    if decay and has_decay:
         raise ArgumentError(
             "weight_decay",
             f"must be 0 for {config.base}, which decays weights itself: pass "
-            f"--base-settings weight_decay={config.weight_decay:g}.",
+            f"--base-settings weight_decay={decay:g}.",
         )
-    return optax.chain(optax.add_decayed_weights(config.weight_decay), base)
+    return optax.chain(optax.add_decayed_weights(decay), base)
 
 
 def make_train_config(config: Config) -> sam_jax.TrainConfig:

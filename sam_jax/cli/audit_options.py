@@ -20,7 +20,7 @@ class Config:
     """Where archives lie that have to be downloaded by hand."""
     image_size: int | None = None
     """Resize images to this many pixels a side."""
-    pool_size: int = 4000
+    pool_size: int = 500
     """Draw training sets from so many random examples of the set; 0 takes all."""
     label_noise: float = 0.0
     """Share of the pool's labels to replace by wrong ones."""
@@ -47,26 +47,27 @@ class Config:
     base_settings: tuple[str, ...] = ()
     """Its settings as name=value, by optax's names: b1=0.9 weight_decay=1e-4."""
     learning_rate: float | None = None
-    """Peak learning rate; 0.05 by default for sgd, to be given for other bases."""
+    """Peak learning rate; 0.1 by default for sgd, to be given for other bases."""
     momentum: float | None = None
     """Heavy-ball momentum of sgd, 0.9 by default; other bases have --base-settings."""
-    weight_decay: float = 0.0
-    """Decay added to the gradient after SAM's perturbation, which does not see it.
-    Bases with a decay of their own, such as adamw, take it from --base-settings."""
-    schedule: str = "constant"
+    weight_decay: float | None = None
+    """Decay added to the gradient after SAM's perturbation, which does not see it; by
+    default 0.005 for sgd, 0 for other bases. Bases with a decay of their own, such as
+    adamw, take it from --base-settings."""
+    schedule: str = "cosine"
     """Learning rate over time: cosine (to zero) or constant."""
-    num_models: int = 16
+    num_models: int = 32
     """Shadow models for each optimizer; even, at least 4. Each is a target in turn."""
     num_canaries: int = 0
     """Pool examples to mislabel and give a coin in each model, for bounds on epsilon
     from single training runs; they do not count as examples."""
-    num_epochs: int = 100
+    num_epochs: int = 500
     """Passes of each model over its half of the pool, at most."""
     batch_size: int = 64
     """Examples in a step."""
-    stop_accuracy: float | None = 0.995
-    """Freeze a model once its running training accuracy reaches this: optimizers are
-    then compared at equal fit. None trains all epochs."""
+    stop_accuracy: float | None = None
+    """Freeze a model once its running training accuracy reaches this, to compare at
+    equal accuracy where some optimizer does not fit all; None trains all epochs."""
     attacks: tuple[str, ...] = sam_jax.DEFAULT_ATTACKS
     """Registered attacks or module:attack of your code, the main one first."""
     models_per_chunk: int | None = None

@@ -63,7 +63,7 @@ class Config:
     seed: int = 0
     """Seed of the halves of the models."""
     audit: AuditConfig = AuditConfig(
-        name="explain", pool_size=2000, num_models=64, attacks=("lira_online",)
+        name="explain", num_models=64, attacks=("lira_online",)
     )
     """Settings of the audit that is made without --run."""
     overwrite: bool = False
