@@ -69,6 +69,7 @@ def compare_memorization(
     """
     keep, first = comparison.keep, comparison.first
     base, other = pool_outcomes(comparison, outcome)
+    # Of the paired difference too, in which what the models share cancels.
     halves = [
         memorization.memorization_halves(o, keep, first)
         for o in (base, other, other - base)

@@ -133,8 +133,8 @@ class Difference:
         return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
-def networks(key: jax.Array, kind: str, num_seeds: int, num_steps: int) -> Measured:
-    """Trains ``kind`` at every radius from the same starts and attacks the networks.
+def networks(key: jax.Array, network: str, num_seeds: int, num_steps: int) -> Measured:
+    """Trains a network at every radius from the same starts, and attacks all of them.
 
     SAM for two thirds of the steps, then SGD from where it has led, so that every
     network interpolates (random features, which fit more slowly, in thrice the steps).
@@ -142,9 +142,9 @@ def networks(key: jax.Array, kind: str, num_seeds: int, num_steps: int) -> Measu
     """
     keys = jax.random.split(key, num_seeds)
     rhos = jnp.asarray(RHOS, jnp.float32)
-    num_steps = 3 * num_steps if kind == "random features" else num_steps
+    num_steps = 3 * num_steps if network == "random features" else num_steps
     # The same keys at each radius, so that radii are compared on paired networks.
-    train = functools.partial(_train_network, kind, num_steps)
+    train = functools.partial(_train_network, network, num_steps)
     margins = jax.vmap(jax.vmap(train, (None, 0)), (0, None))
     members, others = jax.jit(margins)(rhos, keys)
     members, others = np.float64(members), np.float64(others)
@@ -171,7 +171,7 @@ def _attack(margins, mean, variance):
     return passes.mean(-1)
 
 
-def _train_network(kind, num_steps, rho, key):
+def _train_network(network, num_steps, rho, key):
     """Returns the margins of members and of non-members of one network."""
     data_key, test_key, *weight_keys = jax.random.split(key, 4)
     scales = jnp.asarray(np.sqrt(theory.power_law(NUM_INPUTS).pooled), jnp.float32)
@@ -181,8 +181,8 @@ def _train_network(kind, num_steps, rho, key):
     first = draw(weight_keys[0], NUM_INPUTS + 1, WIDTH) / NUM_INPUTS**0.5
     last = draw(weight_keys[1], WIDTH)
     # Random features train the last layer alone, from zero.
-    params = {"last": 0 * last} if kind == "random features" else {"last": last}
-    if kind == "two-layer ReLU":
+    params = {"last": 0 * last} if network == "random features" else {"last": last}
+    if network == "two-layer ReLU":
         params["first"] = first
 
     def output(params, x):

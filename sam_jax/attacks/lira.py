@@ -189,8 +189,8 @@ def _make_lira(
     def score(fitted: Fitted, signals: Signals, target: Any) -> Any:
         pooled = fitted.pooled
         phi, inside, outside = shadow_sides(signals, location, joint)
-        # Row m of a statistic leaves model m out: the target where it is of that group,
-        # else the model that makes the numbers match.
+        # Row m of a statistic leaves model m out: the target where it is of the group,
+        # else the model, if any, that makes the numbers match.
         left_out = matching.left_out(fitted.matching, signals, target)
         inside = matching.take_rows(inside, left_out.inside)
         outside = matching.take_rows(outside, left_out.outside)

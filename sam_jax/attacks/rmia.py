@@ -177,6 +177,7 @@ def _score_and_fit(
             ranks.append(rank(ratio - jnp.log(gamma).astype(ratio.dtype), population))
         if len(ranks) == 1:
             return ranks[0]
+        # Each example by the a that was chosen on the other fold.
         return jnp.where(example_folds(signals) == 0, *ranks)
 
     return score, fit

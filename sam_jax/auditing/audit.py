@@ -54,7 +54,7 @@ def audit(
     Args:
         model: A ``Model``, or its functions ``(init, apply)``.
         optimizers: Any optax transformations by name; ``sam_jax.sam`` and its
-            relatives get the gradients that they ask for.
+            relatives get the gradients that they need.
         dataset: A ``Dataset``, or arrays ``(x, y, x_test, y_test)``: pool and test.
         train_config: How each model is trained.
         attack_config: How many models, which attacks, and how they are evaluated.

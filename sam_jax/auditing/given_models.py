@@ -185,11 +185,9 @@ def _evaluate(
         change = ExposureChange(value, np.full_like(value, np.nan))
     risk = example_risk.risk(main_scores, members, config.risk_fpr)
     unknown = np.full_like(risk.error, np.nan)  # One model tells nothing of others.
-    curve = None
-    if shadows is not None:
-        curve = _shadow_count_curve(
-            config.attacks[main], target, shadows, scored[main].scores, question
-        )
+    curve = _shadow_count_curve(
+        config.attacks[main], target, shadows, scored[main].scores, question
+    )
     return OptimizerResult(
         signals=target,
         log=None,
@@ -237,11 +235,13 @@ def _decisions(
 def _shadow_count_curve(
     attack: AttackFn,
     target: Signals,
-    shadows: Signals,
+    shadows: Signals | None,
     scores: Float[np.ndarray, " n"],
     question: Question,
-) -> num_models.ModelCountCurve:
-    """The AUC with half of the shadow models, and with all."""
+) -> num_models.ModelCountCurve | None:
+    """The AUC with half of the shadow models, and with all; None without any."""
+    if shadows is None:
+        return None
     few = shadows.select(models=slice(0, None, 2))
     options: Any = {"mask": question.counted, "fprs": (), "pooled_only": True}
     counts = (len(few.keep) + 1, len(shadows.keep) + 1)

@@ -89,6 +89,7 @@ def train_optimizer(
         models=missing,
         callbacks=callbacks,
     ):
+        # While the weights are there: the next chunk takes their memory.
         outputs = compute.chunk_signals(
             task.model,
             chunk.trained,

@@ -162,6 +162,7 @@ def make_base(
         rate = LEARNING_RATE if rate is None else rate
         momentum = MOMENTUM if config.momentum is None else config.momentum
         _checks.in_unit_interval(momentum=momentum)
+        # --base-settings wins over --momentum.
         settings = {"momentum": momentum} | settings
     elif config.momentum is not None:
         raise ArgumentError(

@@ -52,8 +52,8 @@ class Config:
     """Heavy-ball momentum of sgd, 0.9 by default; other bases have --base-settings."""
     weight_decay: float | None = None
     """Decay added to the gradient after SAM's perturbation, which does not see it; by
-    default 0.005 for sgd, 0 for other bases. Bases with a decay of their own, such as
-    adamw, take it from --base-settings."""
+    default 0.005 for sgd, 0 for other bases. Bases that decay weights themselves, such
+    as adamw, take it from --base-settings."""
     schedule: str = "cosine"
     """Learning rate over time: cosine (to zero) or constant."""
     num_models: int = 32

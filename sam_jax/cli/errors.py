@@ -16,7 +16,7 @@ GO_ON = "What is finished is kept: the same command goes on from there."
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal that asks the process to end, as Ctrl-C does.
+    """A signal to end the process, as Ctrl-C does.
 
     Attributes:
         signal: Its number.

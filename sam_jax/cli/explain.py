@@ -131,6 +131,7 @@ def _explain(
     )
     metrics = explain_report.metrics_json(evidence, claims)
     folder = run_folder.finish_run(folder, metrics | {"reproduced": reproduced})
+    # Kept until the run is finished, so that a killed one measures no radius twice.
     shutil.rmtree(folder / "chunks")
     rows = [[*claim.row[:-1], claim.agrees] for claim in claims]
     print(tables.text_table(explain_claims.COLUMNS, rows, width=160))
@@ -165,6 +166,7 @@ def gather_evidence(
         selected_by=config.selected_by,
     )
     sweep = rho = None
+    # The base alone has no radius to sweep.
     if config.sweep_models and not is_base(audited.settings, comparison.names[1]):
         rho = explain_source.radius(audited.settings, comparison.names[1])
         sweep = _sweep(config, audited, rho, store)

@@ -174,6 +174,7 @@ def _resumes(folder: pathlib.Path, begun: Mapping[str, Any], overwrite: bool) ->
             return False
         raise
     changed = []
+    # Options of either run: some may be new, or gone, since the first began.
     for field in begun["settings"] | before["settings"]:
         if field in _SCHEDULING:
             continue

@@ -12,7 +12,6 @@ the largest. Needs 120 s of processor time; made for a CPU with 2 cores.
 """
 
 import dataclasses
-import itertools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import drawings, page, tables
 from sam_jax.theory import claims, high_dimension, simulated_problems
 
-KINDS = ("random features", "two-layer ReLU")
+NETWORKS = ("random features", "two-layer ReLU")
 COLUMNS = ("claim", "statement", "grid", "cells", "worst (s.e.)", "limit", "verdict")
 
 
@@ -74,30 +73,21 @@ class Result:
 
 def run(config: Config) -> Result:
     """Simulates the grid, checks the claims and draws the figures."""
-    small = list(
-        itertools.product(
-            simulated_problems.SPECTRA,
-            ("random labels", "two classes"),
-            [(10, 100), (25, 100), (50, 100), (90, 100)],
-        )
-    )
-    labels = ("random labels", "teacher", "noisy teacher")
-    large = list(itertools.product(simulated_problems.SPECTRA, labels, [(100, 400)]))
-    large += [(s, "random labels", (200, 400)) for s in simulated_problems.SPECTRA]
+    small, large = simulated_problems.claim_problems()
     keys = iter(jax.random.split(jax.random.key(config.seed), 128))
     num_tasks = (
-        len(small) + len(large) + len(simulated_problems.SPECTRA) + 1 + len(KINDS)
+        len(small) + len(large) + len(simulated_problems.SPECTRA) + 1 + len(NETWORKS)
     )
     with tqdm.tqdm(total=num_tasks, desc="problems", unit="problem") as bar:
 
         def simulate(problems, exact):
             runs = []
-            for spectrum, kind, (n, d) in problems:
+            for spectrum, labels, (n, d) in problems:
                 sets = config.num_sets
                 key = next(keys)
                 runs.append(
                     simulated_problems.simulate_problem(
-                        key, spectrum, kind, n, d, sets, exact
+                        key, spectrum, labels, n, d, sets, exact
                     )
                 )
                 bar.update()
@@ -114,9 +104,9 @@ def run(config: Config) -> Result:
         last, linear = nets.linear_models(next(keys))
         bar.update()
         networks = {}
-        for kind in KINDS:
-            networks[kind] = nets.networks(
-                next(keys), kind, config.num_network_seeds, config.num_network_steps
+        for network in NETWORKS:
+            networks[network] = nets.networks(
+                next(keys), network, config.num_network_seeds, config.num_network_steps
             )
             bar.update()
     checked = [
@@ -169,7 +159,7 @@ def claim_rows(result: Result) -> list[list[tables.Cell]]:
 def network_rows(result: Result) -> list[list[tables.Cell]]:
     """One row per network and radius: SAM minus SGD with 95 % intervals."""
     rows: list[list[tables.Cell]] = []
-    for kind, measured in result.networks.items():
+    for network, measured in result.networks.items():
         for r, rho in enumerate(nets.RHOS[1:], start=1):
             gaps = nets.differences(measured, r)
             interpolates = measured.residual[[0, r]].max() < nets.RESIDUAL
@@ -179,7 +169,7 @@ def network_rows(result: Result) -> list[list[tables.Cell]]:
             )
             rows.append(
                 [
-                    kind,
+                    network,
                     rho,
                     "yes" if interpolates else "no",
                     str(gaps["variance"]),
@@ -214,14 +204,14 @@ def verdict(result: Result) -> str:
 
 
 def network_verdict(result: Result) -> str:
-    """What SAM does to each kind of network, in one sentence each."""
+    """What SAM does to each network, in one sentence each."""
     shown = {
         "variance": "the variance of non-members",
         "confidence": "the confidence advantage",
         "likelihood_ratio": "the likelihood-ratio advantage",
     }
     sentences = []
-    for kind, measured in result.networks.items():
+    for network, measured in result.networks.items():
         changes = []
         for field, label in shown.items():
             at: dict[str, list[str]] = {"falls": [], "rises": []}
@@ -232,7 +222,7 @@ def network_verdict(result: Result) -> str:
             if said:
                 changes.append(f"{label} {' and '.join(said)}")
         text = "; ".join(changes) if changes else "no difference from SGD seen"
-        sentences.append(f"SAM on {kind}: {text}.")
+        sentences.append(f"SAM on {network}: {text}.")
     return " ".join(sentences)
 
 

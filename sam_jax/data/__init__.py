@@ -126,7 +126,7 @@ def load(
         raise ArgumentError(
             "label_column", f"must be None but for tables, got {label_column!r}."
         )
-    # Files and sets of Hugging Face, told by the form of the name.
+    # Files and sets of Hugging Face, recognised by the form of the name.
     if is_table or is_hugging_face or name.endswith(".npz"):
         if image_size is not None:
             raise ArgumentError(

@@ -41,7 +41,7 @@ class Duplicates(NamedTuple):
     near_test: Int[np.ndarray, "d 2"]
 
     def texts(self, dataset: Dataset) -> list[str]:
-        """Returns a sentence for each kind of duplicate; none without any."""
+        """Returns a sentence for each field that holds pairs."""
         size = len(dataset.train.y)
         texts = []
         for pairs, what in (
@@ -124,7 +124,7 @@ def _near(images: Float[np.ndarray, "n h w c"]) -> Iterator[tuple[int, int]]:
     small = _shrink(images)
     seen: set[tuple[int, int]] = set()
     for keys in _hash_tables(small, limit):
-        # Rows of one key are neighbours; the first difference is 1, to start a group.
+        # Rows of one key are neighbours; the first difference is never 0.
         order = np.argsort(keys, kind="stable")
         starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order[:1]] + 1))
         for rows in np.split(order, starts[1:]):

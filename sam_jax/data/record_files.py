@@ -108,7 +108,7 @@ def masked_crc(data: bytes) -> bytes:
 def check_folder(root: pathlib.Path, folder: pathlib.Path) -> None:
     """Holds the description of a prepared set against the checksums that came with it.
 
-    Records have checksums of their own; JSON and lists of names have none.
+    Formats of records hold checksums; JSON and lists of names have none.
 
     Args:
         root: Folder of prepared sets, with a file ``SHA256SUMS``.

@@ -81,6 +81,7 @@ def table_arrays(table: Any, label_column: str | None) -> tuple[np.ndarray, np.n
             "must have at least 2 rows and a column beside the labels, got "
             f"{len(table)} rows of {_listed(names)}.",
         )
+    # Before the conversion, which would turn missing whole numbers into NaN.
     _refuse_missing(table)
     columns = {name: table.column(name).to_numpy() for name in names}
     texts = [name for name in features if columns[name].dtype.kind not in "biuf"]

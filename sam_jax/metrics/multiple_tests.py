@@ -153,7 +153,7 @@ def leak_test(
         detectable = {}
         for name, null in nulls.items():
             error = _error(estimates.pooled[name], level)
-            # The test's error is that without a leak, the noise around a leak another.
+            # The test uses the error without a leak; a leak itself varies by its error.
             test_error = estimates.null_errors[name] or error
             excess = _detectable(test_error, error, share)
             detectable[name] = min(1.0, null + excess)

@@ -154,6 +154,7 @@ def _by_range(
         return None
     low, high = float(finite.min()), float(finite.max())
     shown = f"all {finite.size:,} finite values lie in [{low:.3g}, {high:.3g}]"
+    # Bounded below by 0: losses, or probabilities if bounded above by 1 too.
     if low >= 0:
         is_loss = auc.is_below or (
             high <= 1 and _has_edge(finite) and not _has_edge(1 - finite)
@@ -211,6 +212,7 @@ def _by_class(phi: np.ndarray, keep: np.ndarray, labels: np.ndarray) -> Meaning 
         "as the single logit of a binary classifier does: save "
         "phi = np.where(labels == 1, z, -z)"
     )
+    # Members tell it surely.
     if first.is_below and second.is_above:
         text = (
             f"members of class 0 have smaller values than others (AUC "
@@ -218,6 +220,7 @@ def _by_class(phi: np.ndarray, keep: np.ndarray, labels: np.ndarray) -> Meaning 
             f"({second.value:.3f}), {cause}"
         )
         return Meaning("single_logit", True, text)
+    # Without members that stand out, the signs of both classes may still hint at it.
     is_even = 0.35 < float(labels.mean()) < 0.65
     if is_even and accuracy[0] < 0.25 and accuracy[1] > 0.75 and not first.is_above:
         text = (

@@ -2,7 +2,7 @@
 
 An example counts as a member where its score is at least the threshold. Each target's
 thresholds come from the scores of all other models, pooled, and maximise the balanced
-accuracy there; one for all examples, or one per class. The target's own best threshold
+accuracy there; one for all examples, or one per class. The best threshold of a target
 needs its membership: it is an oracle, and goes by that name. NumPy, float64.
 
 Song and Mittal, "Systematic Evaluation of Privacy Risks of Machine Learning Models",

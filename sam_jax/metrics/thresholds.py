@@ -192,6 +192,7 @@ def _decisions(
     tpr = _rate(*counts[:2], variances.tpr, level)
     fpr = _rate(*counts[2:], variances.fpr, level)
     accuracy = (tpr.value + 1 - fpr.value) / 2
+    # The logit scale has no place for 0 and 1.
     inside = 0 < accuracy < 1
     return Decisions(
         rule=rule,

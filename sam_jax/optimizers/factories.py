@@ -47,6 +47,7 @@ def make_factory(name: str, method: type[Method], rho: float) -> OptimizerFactor
         rho, clip_norm = settings.pop("rho"), settings.pop("clip_norm")
         return optax.chain(sharpness_aware(method(**settings), rho, clip_norm), base)
 
+    # What `inspect.signature` returns: for help(), and for `default_rho`.
     factory.__dict__["__signature__"] = signature
     factory.__name__ = factory.__qualname__ = name
     factory.__doc__ = _factory_docstring(method)

@@ -62,7 +62,7 @@ def blank_panels(
 
 
 def titled_figure(title: str, width: float, height: float) -> Any:
-    """Returns an empty figure whose title has as many lines as its width asks for."""
+    """Returns an empty figure whose title has as many lines as its width needs."""
     from matplotlib.figure import Figure
 
     figure = Figure((width, height), layout="constrained", facecolor="none")
@@ -96,6 +96,14 @@ def legend(figure: Any) -> None:
         fontsize=9,
         handlelength=1.2,
     )
+
+
+def filled_steps(
+    axes: Any, counts: Any, edges: Any, color: str, label: str | None = None
+) -> None:
+    """Draws a histogram: its outline, and a light filling."""
+    axes.stairs(counts, edges, fill=True, color=color, alpha=0.22, lw=0)
+    axes.stairs(counts, edges, color=color, lw=1.4, label=label)
 
 
 def dots(axes: Any, x: Any, y: Any) -> None:

@@ -99,6 +99,7 @@ def image_strip(
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
+    # Not strict: the last row may have places without an image.
     for axes, image, caption in zip(
         grid.flat, _unit_range(images), captions, strict=False
     ):

@@ -31,8 +31,7 @@ def distributions(
         panels, names, memorized.estimates, canvas.PALETTE, strict=False
     ):
         counts, _ = np.histogram(estimates.value, edges)
-        axes.stairs(counts, edges, fill=True, color=color, alpha=0.22, lw=0)
-        axes.stairs(counts, edges, color=color, lw=1.4)
+        canvas.filled_steps(axes, counts, edges, color)
         axes.set(yscale="log", xlabel="memorization", ylim=(0.7, None))
         axes.set_xlim(lowest, 1.02)
         axes.set_title(name, fontsize=9.5, color=canvas.INK, loc="left")
@@ -203,9 +202,7 @@ def entropies(
         "Influence entropy of test examples", 1, 4.4, 3.2
     )
     counts, edges = np.histogram(known, 40)
-    color = canvas.PALETTE[0]
-    axes.stairs(counts, edges, fill=True, color=color, alpha=0.22, lw=0)
-    axes.stairs(counts, edges, color=color, lw=1.4)
+    canvas.filled_steps(axes, counts, edges, canvas.PALETTE[0])
     axes.set(xlabel="entropy, nats", ylabel="Test examples")
     most = np.log(comparison.keep.shape[1])
     caption = (

@@ -70,8 +70,7 @@ def histogram_figure(
             pair, ("members", "non-members"), canvas.PALETTE[1::-1], strict=True
         ):
             density, _ = np.histogram(np.clip(side, low, high), edges, density=True)
-            axes.stairs(density, edges, fill=True, color=color, alpha=0.22, lw=0)
-            axes.stairs(density, edges, color=color, lw=1.4, label=label)
+            canvas.filled_steps(axes, density, edges, color, label)
         axes.set_title(name, fontsize=9.5, color=canvas.INK, loc="left")
         axes.set_xlabel(xlabel)
     canvas.share_y(panels)
@@ -114,6 +113,7 @@ def metric_figure(
             estimate = estimates[name][label]
             if np.isnan(estimate.value):
                 text = "not resolvable"
+                # x as a share of the panel, y in rows.
                 place = axes.get_yaxis_transform()
                 axes.text(
                     0.5,

@@ -121,6 +121,7 @@ def risk_notes(result: AuditResult) -> list[str]:
     for name, optimizer in result.compared.items() if result.given is None else ():
         change = optimizer.risk_change
         assert change is not None
+        # Beyond 1.96 errors lie 2.5 % of a Gaussian on each side.
         clear = np.abs(change.value) > 1.96 * change.error
         more = int((clear & (change.value > 0)).sum())
         less = int((clear & (change.value < 0)).sum())

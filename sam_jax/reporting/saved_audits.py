@@ -61,6 +61,7 @@ def load_audit(folder: str | pathlib.Path) -> AuditResult:
         raise ArgumentError(
             "folder", f"must be that of an audit of this version, got {folder}."
         )
+    # Signals, curves and risks are in files; all other numbers are in metrics.json.
     signals_by_name, canaries, given = _signals(folder, numbers.get("given"))
     curves, risks = _read(folder / "roc.csv"), _read(folder / "risk.csv")
     optimizers = {}
@@ -109,7 +110,7 @@ def decode(annotation: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(annotation) or hasattr(annotation, "_fields"):
         hints = typing.get_type_hints(annotation)
         fields = {name: decode(hints[name], value[name]) for name in hints}
-        # JSON has neither NaN nor infinity, and degrees of freedom may be both.
+        # JSON has neither NaN nor infinity, and degrees of freedom may be either.
         if annotation is Estimate and value["degrees"] is None:
             known = value["value"] is not None
             fields["degrees"] = float("inf") if known else float("nan")

@@ -29,6 +29,7 @@ def against_eta(
     """Simulation (points, 95 % bars) and theory (lines) over eta, random labels."""
     figure, panels = canvas.blank_panels(title, len(SPECTRA), 3.2, 3.0)
     rows = []
+    # A logarithmic axis has no place for 0.
     positions = np.where(ETAS == 0, 0.01, ETAS)
     for axes, spectrum in zip(panels, SPECTRA, strict=True):
         chosen = [
@@ -174,6 +175,7 @@ def convergence(averages: Sequence[Averaged]) -> Drawing:
                 [average.spectrum, eta, *row]
                 for row in zip(SIZES, error, half, strict=True)
             ]
+        # For comparison a line that falls like 1/n, above all points.
         largest = max(average.ratios[0].mean() - 1 for average in chosen)
         line = 1.5 * largest * SIZES[0] / np.array(SIZES)
         axes.plot(SIZES, line, color=canvas.MUTED, lw=1, ls="--", label="slope of 1/n")
@@ -203,14 +205,18 @@ def networks(results: Mapping[str, Measured]) -> Drawing:
     )
     rows = []
     for axes, (field, label) in zip(panels, shown.items(), strict=True):
-        for (kind, measured), color in zip(
+        for (network, measured), color in zip(
             results.items(), canvas.PALETTE, strict=False
         ):
             values = getattr(measured, field)
             mean = values.mean(1)
             half = 1.96 * values.std(1, ddof=1) / np.sqrt(values.shape[1])
-            axes.errorbar(RHOS, mean, half, marker="o", ms=4, color=color, label=kind)
-            rows += [[kind, field, *row] for row in zip(RHOS, mean, half, strict=True)]
+            axes.errorbar(
+                RHOS, mean, half, marker="o", ms=4, color=color, label=network
+            )
+            rows += [
+                [network, field, *row] for row in zip(RHOS, mean, half, strict=True)
+            ]
         axes.set(xlabel="rho")
         axes.set_title(label, fontsize=9, color=canvas.INK)
     canvas.legend(figure)

@@ -69,6 +69,7 @@ def _leak_sentence(name: str, findings: list[LeakFinding], num_models: int) -> s
             shown += f", {metric_label(strongest.metric)} {rate}"
         of_all = f"the strongest of {len(findings)} attacks, {num_leaks} of which"
         return f"{name} leaks: {shown}, {of_all} show it."
+    # The smallest leak that any of the attacks would have shown.
     detectable = {}
     for finding in findings:
         for metric, value in finding.detectable.items():

@@ -99,6 +99,7 @@ def check_values(**arguments: Any) -> np.ndarray:
             "overflows float16 (values above 65504 became infinite): save it as "
             "float32.",
         )
+    # Only wider types can hold finite values beyond float32.
     is_wide = array.dtype.itemsize > np.dtype(np.float32).itemsize
     too_large = np.isfinite(array) & (np.abs(array) > LARGEST) if is_wide else False
     if np.any(too_large):

@@ -67,8 +67,8 @@ def convert(
     else:
         log_p = _bounded(array, name, -np.inf, 0.0, signals_are)
         sums = np.exp(special.logsumexp(log_p, axis=-1))
-    # Of all classes or of the label alone: told apart by the shape, then by whether
-    # the last axis sums to 1.
+    # Of all classes or of the label alone: by the shape, then by whether the last
+    # axis sums to 1.
     if array.ndim < 3 or array.shape[-1] == 1:
         return "phi", _phi_from_log(log_p)
     off = np.abs(sums - 1) > ROW_ROUNDING

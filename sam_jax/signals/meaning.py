@@ -219,6 +219,7 @@ def _describe(order: np.ndarray, accuracy: float) -> str:
         )
     shift = int(np.bincount(shifts).argmax())
     if shift and (shifts == shift).mean() > 0.5:
+        # The shorter way round: 9 up, of 10 classes, is 1 down.
         step = shift if shift <= num_classes // 2 else shift - num_classes
         line = f"labels = (labels {step:+d}) % {num_classes}"
         return f"that of the label {step:+d} for {percent}: labels are shifted ({line})"

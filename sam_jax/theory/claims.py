@@ -61,6 +61,7 @@ def variance_contraction(
             run, "variance", run.outcome.variance, run.sigma**2, ROUNDING
         )
         pooled = run.sigma**2 @ run.population.weights
+        # From each eta to the next on the same training set.
         change = np.diff(pooled, axis=1) / pooled[:, :1]
         if run.spectrum == "isotropic":
             gap = float(np.abs(change).max())

@@ -88,6 +88,7 @@ def min_norm_interpolator(
         )
     whiten, unwhiten, metric_condition = _square_root(G)
     columns = whiten(np.swapaxes(X, -1, -2))
+    # Rows of length 1 in the metric, and labels divided by the same lengths.
     lengths = np.linalg.norm(columns, axis=-2, keepdims=True)
     lengths = np.where(lengths > 0, lengths, 1.0)
     Q, R = np.linalg.qr(columns / lengths)

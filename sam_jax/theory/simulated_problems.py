@@ -1,7 +1,9 @@
 """Problems of the claims: simulations, and the closed forms of the same sets."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import numpy as np
@@ -22,6 +24,9 @@ SPECTRA: dict[str, Callable[[int], theory.Population]] = {
 }
 ROUNDING = 1e-8
 """Standard error of exact statements."""
+
+GridProblem: TypeAlias = tuple[str, str, tuple[int, int]]
+"""Names of spectrum and labels, and (n, d)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +66,16 @@ class SimulatedProblem:
     def least_rate(self) -> float:
         """One over the number of non-members drawn: the finest rate there is."""
         return 1 / (NUM_NON_MEMBERS * self.outcome.residual.shape[0])
+
+
+def claim_problems() -> tuple[list[GridProblem], list[GridProblem]]:
+    """Returns the problems of the claims: small ones, and those of high dimension."""
+    sizes = [(10, 100), (25, 100), (50, 100), (90, 100)]
+    small = list(itertools.product(SPECTRA, ("random labels", "two classes"), sizes))
+    labels = ("random labels", "teacher", "noisy teacher")
+    large = list(itertools.product(SPECTRA, labels, [(100, 400)]))
+    large += [(spectrum, "random labels", (200, 400)) for spectrum in SPECTRA]
+    return small, large
 
 
 def simulate_problem(

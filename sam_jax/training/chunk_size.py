@@ -105,7 +105,7 @@ def make_plan(
     needed = 0
     if memory is not None:
         needed = memory.temp_size_in_bytes + memory.output_size_in_bytes
-        # Results that overwrite donated arguments need no memory of their own.
+        # Results that overwrite donated arguments need no further memory.
         needed -= memory.alias_size_in_bytes
     free = free_bytes(devices[0], len(devices))
     too_large = free is not None and needed > HEADROOM * free

@@ -19,7 +19,7 @@ class FolderLock:
     """A lock of the operating system, which goes with the process that holds it.
 
     So there is no stale lock: after a kill the folder is free. A whole run excludes
-    every other; shards of a run exclude whole runs and shards of their own number.
+    every other; shards of a run exclude whole runs and shards of the same number.
 
     Attributes:
         folder: What is locked.

@@ -86,6 +86,7 @@ def load_models(
     loaded = {}
     for name, chunks in by_optimizer.items():
         models = np.concatenate([chunk["models"] for chunk in chunks])
+        # Files are in the order of their names, models are to be in that of the mask.
         order = np.argsort(models)
         leaves = {}
         for path in paths_of[name]:

@@ -183,6 +183,7 @@ def _environment(target: Target) -> dict[str, str]:
 def _gpu_config(target: Target) -> str:
     """The description of a GPU that XLA reads, as the text of a protocol buffer."""
     number, lanes, l2_cache, shared, most_shared = target.processors
+    # Limits of blocks and grids are those of CUDA; the rest is the chip's.
     limits = {
         "threads_per_block_limit": 1024,
         "threads_per_warp": 32,
