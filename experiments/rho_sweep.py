@@ -22,6 +22,16 @@ COLUMNS = (
 
 def page(sweep: Sweep) -> str:
     """Returns the page."""
+    return (
+        "# Privacy against utility over the radius\n\n"
+        "Made by `python -m experiments.rho_sweep`. SGD → SAM (or ASAM, or noise of "
+        "the radius in place of the gradient: `random_sam`), difference with its 95 % "
+        "interval; bold where it leaves 0 out.\n\n" + optimizer_table(sweep)
+    )
+
+
+def optimizer_table(sweep: Sweep) -> str:
+    """Returns a line an optimizer of each cell that has several: fit and leakage."""
     optimizers = collections.defaultdict(list)
     for cell, optimizer in sweep.places():
         optimizers[cell].append(optimizer)
@@ -34,13 +44,7 @@ def page(sweep: Sweep) -> str:
         if len(names) > 1
         for name in sorted(names, key=_method_and_radius)
     ]
-    return (
-        "# Privacy against utility over the radius\n\n"
-        "Made by `python -m experiments.rho_sweep`. SGD → SAM (or ASAM, or noise of "
-        "the radius in place of the gradient: `random_sam`), difference with its 95 % "
-        "interval; bold where it leaves 0 out.\n\n"
-        + table(["Cell", *(head for head, _, _ in COLUMNS)], lines)
-    )
+    return table(["Cell", *(head for head, _, _ in COLUMNS)], lines)
 
 
 def _method_and_radius(optimizer: str) -> tuple[str, float]:

@@ -23,7 +23,7 @@ import sam_jax
 from experiments.common.cells import Cell, Perturbation, read_signals, train_cell
 from experiments.common.cost import Design, cost_of, operations
 from experiments.common.measure import Row, measure_cell
-from experiments.common.presets import SCALES, Scale
+from experiments.common.presets import SCALES, Preset, Scale
 from experiments.common.study_data import FILES
 from experiments.common.sweep_results import write_results
 from sam_jax.cli import run_folder
@@ -56,35 +56,52 @@ def main(config: Config) -> pathlib.Path | None:
         ValueError: If no cell is left to run, or data are missing.
     """
     preset = SCALES[config.scale]
-    design = [
-        (cell, perturbations)
-        for cell, perturbations in preset.design
-        if config.only in cell.name
-        and (config.data_dir is not None or cell.dataset not in FILES)
-    ]
+    design = chosen_cells(preset, config)
     if not design:
         raise ValueError(f"only must match a cell of the preset, got {config.only!r}.")
     print(f"{len(design)} cells: {cost_of(design, preset.device)}.")
     if config.plan:
         return None
     folder = pathlib.Path("runs") / "where_it_begins" / config.name
-    progress = Progress(folder, design)
-    rows: list[Row] = []
-    for cell, perturbations in design:
-        rows += run_cell(cell, perturbations, folder, config.data_dir, progress)
+    rows = measure_design(design, folder, config.data_dir)
     results = config.results or folder / "results"
     results.mkdir(parents=True, exist_ok=True)
     write_results(results, [cell for cell, _ in design], rows, folder)
-    # The module that was started: `experiments.study` runs this one too.
+    write_metadata(results, config.scale, design)
+    print(f"Results: {results}")
+    return results
+
+
+def chosen_cells(preset: Preset, config: Config) -> Design:
+    """Returns the cells that are chosen and whose data are there."""
+    return [
+        (cell, perturbations)
+        for cell, perturbations in preset.design
+        if config.only in cell.name
+        and (config.data_dir is not None or cell.dataset not in FILES)
+    ]
+
+
+def measure_design(
+    design: Design, folder: pathlib.Path, data_dir: str | None
+) -> list[Row]:
+    """Trains and measures what is missing of each cell; returns all rows."""
+    progress = Progress(folder, design)
+    rows: list[Row] = []
+    for cell, perturbations in design:
+        rows += run_cell(cell, perturbations, folder, data_dir, progress)
+    return rows
+
+
+def write_metadata(results: pathlib.Path, scale: Scale, design: Design) -> None:
+    """Writes the command, versions, device and seeds beside the tables."""
     module = f"experiments.{pathlib.Path(sys.argv[0]).stem}"
     described = run_folder.environment() | {
         "command": " ".join(["python", "-m", module, *sys.argv[1:]]),
-        "scale": config.scale,
+        "scale": scale,
         "seeds": sorted({cell.seed for cell, _ in design}),
     }
     run_folder.write_json(results / "metadata.json", described)
-    print(f"Results: {results}")
-    return results
 
 
 def run_cell(

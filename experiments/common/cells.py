@@ -11,12 +11,12 @@ import jax
 import numpy as np
 import optax
 
-import sam_jax
 from experiments.common.study_data import load_data, take_pool
 from sam_jax.auditing.plan import make_plan
 from sam_jax.data.augment import AUGMENTATIONS, chain
 from sam_jax.models import cnn, from_linen, mlp, resnet18
 from sam_jax.models.layers import batch_norm
+from sam_jax.optimizers.registry import OPTIMIZERS
 from sam_jax.signals import load_signals, save_signals
 from sam_jax.signals.compute import ModelSignals, chunk_signals
 from sam_jax.training import TrainingTask, train_chunks
@@ -24,7 +24,17 @@ from sam_jax.training.trainer import num_steps_per_epoch
 from sam_jax.types import AugmentFn, Dataset, Model, Signals, TrainConfig
 
 Network = Literal["mlp", "mlp_bn", "cnn_bn", "resnet18_bn"]
-Method = Literal["sgd", "sam", "asam", "random_sam"]
+Method = Literal[
+    "sgd",
+    "sam",
+    "usam",
+    "asam",
+    "gsam",
+    "looksam",
+    "friendly_sam",
+    "gnp",
+    "random_sam",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,16 +136,11 @@ def make_optimizer_of(cell: Cell, method: Method) -> Callable[[Any], Any]:
     base = optax.chain(
         optax.add_decayed_weights(cell.weight_decay), optax.sgd(schedule, momentum=0.9)
     )
-    factories = {
-        "sam": sam_jax.sam,
-        "asam": sam_jax.asam,
-        "random_sam": sam_jax.random_sam,
-    }
 
     def make_optimizer(hyperparams: Any) -> optax.GradientTransformation:
         if method == "sgd":
             return base
-        return factories[method](base, rho=hyperparams["rho"])
+        return OPTIMIZERS[method](base, rho=hyperparams["rho"])
 
     return make_optimizer
 

@@ -4,12 +4,22 @@ import dataclasses
 from dataclasses import replace
 from typing import Literal
 
-from experiments.common.cells import Cell, Perturbation
+from experiments.common.cells import Cell, Method, Perturbation
 from experiments.common.cost import Design, Device
+from sam_jax.optimizers.registry import default_rho
 
 Scale = Literal["laptop", "gpu", "paper"]
 
 SGD = Perturbation()
+RELATIVES: tuple[Method, ...] = (
+    "usam",
+    "asam",
+    "gsam",
+    "looksam",
+    "friendly_sam",
+    "gnp",
+    "random_sam",
+)
 
 
 def sam(*radii: float) -> tuple[Perturbation, ...]:
@@ -129,6 +139,18 @@ PAPER: Design = (
     (_PAPER, sam(0.05, 0.1)),
     (replace(_PAPER, dataset="cifar100"), sam(0.05, 0.1)),
 )
+
+_VARIANTS = (
+    *sam(0.05),
+    *(Perturbation(name, default_rho(name)) for name in RELATIVES),
+)
+
+VARIANTS: dict[Scale, Preset] = {
+    "laptop": Preset(((replace(MANY, num_models=16), _VARIANTS),), "laptop"),
+    "gpu": Preset(((replace(MANY, num_models=256), _VARIANTS),), "gpu"),
+    "paper": Preset(((_PAPER, _VARIANTS),), "gpu"),
+}
+"""SAM and its relatives, each at its published radius, and noise of SAM's radius."""
 
 SCALES: dict[Scale, Preset] = {
     "laptop": Preset(LAPTOP, "laptop"),

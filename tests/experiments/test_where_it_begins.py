@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import study, where_it_begins
+from experiments import sam_variants, study, where_it_begins
 from experiments.common import cells, cost, presets, study_data
 from experiments.common.cells import Cell, Perturbation, read_signals
+from experiments.common.pages import read_sweep
 from experiments.common.presets import Preset, sam
 from experiments.common.study_data import undo_differences
 from sam_jax.types import Dataset, Examples
@@ -165,3 +166,22 @@ def test_names_of_cells_tell_all_cells_of_a_preset_apart():
         assert len(set(names)) == len(names)
         for _, perturbations in preset.design:
             assert perturbations[0] == Perturbation()
+
+
+def test_noise_of_the_radius_is_not_sam_and_each_variant_has_a_line(
+    tiny, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    _, variants = presets.VARIANTS["laptop"].design[0]
+    tiny_preset = Preset(((TINY, variants),), "laptop")
+    monkeypatch.setitem(presets.VARIANTS, "laptop", tiny_preset)
+    results = sam_variants.main(where_it_begins.Config())
+    sweep = read_sweep(results)
+    page = results.with_suffix(".md").read_text()
+    for optimizer in variants[1:]:
+        assert f"models, {optimizer.name} |" in page
+    losses = {
+        name: sweep.rows[TINY.name, name, "models", "train_loss"].value
+        for name in ("sam-0.05", "random_sam-0.05")
+    }
+    assert losses["sam-0.05"] != losses["random_sam-0.05"]
