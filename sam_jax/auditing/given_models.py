@@ -36,7 +36,6 @@ from sam_jax.metrics import (
     attack_metrics,
     bootstrap_attack,
     example_risk,
-    num_models,
     shadow_thresholds,
     thresholds,
     validity,
@@ -97,6 +96,7 @@ def attack_given(
         for attack, attack_fn in config.attacks.items():
             on_attack(name, attack)
             scored[name][attack] = _score(attack_fn, target, models, question, config)
+        # Differences are paired by example, so only where the members are the same.
         base = None
         if name != baseline and np.array_equal(target.keep, targets[baseline].keep):
             base = targets[baseline], scored[baseline]
@@ -137,6 +137,7 @@ def _score(
 ) -> Scored:
     joined = join_target(target, shadows, question)
     scores = score_targets(attack, joined, np.array([len(joined.keep) - 1]))
+    # Thresholds come from shadow models as targets of each other, if any has members.
     shadow_scores = None
     if shadows is not None and varying_columns(np.asarray(shadows.keep)).any():
         unmet = set(unmet_needs(attack, shadows)) - set(OPTIONAL_NEEDS)
@@ -177,25 +178,24 @@ def _evaluate(
             difference=difference,
         )
     main_scores = scored[main].scores[None, counted]
-    gap, change = None, None
+    base_signals = None if baseline is None else baseline[0]
+    accuracy, gap = _accuracies(target, base_signals, question, config.level)
+    change = None
     if baseline is not None:
-        gap = _accuracy_gap(target, baseline[0], question, config.level)
         base_scores = baseline[1][main].scores[None, counted]
         value, _ = example_risk.exposure_change(main_scores, base_scores, members)
         change = ExposureChange(value, np.full_like(value, np.nan))
     risk = example_risk.risk(main_scores, members, config.risk_fpr)
-    unknown = np.full_like(risk.error, np.nan)  # One model tells nothing of others.
-    curve = _shadow_count_curve(
-        config.attacks[main], target, shadows, scored[main].scores, question
-    )
+    # How exposure would vary over models, one model does not tell.
+    unknown = np.full_like(risk.error, np.nan)
     return OptimizerResult(
         signals=target,
         log=None,
-        accuracy=_accuracy(target, question, config.level),
+        accuracy=accuracy,
         accuracy_difference=gap,
         checks=[],
         attacks=attacks,
-        model_count=curve,
+        model_count=None,
         risk=risk._replace(error=unknown, score_error=unknown),
         risk_change=change,
         reliability=example_risk.reliability(main_scores, members),
@@ -214,7 +214,7 @@ def _decisions(
     (counted, population), chosen = question, {}
     members = np.asarray(target.keep)[0, counted]
     if scored.shadow_scores is not None and shadows is not None:
-        # As the last of all models, so that its thresholds are those of the others.
+        # The target is the last row: its thresholds are chosen on all rows before.
         scores = np.concatenate([scored.shadow_scores, scored.scores[None]])
         keep = np.concatenate([np.asarray(shadows.keep), np.asarray(target.keep)])
         rules = shadow_thresholds.choose_thresholds(
@@ -232,53 +232,16 @@ def _decisions(
     )
 
 
-def _shadow_count_curve(
-    attack: AttackFn,
-    target: Signals,
-    shadows: Signals | None,
-    scores: Float[np.ndarray, " n"],
-    question: Question,
-) -> num_models.ModelCountCurve | None:
-    """The AUC with half of the shadow models, and with all; None without any."""
-    if shadows is None:
-        return None
-    few = shadows.select(models=slice(0, None, 2))
-    options: Any = {"mask": question.counted, "fprs": (), "pooled_only": True}
-    counts = (len(few.keep) + 1, len(shadows.keep) + 1)
-    joined = join_target(target, few, question)
-    full = bootstrap_attack(scores[None], target.keep, **options)
-    auc = attack_metrics.pooled_metrics(full)["auc"]
-    if set(unmet_needs(attack, joined)) - set(OPTIONAL_NEEDS):
-        return num_models.ModelCountCurve(counts[1:], (auc,), num_models.MISSING)
-    half = bootstrap_attack(
-        score_targets(attack, joined, np.array([counts[0] - 1])), target.keep, **options
-    )
-    return num_models.ModelCountCurve(
-        counts,
-        (attack_metrics.pooled_metrics(half)["auc"], auc),
-        attack_metrics.pooled_difference(full, half)["auc"],
-    )
-
-
-def _accuracy(target: Signals, question: Question, level: float) -> Accuracy:
-    """On its members, and on all examples that it did not train on."""
+def _accuracies(
+    target: Signals, baseline: Signals | None, question: Question, level: float
+) -> tuple[Accuracy, Accuracy | None]:
+    """On its members and on all examples that it did not train on, and the gaps."""
     members, correct = np.asarray(target.keep)[0], np.asarray(target.correct)[0]
-    others = ~members & (question.counted | question.population)
-    return Accuracy(
-        accuracy_over_examples(correct[members], level),
-        accuracy_over_examples(correct[others], level),
-    )
-
-
-def _accuracy_gap(
-    target: Signals, baseline: Signals, question: Question, level: float
-) -> Accuracy:
-    members, correct = np.asarray(target.keep)[0], np.asarray(target.correct)[0]
-    before = np.asarray(baseline.correct)[0]
-    others = ~members & (question.counted | question.population)
-    return Accuracy(
-        *(
-            accuracy_gap_over_examples(correct[side], before[side], level)
-            for side in (members, others)
-        )
-    )
+    sides = members, ~members & (question.counted | question.population)
+    accuracy = Accuracy(*(accuracy_over_examples(correct[s], level) for s in sides))
+    if baseline is None:
+        return accuracy, None
+    before, gaps = np.asarray(baseline.correct)[0], []
+    for side in sides:
+        gaps.append(accuracy_gap_over_examples(correct[side], before[side], level))
+    return accuracy, Accuracy(*gaps)

@@ -97,8 +97,8 @@ class OptimizerResult:
         accuracy_difference: The same minus the baseline's; None for the baseline.
         checks: Whether the models are alike enough to be shadow models of each other.
         attacks: By name, the main one first.
-        model_count: Strength of the main attack by number of models; None where there
-            are no shadow models.
+        model_count: Strength of the main attack by number of models; None for a given
+            model.
         risk: Exposure of each example that counts, under the main attack.
         risk_change: The same minus the baseline's; None for the baseline.
         reliability: Of the ranking by exposure.

@@ -160,6 +160,7 @@ def _of_function(
     assert callable(outputs)
     argument = f"target[{target.name!r}].outputs"
     x = jax.ShapeDtypeStruct((2, *examples.x.shape[1:]), examples.x.dtype)
+    # Traced first: a function of other shapes fails here, before anything is computed.
     try:
         logits = jax.eval_shape(outputs, x)
     except Exception as error:
@@ -203,6 +204,7 @@ def _of_function(
 def _of_array(
     target: Target, members: np.ndarray, labels: np.ndarray, num_queries: int
 ) -> Signals:
+    # The reader of files checks arrays too, and what their values mean.
     arrays: Mapping[str, Any] = {
         target.outputs_are: target.outputs,
         "members": members,

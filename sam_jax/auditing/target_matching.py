@@ -116,6 +116,7 @@ def join_target(
     target: Signals, shadows: Signals | None, question: Question
 ) -> Signals:
     """Returns one table of shadow models and, last, the target without its members."""
+    # True for members and non-members alike: no attack may see who is which.
     in_question = target._replace(keep=~question.population[None])
     if shadows is None:
         return in_question

@@ -107,7 +107,7 @@ def says_enough(curve: ModelCountCurve, label: str = "AUC") -> str:
     if np.isnan(gain.value):
         return f"With {most} models nothing is known of what more would do."
     shown = f"{gain.value:+.4f} [{gain.low:.4f}, {gain.high:.4f}]"
-    moved = f"from {curve.num_models[-2]} to {most} models the {label} moved by {shown}"
+    moved = f"from {most // 2} to {most} models the {label} moved by {shown}"
     if gain.low > 0:
         return f"The attack was still getting stronger: {moved}. More would find more."
     return f"Doubling the models made no clear difference any more: {moved}."

@@ -50,6 +50,7 @@ loss or size of the training set is not like theirs |
         alone = target.select(examples=counted)
         facts = model_facts(target, counted)
         return [*checks, model_checks.check_learning(alone, facts)]
+    # A copy explains all that follows, and masks explain scores: these come first.
     checks.append(_check_copy(target, shadows))
     if varying_columns(np.asarray(shadows.keep)).any():
         checks.append(
@@ -95,6 +96,7 @@ def _check_copy(target: Signals, shadows: Signals) -> Check:
 
 def _check_counts(members: np.ndarray, keep: np.ndarray) -> Check:
     """Numbers of shadow models that tell members would pass for a leak."""
+    # Balanced masks have one rate and an error of 0, so any gap at all is a design.
     rate = keep.mean(axis=0)
     gap = float(rate[members].mean() - rate[~members].mean())
     sides = (rate[members], rate[~members])

@@ -57,6 +57,11 @@ def load_audit(folder: str | pathlib.Path) -> AuditResult:
                 "folder", f"must be that of a finished audit: no {folder / name}."
             )
     numbers = json.loads((folder / "metrics.json").read_text())
+    signals = "targets.npz" if numbers.get("given") else "signals.npz"
+    if not (folder / signals).is_file():
+        raise ArgumentError(
+            "folder", f"must be that of a finished audit: no {folder / signals}."
+        )
     if "dataset" not in numbers:
         raise ArgumentError(
             "folder", f"must be that of an audit of this version, got {folder}."

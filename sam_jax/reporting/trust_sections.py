@@ -97,11 +97,10 @@ def _epsilon(result: AuditResult) -> list[Markup]:
 
 
 def _number_of_models(result: AuditResult) -> list[Markup]:
-    caption = MODEL_COUNT_CAPTION if result.given is None else SHADOW_COUNT_CAPTION
     return [
         page.heading("Number of models"),
         page.side_by_side(
-            page.figure(_model_count_figure(result), caption),
+            page.figure(_model_count_figure(result), MODEL_COUNT_CAPTION),
             Markup("").join(page.text(line) for line in enough_models(result)),
         ),
     ]
@@ -191,9 +190,6 @@ MODEL_COUNT_CAPTION = (
 )
 
 
-SHADOW_COUNT_CAPTION = "The same target, with every other shadow model and with all."
-
-
 def _model_count_figure(result: AuditResult) -> object:
     first = result[result.baseline].model_count
     assert first is not None
@@ -212,8 +208,6 @@ def enough_models(result: AuditResult) -> list[str]:
     for name, optimizer in result.optimizers.items():
         if optimizer.model_count is not None:
             lines.append(f"{name}: {num_models.says_enough(optimizer.model_count)}")
-    if result.given is not None:
-        return lines
     for name, optimizer in result.compared.items():
         needed = optimizer.models_to_resolve["auc"]
         lines.append(_resolved(name, needed, len(result.keep)))

@@ -76,6 +76,7 @@ def load_models(
         try:
             about, arrays = read_chunk(file)
             name, paths = about["optimizer"], about["paths"]
+            # Names of layers may hold slashes, so paths are kept beside the arrays.
             if paths_of.setdefault(name, paths) != paths:
                 raise ValueError("its network is another one's")
         except (ValueError, LookupError) as error:

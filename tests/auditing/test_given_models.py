@@ -15,6 +15,7 @@ from sam_jax.metrics.target_checks import check_target
 from sam_jax.models import mlp
 from sam_jax.reporting import audit_report
 from sam_jax.reporting.audit_numbers import metrics_json
+from sam_jax.signals.targets import load_targets
 from tests.auditing.given import make_given, no_population
 
 TARGET, SHADOWS = make_given()
@@ -186,6 +187,13 @@ def test_a_saved_audit_of_given_models_is_read_back(with_shadows, tmp_path):
     assert sam_jax.verdict(again) == sam_jax.verdict(result)
     assert json.dumps(metrics_json(again)) == json.dumps(metrics_json(result))
     np.testing.assert_array_equal(again["a"].signals.keep, TARGET.keep)
+    # What was saved can be attacked again, as given models with given shadow models.
+    saved = load_targets([tmp_path / "targets.npz"])
+    np.testing.assert_array_equal(saved.population, ~POOL)
+    assert list(saved.signals) == ["a", "b"]
+    (tmp_path / "targets.npz").unlink()
+    with pytest.raises(ValueError, match="finished audit: no .*targets.npz"):
+        sam_jax.load_audit(tmp_path)
 
 
 def severities(target, shadows):

@@ -101,8 +101,8 @@ def test_what_is_written_for_lira_is_what_plot_py_reads(tmp_path):
     # Its global threshold on one model: minus the mean score, swept with turned signs.
     predictions = -scores[order][0].mean(axis=1)
     fpr, tpr, _ = sklearn_metrics.roc_curve(keep[order][0], -predictions)
-    own = score_targets(ATTACKS["attack_p"], SIGNALS, np.array([expected[0]]))
-    ours = sklearn_metrics.roc_auc_score(keep[order][0], own[0, POOL])
+    scored = score_targets(ATTACKS["attack_p"], SIGNALS, np.array([expected[0]]))
+    ours = sklearn_metrics.roc_auc_score(keep[order][0], scored[0, POOL])
     assert sklearn_metrics.auc(fpr, tpr) == pytest.approx(ours)
 
 
