@@ -76,7 +76,7 @@ def _subtitle(result: AuditResult) -> str:
     if result.given is not None:
         return (
             f"{result.dataset.name}: {len(result.columns):,} examples; "
-            f"{len(result.optimizers)} given models as targets, "
+            f"given: {', '.join(result.optimizers)}; "
             f"{given_models.shadow_models(result.given)}."
         )
     return (
@@ -96,9 +96,12 @@ def _attack_tables(result: AuditResult) -> list[Markup]:
         )
     ]
     for name in result.optimizers:
+        targets = f", pooled over {metrics.num_targets} targets"
+        if result.given is not None:
+            targets = ""
         caption = (
-            f"Attacks on {name}, the strongest first, pooled over "
-            f"{metrics.num_targets} targets: {metrics.num_members:,} members and "
+            f"Attacks on {name}, the strongest first{targets}: "
+            f"{metrics.num_members:,} members and "
             f"{metrics.num_non_members:,} non-members. {_level(result)} intervals over "
             f"new {_over(result)[1]}."
         )
@@ -231,12 +234,15 @@ def _details(result: AuditResult, about: Mapping[str, Any]) -> list[Markup]:
 
 def _notes(result: AuditResult) -> list[str]:
     metrics = result[result.baseline].attacks[result.main_attack].metrics
-    attacked = "all the others of its optimizer"
+    attacked = (
+        "Each model is attacked with all the others of its optimizer as shadow models; "
+        "it never enters its own statistics."
+    )
     if result.given is not None:
-        attacked = given_models.shadow_models(result.given)
+        shadows = given_models.shadow_models(result.given)
+        attacked = f"A given model is attacked with {shadows}; no attack sees members."
     notes = [
-        f"Each model is attacked with {attacked} as shadow models; it never enters its "
-        "own statistics. Scores are higher for likelier members.",
+        f"{attacked} Scores are higher for likelier members.",
         "TPR at a low FPR is the largest true-positive rate whose false-positive rate "
         "does not exceed the limit, without interpolation; it is 'not resolvable' with "
         f"fewer than 1/FPR non-members ({metrics.num_non_members:,} pooled, "

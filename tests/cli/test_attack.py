@@ -15,6 +15,7 @@ from sam_jax.attacks import ATTACKS
 from sam_jax.cli import attack as experiment
 from sam_jax.cli import attack_inputs
 from sam_jax.cli.errors import usage_errors
+from sam_jax.reporting.risk_sections import NUM_SHOWN
 from tests.attacks.examples import planted_signals
 from tests.auditing.given import make_given
 
@@ -92,7 +93,7 @@ def test_a_foreign_file_gives_a_run_with_report_numbers_and_curves(here, capsys)
     page = (folder / "report.html").read_text()
     for words in ("Exposed examples", "Number of models", "precision at 1 %"):
         assert words in page
-    assert page.count("data:image/png") == 2  # pairs of exposures, and pictures
+    assert page.count("data:image/png") == NUM_SHOWN  # a picture of each record shown
     with open(folder / "risk.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 60 and {row["optimizer"] for row in rows} == {
