@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,10 @@ def linear_models(key: jax.Array) -> tuple[TheoryClaim, dict[str, float]]:
         GridCell(what, float(np.abs(gap).max()), 0.0, tolerance)
         for what, (gap, tolerance) in gaps.items()
     ]
-    norm = lambda w: float(np.linalg.norm(w, axis=1).mean())
+
+    def norm(w: np.ndarray) -> float:
+        return float(np.linalg.norm(w, axis=1).mean())
+
     notes = {
         "mean distance from w_0 to w_G": norm(plain - model),
         "mean distance from constant-rho SAM to w_0": norm(constant - plain),
@@ -78,9 +81,15 @@ def _descend_linear(X, y, metric, rho, anneal, num_steps=4000):
 
     ``anneal`` switches the ascent off for the second half; otherwise it stays.
     """
-    gradient = lambda w: X.T @ (X @ w - y)
+
+    def gradient(w: jax.Array) -> jax.Array:
+        return X.T @ (X @ w - y)
+
     curvature = jnp.linalg.norm((X / metric[None, :]) @ X.T, 2)
-    schedule = lambda step: jnp.where(anneal & (step >= num_steps // 2), 0.0, rho)
+
+    def schedule(step: jax.Array) -> jax.Array:
+        return jnp.where(anneal & (step >= num_steps // 2), 0.0, rho)
+
     tx = sharpness_aware(SAM(), schedule)
 
     def step(carry, _):
@@ -177,9 +186,9 @@ def _train_network(network, num_steps, rho, key):
     scales = jnp.asarray(np.sqrt(theory.power_law(NUM_INPUTS).pooled), jnp.float32)
     x, y = _classes(data_key, NUM_TRAIN, scales)
     x_test, y_test = _classes(test_key, NUM_TEST, scales)
-    draw = lambda key, *shape: jax.random.normal(key, shape)
-    first = draw(weight_keys[0], NUM_INPUTS + 1, WIDTH) / NUM_INPUTS**0.5
-    last = draw(weight_keys[1], WIDTH)
+    shape = (NUM_INPUTS + 1, WIDTH)
+    first = jax.random.normal(weight_keys[0], shape) / NUM_INPUTS**0.5
+    last = jax.random.normal(weight_keys[1], (WIDTH,))
     # Random features train the last layer alone, from zero.
     params = {"last": 0 * last} if network == "random features" else {"last": last}
     if network == "two-layer ReLU":
@@ -190,9 +199,13 @@ def _train_network(network, num_steps, rho, key):
         hidden = jax.nn.relu(with_bias @ params.get("first", first))
         return hidden @ params["last"] / WIDTH**0.5
 
-    loss = lambda params: 0.5 * jnp.mean((output(params, x) - y) ** 2)
+    def loss(params: Any) -> jax.Array:
+        return 0.5 * jnp.mean((output(params, x) - y) ** 2)
+
     # SAM, then plain SGD, so that every network ends up interpolating.
-    schedule = lambda step: jnp.where(step < 2 * num_steps // 3, rho, 0.0)
+    def schedule(step: jax.Array) -> jax.Array:
+        return jnp.where(step < 2 * num_steps // 3, rho, 0.0)
+
     base = optax.sgd(0.4, momentum=0.9)
     tx = optax.chain(sharpness_aware(SAM(), schedule), base)
 

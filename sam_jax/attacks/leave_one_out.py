@@ -42,7 +42,7 @@ def leave_one_out(merge: Callable[[Any, Any], Any], rows: Any, empty: Any) -> An
     """
     merge_both = jax.vmap(merge)
 
-    def step(carry, row):
+    def step(carry: Any, row: Any) -> Any:
         return merge_both(carry, row), carry
 
     # One scan in both directions: its carry at a row is the merge of all rows before
@@ -72,8 +72,14 @@ def moments_without_each(
         Moments with a leading [M, N]. By the pairwise update of Chan et al.,
         "Algorithms for computing the sample variance", 1983, equation 2.1.
     """
-    square = (lambda d: d[..., :, None] * d[..., None, :]) if joint else jnp.square
-    widen = lambda a, like: a.reshape(a.shape + (1,) * (like.ndim - a.ndim))
+
+    def square(difference: Array) -> Array:
+        if joint:
+            return difference[..., :, None] * difference[..., None, :]
+        return jnp.square(difference)
+
+    def widen(a: Array, like: Array) -> Array:
+        return a.reshape(a.shape + (1,) * (like.ndim - a.ndim))
 
     def merge(a: Moments, b: Moments) -> Moments:
         count = a.count + b.count
@@ -109,7 +115,7 @@ def median_without_each(
     rank = jnp.argsort(order, axis=0)
     count = _count_others(group)
 
-    def kth_smallest(k):
+    def kth_smallest(k: Array) -> Array:
         k = jnp.maximum(k, 0)
         k = jnp.where(group & (k >= rank), k + 1, k)
         return jnp.take_along_axis(ordered, k, axis=0)
@@ -140,7 +146,7 @@ def centred(values: Float[Array, "m n q"]) -> Float[Array, "m n q"]:
     return values - jnp.median(values, axis=0, keepdims=True)
 
 
-def _count_others(group):
+def _count_others(group: Array | np.ndarray) -> Array:
     """Number of the group's models other than each, int32, in the group's shape."""
     whole = jnp.sum(group, axis=0, keepdims=True, dtype=jnp.int32)
     return whole - group.astype(jnp.int32)

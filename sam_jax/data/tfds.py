@@ -235,7 +235,10 @@ def _resize(x: np.ndarray, image_size: int) -> np.ndarray:
             f"got {image_size} for {x.dtype} {x.shape[1:]}.",
         )
     size = (image_size, image_size)
-    resize = lambda a: Image.fromarray(a).resize(size, Image.Resampling.BILINEAR)
+
+    def resize(image: np.ndarray) -> Any:
+        return Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
+
     images = [np.asarray(resize(a[..., 0] if a.shape[-1] == 1 else a)) for a in x]
     return np.stack(images).reshape(len(x), image_size, image_size, x.shape[-1])
 

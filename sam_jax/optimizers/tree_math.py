@@ -112,7 +112,10 @@ def reciprocal(norm: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def dot(tree: Params, other: Params) -> Float[Array, ""]:
     """Inner product over all leaves, in the widest of their dtypes."""
     dtype = _widest(tree)
-    multiply = lambda x, y: jnp.sum(x.astype(dtype) * y.astype(dtype))
+
+    def multiply(x: Array, y: Array) -> Array:
+        return jnp.sum(x.astype(dtype) * y.astype(dtype))
+
     products = jax.tree.leaves(jax.tree.map(multiply, tree, other))
     return sum(products, start=jnp.zeros((), dtype))
 

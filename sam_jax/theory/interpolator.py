@@ -105,7 +105,10 @@ def _square_root(G):
         if diagonal.min() <= 0:
             raise ValueError(f"G must be positive definite, got {diagonal.min()}.")
         root = np.sqrt(diagonal)[..., None]
-        scale = lambda v: v / root
+
+        def scale(v: np.ndarray) -> np.ndarray:
+            return v / root
+
         return scale, scale, root.max((-1, -2)) / root.min((-1, -2))
     if not np.allclose(G, np.swapaxes(G, -1, -2), rtol=1e-10, atol=0):
         raise ValueError("G must be symmetric, got an asymmetric matrix.")
@@ -116,8 +119,13 @@ def _square_root(G):
         raise ValueError(
             f"G must be positive definite, got the eigenvalue {smallest:.3g}."
         ) from None
-    whiten = lambda v: np.linalg.solve(L, v)
-    unwhiten = lambda v: np.linalg.solve(np.swapaxes(L, -1, -2), v)
+
+    def whiten(v: np.ndarray) -> np.ndarray:
+        return np.linalg.solve(L, v)
+
+    def unwhiten(v: np.ndarray) -> np.ndarray:
+        return np.linalg.solve(np.swapaxes(L, -1, -2), v)
+
     return whiten, unwhiten, np.linalg.cond(L, 1)
 
 
