@@ -68,6 +68,8 @@ class Config:
     """Inputs in the order of the columns, for pictures: .npy, or .npz that holds x."""
     allow_invalid: bool = False
     """Go on where the checks say that the figures will mean nothing."""
+    config: pathlib.Path | None = None
+    """config.json of a run, for settings that no option gives."""
     overwrite: bool = False
     """Replace the results of an earlier run of the same name."""
 

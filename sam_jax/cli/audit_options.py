@@ -1,6 +1,7 @@
 """The options of `sam-jax audit`."""
 
 import dataclasses
+import pathlib
 
 import sam_jax
 
@@ -101,5 +102,7 @@ class Config:
     """Processes in all."""
     process_id: int | None = None
     """Number of this one, from 0."""
+    config: pathlib.Path | None = None
+    """config.json of a run, for settings that no option gives."""
     overwrite: bool = False
     """Replace the results of an earlier run of the same name."""

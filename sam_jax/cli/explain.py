@@ -66,6 +66,8 @@ class Config:
         name="explain", num_models=64, attacks=("lira_online",)
     )
     """Settings of the audit that is made without --run."""
+    config: pathlib.Path | None = None
+    """config.json of a run, for settings that no option gives."""
     overwrite: bool = False
     """Replace the results of an earlier run of the same name."""
 

@@ -17,6 +17,7 @@ import jax
 import tyro
 
 from sam_jax._checks import ArgumentError
+from sam_jax.cli.config_files import PROCESS_SETTINGS, with_config_files
 from sam_jax.cli.run_lock import check_run_name
 from sam_jax.data.atomic_files import DRAFT_SUFFIX, make_folder
 from sam_jax.reporting.plain_json import plain, write_json
@@ -27,14 +28,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _CONFIG, _METRICS = "config.json", "metrics.json"
 _REPLACEMENT = ".replacement"
 _SCHEDULING = {"models_per_chunk", "models_per_vmap", "max_diverged", "retrain_changed"}
-_SCHEDULING |= {
-    "save_models",
-    "shard",
-    "distributed",
-    "coordinator",
-    "num_processes",
-    "process_id",
-}
+_SCHEDULING |= {"save_models"} | PROCESS_SETTINGS
 """Options that say how a run comes about, not what comes out; they may change."""
 
 
@@ -69,6 +63,7 @@ def open_run(
     check_run_name(name)
     settings = plain(dataclasses.asdict(config))
     settings.pop("overwrite")
+    settings.pop("config", None)  # its settings are here
     begun = {"settings": settings} | plain(dict(facts or {}))
     folder = pathlib.Path(root) / experiment / name
     _complete_replacement(folder)
@@ -211,9 +206,17 @@ def environment() -> dict[str, Any]:
 def parse_options(
     command: str, config: type[T], description: str, arguments: Sequence[str]
 ) -> T:
-    """Returns the settings that options give; prints ``--help`` and usage errors."""
-    prog = f"sam-jax {command}"
-    return tyro.cli(config, prog=prog, description=description, args=arguments)
+    """Returns the settings that options give; prints ``--help`` and usage errors.
+
+    Raises:
+        ArgumentError: If a file of ``--config`` cannot be used.
+    """
+    return tyro.cli(
+        config,
+        prog=f"sam-jax {command}",
+        description=description,
+        args=with_config_files(arguments, config),
+    )
 
 
 def list_choices(**registries: Iterable[str]) -> str:

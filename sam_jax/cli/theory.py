@@ -41,6 +41,8 @@ class Config:
 
     name: str = "default"
     """Folder under runs/theory."""
+    config: pathlib.Path | None = None
+    """config.json of a run, for settings that no option gives."""
     overwrite: bool = False
     """Replace a finished run of this name."""
     seed: int = 0

@@ -54,7 +54,7 @@ def load_hugging_face(name: str, label_column: str | None = None) -> Dataset:
     return dataset
 
 
-def _load_splits(name: str) -> Mapping[str, Any]:
+def _load_splits(name: str) -> dict[Any, Any]:
     """The splits by name; a set without splits is its training split."""
     import datasets  # pyrefly: ignore[missing-import]
 
@@ -71,7 +71,7 @@ def _load_splits(name: str) -> Mapping[str, Any]:
             f"must be a set that Hugging Face's datasets can load, got {name!r}: "
             f"{type(error).__name__}: {error}",
         ) from error
-    return loaded if isinstance(loaded, Mapping) else {"train": loaded}
+    return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
 
 
 def _label_column(split: Any, label_column: str | None) -> str:
