@@ -60,6 +60,7 @@ def _load_splits(name: str) -> dict[Any, Any]:
 
     folder = pathlib.Path(name).expanduser()
     hub_name, _, config = name.partition(":")
+    loaded: Any
     try:
         if folder.is_dir():
             loaded = datasets.load_from_disk(str(folder))
