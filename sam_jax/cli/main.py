@@ -34,9 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported after the subcommand, which may set what JAX reads at its start.
     from sam_jax.cli.compilation_cache import use_compilation_cache
     from sam_jax.cli.errors import end_by_signal, stop_on_signals, usage_errors
+    from sam_jax.cli.logs import show_logs
 
     use_compilation_cache()
 
+    show_logs()
     stop_on_signals()
     try:
         with usage_errors(module.Config):

@@ -11,6 +11,7 @@ turning point: their likelihood-ratio advantage falls at the least rho, and rise
 the largest. Needs 120 s of processor time; made for a CPU with 2 cores.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -22,7 +23,6 @@ from sam_jax.reporting import theory_figures
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
-import tqdm
 
 from sam_jax import _checks, theory
 from sam_jax.analysis import theory_on_networks as nets
@@ -30,6 +30,7 @@ from sam_jax.cli import run_folder
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import drawings, page, tables
 from sam_jax.theory import claims, high_dimension, simulated_problems
+from sam_jax.training.progress import make_bar
 
 NETWORKS = ("random features", "two-layer ReLU")
 COLUMNS = ("claim", "statement", "grid", "cells", "worst (s.e.)", "limit", "verdict")
@@ -80,7 +81,8 @@ def run(config: Config) -> Result:
     num_tasks = (
         len(small) + len(large) + len(simulated_problems.SPECTRA) + 1 + len(NETWORKS)
     )
-    with tqdm.tqdm(total=num_tasks, desc="problems", unit="problem") as bar:
+    with contextlib.closing(make_bar(num_tasks)) as bar:
+        bar.set_description_str("of the problems", refresh=False)
 
         def simulate(problems, exact):
             runs = []

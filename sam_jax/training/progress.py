@@ -1,5 +1,8 @@
-"""The progress bar of a long training run."""
+"""Progress of long computations: a bar on a terminal, lines in the log of a job."""
 
+import logging
+import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,18 +10,68 @@ from tqdm.auto import tqdm
 
 from sam_jax.training.chunk_training import Progress
 
+LINE_SECONDS = 60
+"""Seconds between lines where standard error is no terminal."""
+
+_logger = logging.getLogger(__name__)
+
+
+class ProgressLines:
+    """What a bar does, as a line on standard error every now and then."""
+
+    def __init__(self, total: int):
+        self.total, self.n, self.text = total, 0, ""
+        self.start, self.last = time.monotonic(), -float("inf")
+
+    def set_description_str(self, text: str, refresh: bool = True) -> None:
+        """Says what is done now, in the next line."""
+        del refresh
+        self.text = text
+
+    def refresh(self) -> None:
+        """Nothing: a line that is written stays."""
+
+    def update(self, n: int = 1) -> None:
+        """Counts work as done; writes a line if it is time for one, or all is done."""
+        self.n += n
+        now = time.monotonic()
+        if now - self.last < LINE_SECONDS and self.n < self.total:
+            return
+        self.last, elapsed = now, now - self.start
+        left = elapsed * (self.total - self.n) / max(self.n, 1e-9)
+        shown = f"{100 * self.n / max(self.total, 1):3.0f} % {self.text}".rstrip()
+        times = f"{tqdm.format_interval(elapsed)} passed"
+        times += f", {tqdm.format_interval(left)} left"
+        sys.stderr.write(f"{shown}, {times}\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Nothing: the last line is that of the last work."""
+
+
+def make_bar(total: int, shown: bool = True) -> Any:
+    """Returns a bar of tqdm; ``ProgressLines`` where standard error is no terminal.
+
+    Args:
+        total: Work to do, in any unit.
+        shown: Whether to show anything.
+    """
+    is_notebook = "ipykernel" in sys.modules
+    if shown and not (sys.stderr.isatty() or is_notebook):
+        return ProgressLines(total)
+    return tqdm(
+        total=total,
+        disable=not shown,
+        smoothing=0.05,
+        bar_format="{percentage:3.0f}% |{bar:24}| {desc}, {remaining} left",
+    )
+
 
 class ProgressBar:
     """Models times epochs, with the time left; counts an early stop as done."""
 
     def __init__(self, shown: bool, per_optimizer: int, optimizers: Mapping[str, Any]):
-        self.bar = tqdm(
-            total=per_optimizer * len(optimizers),
-            unit="epoch",
-            disable=not shown,
-            smoothing=0.05,
-            bar_format="{percentage:3.0f}% |{bar:24}| {desc}, {remaining} left",
-        )
+        self.bar = make_bar(per_optimizer * len(optimizers), shown)
         self.finished = 0
 
     def __enter__(self) -> "ProgressBar":
@@ -43,9 +96,8 @@ class ProgressBar:
         self.bar.update(self.finished + now.models_now * (now.epoch + 1) - self.bar.n)
 
     def say(self, line: str) -> None:
-        """Prints a line above the bar, if there is a bar."""
-        if not self.bar.disable:
-            self.bar.write(line)
+        """Logs a line on what is trained."""
+        _logger.info(line)
 
     def finish(self, epochs: int) -> None:
         """Counts a chunk as done, whether or not it stopped early."""

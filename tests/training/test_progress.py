@@ -1,0 +1,56 @@
+"""Progress where standard error is a terminal, and where it is the log of a job."""
+
+import ast
+import io
+import pathlib
+import sys
+
+import sam_jax
+from sam_jax.training import progress
+
+
+class Terminal(io.StringIO):
+    """Text that takes itself for a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch):
+    written, clock = io.StringIO(), iter(range(0, 10_000, 10))
+    monkeypatch.setattr(sys, "stderr", written)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    bar = progress.make_bar(100)
+    bar.set_description_str("sgd: epoch")
+    for _ in range(100):
+        bar.update()
+    bar.close()
+    lines = written.getvalue().splitlines()
+    # A step takes 10 s: a line for the first, one a minute, one at the end.
+    assert lines[0] == "  1 % sgd: epoch, 00:10 passed, 16:30 left"
+    assert lines[-1] == "100 % sgd: epoch, 16:40 passed, 00:00 left"
+    assert len(lines) == 1 + 99 // 6 + 1
+    assert "\r" not in written.getvalue()
+
+
+def test_a_terminal_gets_a_bar_and_silence_is_silence(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    bar = progress.make_bar(2)
+    bar.update()
+    bar.close()
+    assert "50%" in sys.stderr.getvalue() or "\r" in sys.stderr.getvalue()
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    bar = progress.make_bar(2, shown=False)
+    bar.update()
+    bar.close()
+    assert sys.stderr.getvalue() == ""
+
+
+def test_the_library_outside_the_command_line_prints_nothing():
+    root = pathlib.Path(sam_jax.__file__).parent
+    for path in root.rglob("*.py"):
+        if "cli" in path.relative_to(root).parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            assert not (is_call and node.func.id == "print"), path
