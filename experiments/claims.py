@@ -7,7 +7,8 @@ reads docs/results/where_it_begins and writes docs/results/claims.md.
 
 from collections.abc import Sequence
 
-from experiments.common.claim_list import CLAIMS, PLACES, Claim, Place
+from experiments.common.claim_list import BATCH_NORM, CLAIMS, PLACES, Claim, Place
+from experiments.common.explanations import read_explanations
 from experiments.common.map_figure import EQUAL_ACCURACY
 from experiments.common.matching import TOLERANCE
 from experiments.common.measure import MODELS, Row
@@ -25,7 +26,7 @@ difference [95 % interval] | verdict | scale |
 
 def page(sweep: Sweep) -> str:
     """Returns the page: each claim at each place, and its sign over the whole map."""
-    rows = list(sweep.rows.values())
+    rows = all_rows(sweep)
     lines = [
         claim_line(claim, place, row)
         for claim in CLAIMS
@@ -46,6 +47,10 @@ def page(sweep: Sweep) -> str:
         "interval of the difference leaves 0 out, else *not resolved*.\n\n"
         + HEAD
         + "\n".join(lines)
+        + "\n\n## In short\n\n"
+        "At the first setting, which is that of the default audit, and in the last "
+        "column with batch norm.\n\n"
+        + summary(sweep).removesuffix("\n")
         + "\n\n## Over the whole map\n\n"
         "Cells and radii of SAM by verdict, in three comparisons: after equal epochs "
         "(all of them), at equal training accuracy (those within "
@@ -56,9 +61,36 @@ def page(sweep: Sweep) -> str:
     )
 
 
+def all_rows(sweep: Sweep) -> list[Row]:
+    """Returns the rows of the sweep, then those of memorization and typicality."""
+    return [*sweep.rows.values(), *read_explanations(sweep.folder)]
+
+
+def summary(sweep: Sweep) -> str:
+    """Returns the short table: the first place, and the verdict with batch norm."""
+    rows = {(r.cell, r.optimizer, r.attack, r.metric): r for r in all_rows(sweep)}
+    here, other = PLACES[0], BATCH_NORM
+    lines = []
+    for claim in CLAIMS:
+        keys = [
+            (place.cell, place.optimizer, claim.attack, claim.metric)
+            for place in (here, other)
+        ]
+        if not rows.keys() >= set(keys):  # A sweep of other cells.
+            continue
+        row, second = (rows[key] for key in keys)
+        paper = claim.figures.partition(";")[0] or "not known to us"
+        values = f"{row.sgd:.3f} → {row.value:.3f}"
+        difference = f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
+        verdicts = verdict(claim, row), verdict(claim, second)
+        lines.append([claim.statement, paper, values, difference, *verdicts])
+    heads = ["The paper: statement", "its SGD → SAM", "here", "difference [95 %]"]
+    return table([*heads, "verdict", "with batch norm"], lines)
+
+
 def comparisons(sweep: Sweep) -> dict[str, list[Row]]:
     """Returns the rows of plain SAM that enter each of the three comparisons."""
-    rows = [row for row in sweep.rows.values() if row.optimizer.startswith("sam-")]
+    rows = [row for row in all_rows(sweep) if row.optimizer.startswith("sam-")]
     equal = {
         (row.cell, row.optimizer)
         for row in rows

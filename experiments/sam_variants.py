@@ -27,9 +27,10 @@ def main(config: where_it_begins.Config) -> pathlib.Path | None:
     """Runs what is missing and writes tables and page; returns their folder."""
     preset = VARIANTS[config.scale]
     design = where_it_begins.chosen_cells(preset, config)
-    print(f"{len(design)} cells: {cost_of(design, preset.device)}.")
     if config.plan:
+        where_it_begins.print_plan(config, VARIANTS)
         return None
+    print(f"{len(design)} cells: {cost_of(design, preset.device)}.")
     folder = pathlib.Path("runs") / "where_it_begins" / config.name
     rows = where_it_begins.measure_design(design, folder, config.data_dir)
     results = config.results or folder / "sam_variants"

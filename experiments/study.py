@@ -15,6 +15,8 @@ import sam_jax
 from experiments import (
     claims,
     direct_attacks,
+    influence_buckets,
+    memorization,
     rho_sweep,
     shadow_attacks,
     sweep_summary,
@@ -27,6 +29,8 @@ from sam_jax.cli.errors import usage_errors
 PAGES = {
     "claims": claims.page,
     "direct_attacks": direct_attacks.page,
+    "influence_buckets": influence_buckets.page,
+    "memorization": memorization.page,
     "rho_sweep": rho_sweep.page,
     "shadow_attacks": shadow_attacks.page,
     "sweep_summary": sweep_summary.page,

@@ -15,13 +15,14 @@ import math
 import pathlib
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import tyro
 
 import sam_jax
 from experiments.common.cells import Cell, Perturbation, read_signals, train_cell
-from experiments.common.cost import Design, cost_of, operations
+from experiments.common.cost import RATES, Design, cost_of, operations
 from experiments.common.measure import Row, measure_cell
 from experiments.common.presets import SCALES, Preset, Scale
 from experiments.common.study_data import FILES
@@ -46,7 +47,7 @@ class Config:
     results: pathlib.Path | None = None
     """Folder to write the tables to; runs/where_it_begins/NAME/results without."""
     plan: bool = False
-    """Print the cost and stop."""
+    """Print the cost of every scale on every device, and stop."""
 
 
 def main(config: Config) -> pathlib.Path | None:
@@ -59,9 +60,10 @@ def main(config: Config) -> pathlib.Path | None:
     design = chosen_cells(preset, config)
     if not design:
         raise ValueError(f"only must match a cell of the preset, got {config.only!r}.")
-    print(f"{len(design)} cells: {cost_of(design, preset.device)}.")
     if config.plan:
+        print_plan(config, SCALES)
         return None
+    print(f"{len(design)} cells: {cost_of(design, preset.device)}.")
     folder = pathlib.Path("runs") / "where_it_begins" / config.name
     rows = measure_design(design, folder, config.data_dir)
     results = config.results or folder / "results"
@@ -80,6 +82,15 @@ def chosen_cells(preset: Preset, config: Config) -> Design:
         if config.only in cell.name
         and (config.data_dir is not None or cell.dataset not in FILES)
     ]
+
+
+def print_plan(config: Config, presets: Mapping[Scale, Preset]) -> None:
+    """Prints the cost of the chosen cells of each scale, on each device."""
+    for scale, preset in presets.items():
+        design = chosen_cells(preset, config)
+        for device in RATES:
+            cost = cost_of(design, device)
+            print(f"{scale} on a {device}: {len(design)} cells, {cost}.")
 
 
 def measure_design(

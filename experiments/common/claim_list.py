@@ -73,6 +73,20 @@ CLAIMS = (
         "test_accuracy",
     ),
     Claim(
+        "memorization rises where it is 0.6 to 0.85",
+        "mean memorization from 0.6 to 0.85",
+        "",
+        "memorization",
+        "0.6 to 0.85",
+    ),
+    Claim(
+        "test accuracy rises on atypical examples",
+        "test accuracy in bucket 1 of influence entropy",
+        "",
+        "test accuracy",
+        "1",
+    ),
+    Claim(
         "the variance of unseen confidence falls under SAM (the paper's mechanism)",
         "theory and experiments",
         "",
@@ -104,12 +118,13 @@ def _place(label: str, cell: Cell) -> Place:
     return Place(label, f"laptop, {cell.num_models} models", cell.name, "sam-0.05")
 
 
+BATCH_NORM = _place("Fashion-MNIST, with batch norm", replace(MANY, network="mlp_bn"))
 PLACES = (
     _place("Fashion-MNIST, MLP at equilibrium with weight decay, SAM 0.05", MANY),
     _place("the same, seed 1 (other pool, masks, weights)", replace(MANY, seed=1)),
     _place("the same, seed 2", replace(MANY, seed=2)),
     _place("the same on hospital100", replace(MANY, dataset="hospital100")),
-    _place("Fashion-MNIST, with batch norm", replace(MANY, network="mlp_bn")),
+    BATCH_NORM,
     _place(
         "Fashion-MNIST, stopped after 60 epochs, weight decay 5e-4",
         replace(MANY, num_epochs=60, weight_decay=5e-4),

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.common.cells import Cell, read_signals
 from experiments.common.effects import Effect, main_effects
+from experiments.common.explanations import write_explanations
 from experiments.common.map_figure import EQUAL_ACCURACY, map_figure
 from experiments.common.matching import match_losses, measure_match
 from experiments.common.measure import MODELS, Row
@@ -51,6 +52,7 @@ def write_results(
         effects,
     )
     write_mechanism(results, rows, folder)
+    write_explanations(results, cells, folder)
     places = list(dict.fromkeys((r.cell, r.optimizer) for r in rows))
     labels = {p: label(by_name[p[0]], p[1]) for p in places if p[1] != "sgd"}
     # Text as text keeps the file small; without hash salt and date it is reproducible.

@@ -9,9 +9,15 @@ import pytest
 from experiments import claims, study
 from experiments.common.cells import Cell
 from experiments.common.claim_list import CLAIMS, Claim
+from experiments.common.explanations import COLUMNS
 from experiments.common.measure import Row
 from experiments.common.pages import Sweep, change, read_sweep
-from experiments.common.tables import read_settings, write_rows, write_settings
+from experiments.common.tables import (
+    read_settings,
+    write_rows,
+    write_settings,
+    write_table,
+)
 
 RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
 
@@ -20,6 +26,11 @@ RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
 def test_each_committed_page_is_what_the_committed_tables_give(name):
     sweep = read_sweep(RESULTS / "where_it_begins")
     assert (RESULTS / f"{name}.md").read_text() == study.PAGES[name](sweep)
+
+
+def test_the_readme_shows_the_short_table_of_claims():
+    readme = (RESULTS.parents[1] / "README.md").read_text()
+    assert claims.summary(read_sweep(RESULTS / "where_it_begins")) in readme
 
 
 def test_every_run_of_sam_has_a_line_in_every_table_of_the_variance():
@@ -74,6 +85,7 @@ def test_a_cell_that_sam_does_not_fit_is_not_compared_at_equal_accuracy(tmp_path
         for values in (fit, leakage):
             row = Row(cell, "sam-0.05", *values)
             rows[row.cell, row.optimizer, row.attack, row.metric] = row
+    write_table(tmp_path / "explanations.csv", COLUMNS, [])
     matched = [Row("b", "sam-0.05", "loss", "auc", 0.6, 0.6, 0.0, -0.01, 0.01)]
     write_rows(tmp_path / "equal_loss.csv", matched)
     claim = Claim("statement", "setting", "", "loss", "auc")

@@ -137,6 +137,7 @@ def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch, capsys):
         "cells.csv",
         "effects.csv",
         "equal_loss.csv",
+        "explanations.csv",
         "map.svg",
         "mechanism.csv",
         "metadata.json",
@@ -149,9 +150,10 @@ def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch, capsys):
 
 def test_a_plan_trains_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    where_it_begins.main(where_it_begins.Config(plan=True, data_dir="x"))
+    printed = capsys.readouterr().out
     for scale in presets.SCALES:
-        where_it_begins.main(where_it_begins.Config(scale, plan=True, data_dir="x"))
-        assert "models" in capsys.readouterr().out
+        assert f"{scale} on a laptop" in printed and f"{scale} on a gpu" in printed
     assert not any(tmp_path.iterdir())
 
 
