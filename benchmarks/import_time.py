@@ -19,6 +19,7 @@ start = time.perf_counter()
 import jax, optax
 between = time.perf_counter()
 import sam_jax
+sam_jax.sam
 end = time.perf_counter()
 print(between - start, end - between)
 """

@@ -1,28 +1,11 @@
 """Sharpness-aware minimization in JAX, and audits of what training algorithms leak.
 
-Optimizers and types are here at once; the rest is imported where it is first used, so
-that a training loop that only wants SAM does not wait for SciPy.
+Each name is imported where it is first used: a training loop that only wants SAM does
+not wait for SciPy, nor `sam-jax --help` for JAX.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
-
-from sam_jax.optimizers import asam as asam
-from sam_jax.optimizers import fill_masked as fill_masked
-from sam_jax.optimizers import friendly_sam as friendly_sam
-from sam_jax.optimizers import gnp as gnp
-from sam_jax.optimizers import gsam as gsam
-from sam_jax.optimizers import looksam as looksam
-from sam_jax.optimizers import m_sam as m_sam
-from sam_jax.optimizers import random_sam as random_sam
-from sam_jax.optimizers import sam as sam
-from sam_jax.optimizers import sharpness_aware as sharpness_aware
-from sam_jax.optimizers import usam as usam
-from sam_jax.types import Dataset as Dataset
-from sam_jax.types import Examples as Examples
-from sam_jax.types import Model as Model
-from sam_jax.types import Signals as Signals
-from sam_jax.types import TrainConfig as TrainConfig
 
 if TYPE_CHECKING:
     from sam_jax.auditing.audit import audit as audit
@@ -33,6 +16,17 @@ if TYPE_CHECKING:
     from sam_jax.auditing.result import AuditResult as AuditResult
     from sam_jax.auditing.target import Target as Target
     from sam_jax.data import load as load
+    from sam_jax.optimizers import asam as asam
+    from sam_jax.optimizers import fill_masked as fill_masked
+    from sam_jax.optimizers import friendly_sam as friendly_sam
+    from sam_jax.optimizers import gnp as gnp
+    from sam_jax.optimizers import gsam as gsam
+    from sam_jax.optimizers import looksam as looksam
+    from sam_jax.optimizers import m_sam as m_sam
+    from sam_jax.optimizers import random_sam as random_sam
+    from sam_jax.optimizers import sam as sam
+    from sam_jax.optimizers import sharpness_aware as sharpness_aware
+    from sam_jax.optimizers import usam as usam
     from sam_jax.reporting.audit_files import save_audit as save_audit
     from sam_jax.reporting.saved_audits import load_audit as load_audit
     from sam_jax.reporting.verdict import verdict as verdict
@@ -42,10 +36,31 @@ if TYPE_CHECKING:
         train_shadow_models as train_shadow_models,
     )
     from sam_jax.training.vmap_models import use_all_cores as use_all_cores
+    from sam_jax.types import Dataset as Dataset
+    from sam_jax.types import Examples as Examples
+    from sam_jax.types import Model as Model
+    from sam_jax.types import Signals as Signals
+    from sam_jax.types import TrainConfig as TrainConfig
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "asam": "sam_jax.optimizers",
+    "fill_masked": "sam_jax.optimizers",
+    "friendly_sam": "sam_jax.optimizers",
+    "gnp": "sam_jax.optimizers",
+    "gsam": "sam_jax.optimizers",
+    "looksam": "sam_jax.optimizers",
+    "m_sam": "sam_jax.optimizers",
+    "random_sam": "sam_jax.optimizers",
+    "sam": "sam_jax.optimizers",
+    "sharpness_aware": "sam_jax.optimizers",
+    "usam": "sam_jax.optimizers",
+    "Dataset": "sam_jax.types",
+    "Examples": "sam_jax.types",
+    "Model": "sam_jax.types",
+    "Signals": "sam_jax.types",
+    "TrainConfig": "sam_jax.types",
     "audit": "sam_jax.auditing.audit",
     "audit_target": "sam_jax.auditing.audit_target",
     "check_audit": "sam_jax.auditing.checks",
@@ -69,10 +84,12 @@ _PACKAGES = (
     "data",
     "metrics",
     "models",
+    "optimizers",
     "reporting",
     "signals",
     "theory",
     "training",
+    "types",
 )
 
 

@@ -23,6 +23,17 @@ def test_the_optimizers_import_without_the_rest():
     assert shown.stdout.strip() == "[]"
 
 
+def test_the_help_of_the_command_waits_for_no_library():
+    code = (
+        "import sys; from sam_jax.cli.main import main; main(['--help']); "
+        f"print([n for n in {('jax', 'optax', 'numpy', *HEAVY)} if n in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert shown.stdout.splitlines()[-1] == "[]"
+
+
 def test_every_public_name_is_found_and_is_what_type_checkers_see():
     tree = ast.parse(inspect.getsource(sam_jax))
     homes = {
