@@ -1,0 +1,53 @@
+"""The notebooks of docs/, executed where they lie.
+
+    python -m tools.run_notebooks
+
+writes their outputs, which the site shows. Needs ``pip install -e ".[test,slow]"``;
+with ``torch`` the models of its notebook are trained instead of read.
+"""
+
+import pathlib
+from typing import Any
+
+FOLDER = pathlib.Path(__file__).parent.parent / "docs" / "notebooks"
+
+
+def executed(path: pathlib.Path, folder: pathlib.Path, timeout: float = 300) -> Any:
+    """Returns the notebook with its outputs; raises at the first cell that fails.
+
+    Args:
+        path: An ``.ipynb`` file.
+        folder: Where it runs, and leaves what it writes.
+        timeout: Seconds for a cell.
+    """
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=timeout, resources=resources).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # times, different in every run
+        outputs = cell.get("outputs", [])
+        # Warnings name paths of the machine that they were given on.
+        outputs[:] = [out for out in outputs if out.get("name") != "stderr"]
+    return notebook
+
+
+def main() -> None:
+    """Executes every notebook in a scratch folder and writes it back."""
+    import shutil
+    import tempfile
+
+    import nbformat
+
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(FOLDER, folder, dirs_exist_ok=True)
+            notebook = executed(path, pathlib.Path(folder))
+        nbformat.write(notebook, path)
+        print(path.name)
+
+
+if __name__ == "__main__":
+    main()
