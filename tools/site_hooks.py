@@ -63,3 +63,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return words if (ROOT / source).exists() else match.group()
 
     return _LINK.sub(rewritten, markdown)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Points links of notebooks at pages; MkDocs does so in Markdown alone."""
+    del config, files
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+    return re.sub(r'href="\.\./([\w/]+)\.md(#[^"]*)?"', r'href="../../\1/\2"', html)
