@@ -25,7 +25,9 @@ def executed(path: pathlib.Path, folder: pathlib.Path, timeout: float = 300) -> 
 
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(folder)}}
-    nbclient.NotebookClient(notebook, timeout=timeout, resources=resources).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=timeout, resources=resources, coalesce_streams=True
+    ).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times, different in every run
         outputs = cell.get("outputs", [])
