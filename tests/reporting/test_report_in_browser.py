@@ -12,7 +12,8 @@ pytestmark = [
     pytest.mark.skipif(check_pages.chromium() is None, reason="needs Chromium"),
 ]
 
-AUDIT = "--pool-size 200 --num-models 8 --num-epochs 4 --attacks all"
+ATTACKS = "lira_online lira_offline rmia_online rmia_offline attack_p attack_r loss"
+AUDIT = f"--pool-size 200 --num-models 8 --num-epochs 4 --attacks {ATTACKS} entropy"
 EXPLAIN = "--run runs/audit/default --compared sam --rho 0 0.05 --sharpness-examples 32"
 THEORY = "--num-sets 8 --num-averages 8 --num-network-seeds 2 --num-network-steps 3"
 
