@@ -8,7 +8,8 @@ memory. They alternate over several rounds; ratios are taken within rounds, agai
 faster of the two sequential PyTorch loops, so that slow drifts of the machine cancel.
 Prints a table for each workload and writes it as JSON with machine and versions. The
 networks with convolutions are run with ``--workloads small-cnn resnet18-16 --num-models
-4 8 --contestants sam_jax jax-sequential torch-1-thread torch-2-threads``.
+4 8 --contestants sam_jax jax-sequential torch-1-thread torch-2-threads
+torch-2-processes``.
 """
 
 import dataclasses
@@ -48,7 +49,9 @@ class Config:
     """
 
     workloads: tuple[str, ...] = ("mlp-128", "mlp-256-128")
-    contestants: tuple[str, ...] = tuple(CONTESTANTS)
+    contestants: tuple[str, ...] = tuple(
+        name for name, contestant in CONTESTANTS.items() if contestant.by_default
+    )
     num_models: tuple[int, ...] = (8, 32, 64)
     num_rounds: int = 3
     num_epochs: int | None = None

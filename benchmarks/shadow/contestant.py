@@ -27,6 +27,7 @@ class Contestant:
         cores: Threads of PyTorch, or JAX devices where there is more than one.
         num_processes: Processes that share the models.
         on_gpu: Whether it also makes sense on a GPU.
+        by_default: Whether ``benchmarks.shadow_training`` runs it unasked.
     """
 
     module: str
@@ -35,6 +36,7 @@ class Contestant:
     cores: int = 1
     num_processes: int = 1
     on_gpu: bool = True
+    by_default: bool = True
 
 
 CONTESTANTS = {
@@ -48,6 +50,9 @@ CONTESTANTS = {
         "torch_contestants", "sequential", False, num_processes=2, on_gpu=False
     ),
     "torch-vmap": Contestant("torch_contestants", "vmapped", True, cores=2),
+    "torch-compiled": Contestant(
+        "torch_contestants", "compiled", False, by_default=False
+    ),
 }
 LEAN_LOOPS = ("torch-1-thread", "torch-2-threads")
 

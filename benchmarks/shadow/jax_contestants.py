@@ -26,10 +26,15 @@ def use_cores(number: int) -> None:
 
 def make_model(workload: Workload) -> Model:
     """The network of the workload."""
+    dtype = models.compute_dtype(workload.precision)
     if workload.network == "mlp":
         return models.mlp(workload.num_classes, hidden=workload.widths)
     if workload.network == "resnet18":
-        return models.resnet18(workload.num_classes, width=workload.widths[0])
+        (width,) = workload.widths
+        return models.resnet18(workload.num_classes, width=width, dtype=dtype)
+    if workload.network == "fast_cifar":
+        (width,) = workload.widths
+        return models.fast_cifar(workload.num_classes, width=width, dtype=dtype)
     return models.cnn(workload.num_classes, widths=workload.widths, hidden=128)
 
 

@@ -38,6 +38,34 @@ def sequential(workload: Workload, data: Data, device: str):
     return train, evaluator(workload, data, device)
 
 
+def compiled(workload: Workload, data: Data, device: str):
+    """As ``sequential``, through ``torch.compile`` in the workload's precision."""
+    x, y = on_device(workload, data.x, data.y, device)
+    network = make_network(workload).to(device)
+    dtype = getattr(torch, workload.precision)
+
+    @torch.compile
+    def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            return F.cross_entropy(network(x), y)
+
+    def train(number: int) -> nn.Module:
+        torch.manual_seed(number)
+        # One network with new weights for each model, so that it compiles once.
+        network.load_state_dict(make_network(workload).state_dict())
+        optimizer = make_optimizer(workload, network.parameters())
+        own = torch.from_numpy(np.flatnonzero(data.keep[number])).to(device)
+        for _ in range(workload.num_epochs):
+            for batch in epoch_batches(workload, own):
+                optimizer.zero_grad()
+                loss(x[batch], y[batch]).backward()
+                optimizer.step()
+        synchronize(device)
+        return copy.deepcopy(network)
+
+    return train, evaluator(workload, data, device)
+
+
 def vmapped(workload: Workload, data: Data, device: str):
     """All models at once, as in the tutorial on ensembles of ``torch.func``."""
     x, y = on_device(workload, data.x, data.y, device)
@@ -81,7 +109,7 @@ def make_network(workload: Workload) -> nn.Module:
         network = nn.Sequential(*layers, nn.Linear(sizes[-1], workload.num_classes))
     else:
         options = {"widths": workload.widths, "hidden": 128}
-        if workload.network == "resnet18":
+        if workload.network in ("resnet18", "fast_cifar"):
             options = {"width": workload.widths[0]}
         network = torch_networks.make(workload.network, workload.features, options)
         network = network.to(memory_format=torch.channels_last)

@@ -14,8 +14,10 @@ class Workload:
 
     Attributes:
         network: "mlp" (dense layers) or "cnn" (3 x 3 convolutions with batch norm, each
-            halving the image, then one hidden dense layer of 128), or "resnet18".
-        widths: Hidden layers of the MLP, channels of the CNN, or the ResNet's width.
+            halving the image, then one hidden dense layer of 128), "resnet18" or
+            "fast_cifar".
+        widths: Hidden layers of the MLP, channels of the CNN, or the one width of the
+            other networks.
         features: Shape of an example.
         num_classes: Classes; each has a random prototype.
         noise: Chance that a bit of the prototype is flipped (MLP), or standard
@@ -24,6 +26,8 @@ class Workload:
         batch_size: Examples in a step.
         num_epochs: Passes over a model's own examples.
         learning_rate: Of SGD with momentum 0.9.
+        precision: Of the computation, as in ``sam_jax.models.compute_dtype``; the
+            parameters are float32. Of the PyTorch loops only the compiled one heeds it.
     """
 
     network: str
@@ -35,6 +39,7 @@ class Workload:
     batch_size: int
     num_epochs: int
     learning_rate: float
+    precision: str = "float32"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -53,6 +58,23 @@ WORKLOADS = {
     "small-cnn": Workload("cnn", (16, 32), (28, 28, 1), 10, 2.0, 512, 64, 4, 0.05),
     "resnet18-16": Workload("resnet18", (16,), (28, 28, 1), 10, 2.0, 512, 64, 2, 0.05),
 }
+
+COLOUR = (32, 32, 3)
+WORKLOADS |= {
+    "gpu-resnet18-16": Workload(
+        *("resnet18", (16,), COLOUR, 10, 2.0, 10_000, 128, 2, 0.05, "bfloat16")
+    ),
+    "gpu-fast-cifar": Workload(
+        *("fast_cifar", (64,), COLOUR, 10, 2.0, 10_000, 128, 2, 0.05, "bfloat16")
+    ),
+    "gpu-resnet18-64": Workload(
+        *("resnet18", (64,), COLOUR, 10, 2.0, 10_000, 128, 2, 0.05, "bfloat16")
+    ),
+    "gpu-tiny": Workload(
+        *("fast_cifar", (4,), (16, 16, 3), 10, 2.0, 64, 16, 1, 0.05, "bfloat16")
+    ),
+}
+"""The second four are those of ``benchmarks.gpu``, the tiny one for its test."""
 
 
 class Data(NamedTuple):
@@ -74,7 +96,8 @@ def make_examples(workload: Workload, num_examples: int, seed: int):
     if workload.network == "mlp":
         bits = prototypes_rng.random((workload.num_classes, *workload.features)) < 0.5
         return (bits[y] ^ (rng.random(shape) < workload.noise)).astype(np.float32), y
-    coarse = prototypes_rng.standard_normal((workload.num_classes, 7, 7))
+    side = workload.features[0] // 4
+    coarse = prototypes_rng.standard_normal((workload.num_classes, side, side))
     images = np.kron(coarse, np.ones((1, 4, 4)))[..., None]
     x = images[y] + workload.noise * rng.standard_normal(shape)
     return x.astype(np.float32), y
