@@ -3,26 +3,28 @@
     python -m benchmarks.kills --tries 34
 
 runs a small audit, an explanation of it and a small study once undisturbed, then again
-and again: killed at a moment drawn uniformly over the time of the first, and started
-again with the same command until it ends. Each must end with the same arrays, tables
-and numbers bit for bit, and leave the same files. Prints a line for each try and a
-table; writes JSON after each.
+and again: killed at a moment drawn uniformly over the first one's processor time (which
+the machine's load does not change), and started again with the same command until it
+ends. Each must end with the same arrays, tables and numbers bit for bit, and leave the
+same files. Prints a line for each try and a table; writes JSON after each.
 """
 
 import argparse
+import contextlib
 import json
+import math
 import os
 import pathlib
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 
 RUN = [sys.executable, "-W", "ignore", "-m"]
 AUDIT = ["sam_jax", "audit", "--name", "run", "--pool-size", "200", "--num-models", "8"]
@@ -37,7 +39,7 @@ COMMANDS = {
 FINISHED = {
     "audit": "runs/audit/run/metrics.json",
     "explain": "runs/explain/default/metrics.json",
-    "study": "runs/where_it_begins/default/claims.md",
+    "study": "runs/where_it_begins/default/variance.md",
 }
 """The file that a run writes last, or nearly so."""
 
@@ -58,23 +60,36 @@ def small_study() -> None:
     study.main(where_it_begins.Config())
 
 
-def run(command: str, folder: pathlib.Path, seconds: float | None = None) -> int | None:
-    """Runs a command in a folder; the exit status, or None if it was killed."""
+class Ended(NamedTuple):
+    """How a process ended; its status is None if it was killed."""
+
+    status: int | None
+    seconds: float
+
+
+def run(command: str, folder: pathlib.Path, limit: float = math.inf) -> Ended:
+    """Runs a command in a folder, and kills it after some seconds of processor time."""
+    # A cache for all tries: compiling takes longer than what is of interest.
+    paths = {"PYTHONPATH": str(ROOT), "SAM_JAX_CACHE": "../cache"}
     with open(folder / "log", "a") as log:
-        process = subprocess.Popen(
+        process = psutil.Popen(
             COMMANDS[command],
             cwd=folder,
             stdout=log,
             stderr=log,
-            # A cache for all tries: compiling takes longer than what is of interest.
-            env=dict(os.environ, PYTHONPATH=str(ROOT), SAM_JAX_CACHE="../cache"),
+            env=os.environ | paths,
         )
-        try:
-            return process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            return None
+        seconds = 0.0
+        while process.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                seconds = max(seconds, times.user + times.system)
+            if seconds > limit:
+                process.kill()
+                process.wait()
+                return Ended(None, seconds)
+            time.sleep(0.01)
+        return Ended(process.returncode, seconds)
 
 
 def content(folder: pathlib.Path) -> dict[str, Any]:
@@ -95,19 +110,19 @@ def content(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def run_undisturbed(command: str, root: pathlib.Path) -> float:
-    """Makes the run to compare with; returns its seconds."""
+    """Makes the run to compare with; returns its processor seconds."""
     whole = root / "whole"
     whole.mkdir(parents=True)
     # Once for what is compiled, and once for the time.
     if command == "explain":
-        assert run("audit", whole) == 0, (whole / "log").read_text()[-2000:]
+        assert run("audit", whole).status == 0, (whole / "log").read_text()[-2000:]
         shutil.copytree(whole, root / "start")
     first = root / "first"
     shutil.copytree(whole, first)
     for folder in (first, whole):
-        begin = time.monotonic()
-        assert run(command, folder) == 0, (folder / "log").read_text()[-2000:]
-    return time.monotonic() - begin
+        ended = run(command, folder)
+        assert ended.status == 0, (folder / "log").read_text()[-2000:]
+    return ended.seconds
 
 
 def try_once(command: str, root: pathlib.Path, moment: float) -> dict[str, Any]:
@@ -117,19 +132,18 @@ def try_once(command: str, root: pathlib.Path, moment: float) -> dict[str, Any]:
     if (root / "start").exists():
         shutil.copytree(root / "start", folder)
     folder.mkdir(exist_ok=True)
-    killed = run(command, folder, moment) is None
+    first = run(command, folder, moment)
     # A run may have ended while its process had not; it is not run again.
-    begin = time.monotonic()
     finished = (folder / FINISHED[command]).exists()
-    status = 0 if finished else run(command, folder)
-    again = time.monotonic() - begin
+    status, again = (0, 0.0) if finished else run(command, folder)
     equal = status == 0 and content(folder) == content(root / "whole")
     if not equal:
-        shutil.copytree(folder, root / f"unequal at {moment:.2f} s")
+        shutil.copytree(folder, root / f"unequal after {moment:.2f} s")
     return {
         "command": command,
-        "moment": moment,
-        "killed": killed,
+        "killed": first.status is None,
+        "finished": finished,
+        "seconds": first.seconds,
         "seconds_again": again,
         "exit_status": status,
         "equal": equal,
@@ -138,19 +152,18 @@ def try_once(command: str, root: pathlib.Path, moment: float) -> dict[str, Any]:
 
 def print_table(results: list[dict[str, Any]], seconds: dict[str, float]) -> None:
     """Prints what came of all tries, a row a command."""
-    print(
-        "\n| run | seconds | kills | ended the same | seconds lost, median and most |"
-    )
-    print("| --- | ---: | ---: | ---: | ---: |")
+    print("\n| run | seconds | kills | ended the same | lost, median | lost, most |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for command, whole in seconds.items():
         tries = [r for r in results if r["command"] == command and r["killed"]]
         if not tries:
             continue
-        lost = [r["moment"] + r["seconds_again"] - whole for r in tries]
+        again = [r for r in tries if not r["finished"]]
+        lost = [r["seconds"] + r["seconds_again"] - whole for r in again]
         print(
             f"| {command} | {whole:.0f} | {len(tries)} | "
             f"{sum(r['equal'] for r in tries)} | "
-            f"{statistics.median(lost):.1f}, {max(lost):.1f} |"
+            f"{statistics.median(lost):.1f} | {max(lost):.1f} |"
         )
 
 

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from sam_jax.attacks.medians import median
+
 
 class Moments(NamedTuple):
     """Count, mean and scatter of the models in a group.
@@ -143,7 +145,7 @@ def centred(values: Float[Array, "m n q"]) -> Float[Array, "m n q"]:
     What is left is of the order of the standard deviation, which float32 holds to full
     precision, and one outlying model does not move the others.
     """
-    return values - jnp.median(values, axis=0, keepdims=True)
+    return values - median(values, axis=0)
 
 
 def _count_others(group: Array | np.ndarray) -> Array:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from sam_jax.attacks import leave_one_out as loo
 from sam_jax.attacks.base import default_block_size, take_block
+from sam_jax.attacks.medians import median
 from sam_jax.types import Signals
 
 OUTLIER_FACTOR = 30.0
@@ -113,18 +114,12 @@ def _limits(signals: Signals, location: str, joint: bool) -> tuple[list[Any], An
     def largest(side: Side) -> Any:
         variance = _size(side.scatter, joint)
         variance = variance / jnp.maximum(side.count - 1, 1)[..., None]
-        return OUTLIER_FACTOR * _median(variance, variance > 0)
+        return OUTLIER_FACTOR * median(variance, 1, variance > 0)[:, 0]
 
     both = (inside.count > 0) & (outside.count > 0)
     shift = inside.location - outside.location
-    return [largest(inside), largest(outside)], _median(
-        shift, jnp.broadcast_to(both[..., None], shift.shape)
-    )
-
-
-def _median(values: Float[Array, "m n q"], is_valid: Any) -> Float[Array, "m q"]:
-    """Median over examples of those that are valid; 0 where none is."""
-    return jnp.nan_to_num(jnp.nanmedian(jnp.where(is_valid, values, jnp.nan), axis=1))
+    both = jnp.broadcast_to(both[..., None], shift.shape)
+    return [largest(inside), largest(outside)], median(shift, 1, both)[:, 0]
 
 
 def _size(scatter: Array, joint: bool) -> Array:

@@ -222,9 +222,13 @@ def _checked(
     keep: jax.Array | np.ndarray,
     columns: Int[np.ndarray, " c"],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the columns that count, checked, as float64 and bool."""
-    scores = np.asarray(scores, np.float64)[:, columns]
-    keep = _checks.mask(keep=keep)[:, columns]
+    """Returns the columns that count, checked, as floats and bool."""
+    scores, keep = np.asarray(scores), _checks.mask(keep=keep)
+    if scores.dtype not in (np.float32, np.float64):
+        scores = scores.astype(np.float64)
+    scores, keep = (
+        a if len(columns) == a.shape[1] else a[:, columns] for a in (scores, keep)
+    )
     for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
         try:
             roc.check_scores(row, kept)

@@ -8,11 +8,12 @@ among the shadow models of its copy.) Scores enter as counts by bin, so that lea
 is a subtraction.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 from sam_jax.metrics.estimate import CrossedVariance, crossed_variance
 from sam_jax.metrics.jackknife import jackknife_variance
@@ -48,51 +49,86 @@ def decision_variances(
     scores: Float[np.ndarray, "t n"],
     keep: Bool[np.ndarray, "t n"],
     labels: Int[np.ndarray, " n"] | None = None,
-    fpr: float | None = None,
+    fprs: Sequence[float | None] = (None,),
     seed: int = 0,
-) -> DecisionVariances:
+) -> list[DecisionVariances]:
     """Returns the variances of rates at thresholds chosen on the other targets.
 
     Args:
         scores: Score of each example against each target; higher is member.
         keep: Whether the target trained on it.
         labels: Class of each example, for one threshold a class; one for all without.
-        fpr: Rate that the threshold aims at on the others; their best balanced accuracy
-            without.
+        fprs: Rates that the thresholds aim at on the others, or None for their best
+            balanced accuracy; variances are returned for each.
         seed: Seed of the groups.
     """
     num_targets, num_examples = keep.shape
-    rng = np.random.default_rng(seed)
-    sizes = min(num_examples, NUM_GROUPS), min(num_targets, NUM_GROUPS), NUM_GROUPS
     # The group of each (target, example) pair: by example, by target, by itself.
-    groups = (
-        rng.permutation(np.arange(num_examples) % sizes[0])[None],
-        rng.permutation(np.arange(num_targets) % sizes[1])[:, None],
-        rng.permutation(np.arange(keep.size) % sizes[2]).reshape(keep.shape),
-    )
-    variances = []
+    groups = _random_groups(num_targets, num_examples, seed)
+    outcomes = [np.zeros((size, len(fprs), 4)) for size, _ in groups]
     columns = [np.arange(num_examples)]
     if labels is not None:
         columns = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    for size, of_pair in zip(sizes, groups, strict=True):
-        of_pair = np.broadcast_to(of_pair, keep.shape)
-        outcomes = np.zeros((size, 4))
-        for chosen in columns:
+    for chosen in columns:
+        codes, num_codes = bin_codes(scores[:, chosen], keep[:, chosen])
+        codes = codes.astype(np.int32)
+        for cluster, (size, of_pair) in enumerate(groups):
+            of_pair = np.broadcast_to(of_pair, keep.shape)[:, chosen]
+            counts = _counts(codes, num_codes, of_pair, size)
             # Each class has thresholds for itself; counts add up over classes.
-            tables = scores[:, chosen], keep[:, chosen], of_pair[:, chosen]
-            outcomes += list(_outcomes_without(*tables, size, fpr))
-        variances.append(jackknife_variance(_rates(outcomes)))
-    return DecisionVariances(
-        *(
-            crossed_variance(
-                *by_cluster,
-                example_degrees=sizes[0] - 1,
-                target_degrees=sizes[1] - 1,
-                max_degrees=float("inf") if fpr is not None else BEST_DEGREES,
+            outcomes[cluster] += _outcomes_without(counts, fprs)
+    by_aim = []
+    for aim, fpr in enumerate(fprs):
+        variances = [jackknife_variance(_rates(o[:, aim])) for o in outcomes]
+        by_aim.append(
+            DecisionVariances(
+                *(
+                    crossed_variance(
+                        *by_cluster,
+                        example_degrees=groups[0][0] - 1,
+                        target_degrees=groups[1][0] - 1,
+                        max_degrees=BEST_DEGREES if fpr is None else float("inf"),
+                    )
+                    for by_cluster in zip(*variances, strict=True)
+                )
             )
-            for by_cluster in zip(*variances, strict=True)
         )
-    )
+    return by_aim
+
+
+@functools.lru_cache(maxsize=2)
+def _random_groups(
+    num_targets: int, num_examples: int, seed: int
+) -> list[tuple[int, np.ndarray]]:
+    """Number and members of the groups of examples, targets and pairs."""
+    rng = np.random.default_rng(seed)
+    num_example_groups = min(num_examples, NUM_GROUPS)
+    num_target_groups = min(num_targets, NUM_GROUPS)
+    even = (np.arange(num_targets * num_examples) % NUM_GROUPS).astype(np.uint8)
+    examples = rng.permutation(np.arange(num_examples) % num_example_groups)
+    targets = rng.permutation(np.arange(num_targets) % num_target_groups)
+    return [
+        (num_example_groups, examples[None].astype(np.uint8)),
+        (num_target_groups, targets[:, None].astype(np.uint8)),
+        (NUM_GROUPS, rng.permutation(even).reshape(num_targets, num_examples)),
+    ]
+
+
+def _counts(
+    codes: Int[np.ndarray, "t n"],
+    num_codes: int,
+    groups: Integer[np.ndarray, "t n"],
+    num_groups: int,
+) -> Int[np.ndarray, "g t 2 b"]:
+    """Pairs above the lower edge of each bin, by group, target and membership."""
+    counts = np.empty((num_groups, len(codes), num_codes), np.int32)
+    for target, (row, of_pair) in enumerate(zip(codes, groups, strict=True)):
+        flat = of_pair.astype(np.int32) * num_codes + row
+        found = np.bincount(flat, minlength=num_groups * num_codes)
+        counts[:, target] = found.reshape(num_groups, num_codes)
+    # Bin 0 is the highest: counts up to a bin are the decisions at its lower edge.
+    counts = counts.reshape(num_groups, len(codes), 2, -1)
+    return np.cumsum(counts, axis=-1, dtype=np.int32, out=counts)
 
 
 def binomial_variances(
@@ -119,35 +155,28 @@ def binomial_variances(
 
 
 def _outcomes_without(
-    scores: np.ndarray,
-    keep: np.ndarray,
-    groups: np.ndarray,
-    num_groups: int,
-    fpr: float | None,
-) -> Iterator[Sequence[float]]:
+    counts: Int[np.ndarray, "g t 2 b"], fprs: Sequence[float | None]
+) -> Float[np.ndarray, "g p 4"]:
     """(True positives, members, false positives, non-members) without each group."""
-    codes, num_codes = bin_codes(scores, keep)
-    num_targets = len(scores)
-    # One histogram over group, target, member or not, and bin of the score.
-    flat = (groups * num_targets + np.arange(num_targets)[:, None]) * num_codes + codes
-    size = num_groups * num_targets * num_codes
-    counts = np.bincount(flat.ravel(), minlength=size)
-    # Bin 0 is the highest: counts up to a bin are the decisions at its lower edge.
-    counts = counts.reshape(num_groups, num_targets, 2, -1).cumsum(axis=-1)
-    whole = counts.sum(axis=0)
-    for without in counts:
+    whole = counts.sum(axis=0, dtype=np.int32)
+    outcomes = np.empty((len(counts), len(fprs), 4))
+    every = np.arange(len(whole))
+    for group, without in enumerate(counts):
         left = whole - without
         # A target's threshold comes from the counts of all other targets.
-        others = left.sum(axis=0) - left
+        others = left.sum(axis=0, dtype=np.int32) - left
         totals = np.maximum(others[..., -1:], 1)
         false, true = (others / totals).swapaxes(0, 1)
-        if fpr is None:
-            # The lowest of equally good thresholds, as in `shadow_thresholds`.
-            best = true.shape[1] - 1 - np.argmax((true - false)[:, ::-1], axis=1)
-        else:
-            best = np.maximum(np.sum(false <= fpr * (1 + 1e-12), axis=1) - 1, 0)
-        decided = left[np.arange(num_targets), :, best].sum(axis=0)
-        yield decided[1], left[:, 1, -1].sum(), decided[0], left[:, 0, -1].sum()
+        for aim, fpr in enumerate(fprs):
+            if fpr is None:
+                # The lowest of equally good thresholds, as in `shadow_thresholds`.
+                best = true.shape[1] - 1 - np.argmax((true - false)[:, ::-1], axis=1)
+            else:
+                best = np.sum(false <= fpr * (1 + 1e-12), axis=1) - 1
+            decided = left[every, :, np.maximum(best, 0)].sum(axis=0)
+            num_non_members, num_members = left[..., -1].sum(axis=0)
+            outcomes[group, aim] = decided[1], num_members, decided[0], num_non_members
+    return outcomes
 
 
 def _rates(outcomes: Float[np.ndarray, "g 4"]) -> Float[np.ndarray, "g 4"]:

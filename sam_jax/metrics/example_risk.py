@@ -18,6 +18,9 @@ from sam_jax.metrics import roc
 PRIOR_COUNT = 4.0
 """The pooled variance weighs as much as this many targets, as in LiRA."""
 
+EXAMPLES_IN_BLOCK = 4096
+"""Examples that are ranked at once."""
+
 
 class Risk(NamedTuple):
     """What is known about each example; NaN where no target (or every one) had it.
@@ -194,8 +197,12 @@ def _mean_and_error(
 
 def _rank_over_targets(exposures: np.ndarray, keep: np.ndarray) -> np.ndarray:
     num_in, num_out = keep.sum(axis=0), (~keep).sum(axis=0)
-    ranks = stats.rankdata(exposures, axis=0)
+    above = np.empty(keep.shape[1])
+    for start in range(0, keep.shape[1], EXAMPLES_IN_BLOCK):
+        block = slice(start, start + EXAMPLES_IN_BLOCK)
+        ranks = stats.rankdata(exposures[:, block], axis=0)
+        above[block] = np.sum(ranks, axis=0, where=keep[:, block])
     # The Mann-Whitney count of pairs of targets in the right order.
-    above = np.sum(ranks, axis=0, where=keep) - num_in * (num_in + 1) / 2
+    above -= num_in * (num_in + 1) / 2
     pairs = num_in * num_out
     return np.where(pairs > 0, above / np.maximum(pairs, 1), np.nan)

@@ -20,7 +20,7 @@ from sam_jax import _checks
 from sam_jax.attacks import score_targets, unmet_needs
 from sam_jax.attacks.base import OPTIONAL_NEEDS
 from sam_jax.metrics import roc
-from sam_jax.metrics.replicates import exact_metrics
+from sam_jax.metrics.replicates import exact_metrics, sort_scores
 from sam_jax.types import AttackFn, Signals
 
 MAX_MODEL_GROUPS = 16
@@ -31,7 +31,7 @@ EXAMPLE_GROUPS = 8
 
 MIN_GROUP_EXAMPLES = 25
 
-MAX_EXAMPLES = 8192
+MAX_EXAMPLES = 4096
 """Columns used of those that count, and of the others; the part that models bring does
 not depend on how many there are."""
 
@@ -117,8 +117,8 @@ def metrics_without(
     for group in range(len(metrics)):
         members = kept[:, groups == group].ravel()
         if members.any() and not members.all():
-            scores = refit.scores[:, groups == group].ravel().astype(np.float64)
-            metrics[group] = exact_metrics(scores, members, fprs)
+            scores = refit.scores[:, groups == group].ravel()
+            metrics[group] = exact_metrics(sort_scores(scores, members), fprs)
     return metrics
 
 

@@ -24,6 +24,9 @@ MAX_GROUPS = 256
 NUM_QUANTILES = 256
 """Bin edges that follow the logarithm of the false-positive rate."""
 
+PAIRS_IN_BLOCK = 2**20
+"""(target, example) pairs that are counted at once."""
+
 
 class Weights(NamedTuple):
     """Which clusters each replicate draws; shared by all that is to be compared.
@@ -32,7 +35,7 @@ class Weights(NamedTuple):
         targets: How often each of R replicates draws each of T targets.
         groups: How often each replicate draws each of G groups.
         example_groups: The group of each of N examples.
-        pair_groups: The group of each (target, example) pair.
+        pair_groups: The group of each (target, example) pair, in a byte.
     """
 
     targets: Float[np.ndarray, "r t"]
@@ -63,6 +66,7 @@ def make_weights(shape: tuple[int, int], intervals: IntervalConfig) -> Weights:
     rng = np.random.default_rng(intervals.seed)
     num_groups = min(num_examples, MAX_GROUPS)
     even = np.arange(num_targets * num_examples) % num_groups
+    even = even.astype(np.uint8)
     return Weights(
         targets=_multinomial(rng, intervals.num_replicates, num_targets),
         groups=_multinomial(rng, intervals.num_replicates, num_groups),
@@ -78,19 +82,27 @@ def pooled_replicates(
     weights: Weights,
 ) -> Replicates:
     """Returns the metrics of one ROC curve over all targets, and their replicates."""
-    codes, num_codes = bin_codes(scores, keep)
-    targets = np.broadcast_to(np.arange(len(scores))[:, None], scores.shape)
-    examples = np.broadcast_to(weights.example_groups, scores.shape)
-
-    def draw(drawn: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-        histogram = _histogram(clusters, codes, drawn.shape[1], num_codes)
-        return binned_metrics(drawn @ histogram, fprs)
-
+    ordered = sort_scores(scores, keep)
+    edges = bin_edges(ordered)
+    num_codes = 2 * (len(edges) + 1)
+    (num_targets, num_examples), num_groups = scores.shape, weights.groups.shape[1]
+    targets = np.zeros((num_targets, num_codes))
+    examples, pairs = np.zeros((2, num_groups, num_codes))
+    # Blocks of targets: nothing but the scores is held of all pairs.
+    rows = max(1, PAIRS_IN_BLOCK // num_examples)
+    for start in range(0, num_targets, rows):
+        block = slice(start, start + rows)
+        codes = codes_of(scores[block], keep[block], edges)
+        numbers = np.arange(len(codes))[:, None]
+        targets[block] = _histogram(numbers, codes, len(codes), num_codes)
+        by_example, by_pair = weights.example_groups, weights.pair_groups[block]
+        examples += _histogram(by_example, codes, num_groups, num_codes)
+        pairs += _histogram(by_pair.astype(np.int64), codes, num_groups, num_codes)
     return Replicates(
-        value=exact_metrics(scores.ravel(), keep.ravel(), fprs),
-        targets=draw(weights.targets, targets),
-        examples=draw(weights.groups, examples),
-        pairs=draw(weights.groups, weights.pair_groups),
+        value=exact_metrics(ordered, fprs),
+        targets=binned_metrics(weights.targets @ targets, fprs),
+        examples=binned_metrics(weights.groups @ examples, fprs),
+        pairs=binned_metrics(weights.groups @ pairs, fprs),
     )
 
 
@@ -105,28 +117,62 @@ def target_replicates(
     value = np.empty((len(scores), 2 + len(fprs)))
     examples = np.empty((len(scores), num_replicates, 2 + len(fprs)))
     for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
-        codes, num_codes = bin_codes(row, kept)
+        ordered = sort_scores(row, kept)
+        edges = bin_edges(ordered)
+        codes, num_codes = codes_of(row, kept, edges), 2 * (len(edges) + 1)
         histogram = _histogram(weights.example_groups, codes, num_groups, num_codes)
-        value[target] = exact_metrics(row, kept, fprs)
+        value[target] = exact_metrics(ordered, fprs)
         examples[target] = binned_metrics(weights.groups @ histogram, fprs)
     return TargetReplicates(value, examples)
 
 
-def exact_metrics(
-    scores: Float[np.ndarray, " n"], keep: Bool[np.ndarray, " n"], fprs: Sequence[float]
-) -> Float[np.ndarray, " p"]:
-    """Returns AUC, balanced accuracy and TPR at each rate; NaN if not resolvable."""
-    curve = roc.roc_curve(scores, keep)
-    at_rates = [roc.tpr_at_fpr(curve, fpr) for fpr in fprs]
-    return np.array([roc.auc(curve), roc.balanced_accuracy(curve), *at_rates])
+class SortedScores(NamedTuple):
+    """Scores of members and of non-members, each ascending."""
+
+    members: Float[np.ndarray, " k"]
+    non_members: Float[np.ndarray, " k"]
 
 
-def bin_codes(
+def sort_scores(
     scores: Float[np.ndarray, "*shape"], keep: Bool[np.ndarray, "*shape"]
-) -> tuple[Int[np.ndarray, "*shape"], int]:
-    """Returns bin + member * bins of each pair, bin 0 highest; and 2 * bins."""
-    non_members = -np.sort(-scores[~keep], axis=None)
-    members = -np.sort(-scores[keep], axis=None)
+) -> SortedScores:
+    """Returns what a ROC curve is made of, without the order of the examples."""
+    return SortedScores(np.sort(scores[keep]), np.sort(scores[~keep]))
+
+
+def exact_metrics(
+    ordered: SortedScores, fprs: Sequence[float]
+) -> Float[np.ndarray, " p"]:
+    """Returns AUC, balanced accuracy and TPR at each rate; NaN if not resolvable.
+
+    As ``roc.roc_curve`` and its readings give them, from counts and without the curve.
+    """
+    members, others = ordered
+    num_members, num_others = len(members), len(others)
+    below = np.searchsorted(others, members, side="left")
+    up_to = np.searchsorted(others, members, side="right")
+    area = (int(below.sum()) + int(up_to.sum())) / (2 * num_members * num_others)
+    # TPR rises at members' scores alone, so there its distance to the FPR is largest.
+    tpr = np.arange(num_members, 0, -1) / num_members
+    advantage = np.max(tpr - (num_others - below) / num_others)
+    at_rates = []
+    for fpr in fprs:
+        tpr_at = float("nan")
+        if roc.is_resolvable(fpr, num_others):
+            num_false = int(fpr * (1 + 1e-12) * num_others)
+            num_true = num_members
+            if num_false < num_others:
+                first_too_many = others[-1 - num_false]
+                at_most = np.searchsorted(members, first_too_many, side="right")
+                num_true -= int(at_most)
+            tpr_at = num_true / num_members
+        at_rates.append(tpr_at)
+    return np.array([area, (1 + max(advantage, 0.0)) / 2, *at_rates])
+
+
+def bin_edges(ordered: SortedScores) -> Float[np.ndarray, " e"]:
+    """Returns ascending edges of bins that resolve low false-positive rates."""
+    members, non_members = (scores[::-1] for scores in ordered)
     last = len(non_members) - 1
     # Each of the highest non-members, then ever fewer, with an edge above each so
     # that it has a bin to itself.
@@ -136,15 +182,30 @@ def bin_codes(
     coarse = NUM_QUANTILES // 4
     edges = [
         tail,
-        np.nextafter(tail, np.inf),
+        np.nextafter(tail, np.inf, dtype=tail.dtype),
         non_members[np.linspace(0, last, coarse).astype(int)],
         members[np.linspace(0, len(members) - 1, coarse).astype(int)],
     ]
-    edges = np.unique(np.concatenate(edges))
+    return np.unique(np.concatenate(edges))
+
+
+def codes_of(
+    scores: Float[np.ndarray, "*shape"],
+    keep: Bool[np.ndarray, "*shape"],
+    edges: Float[np.ndarray, " e"],
+) -> Int[np.ndarray, "*shape"]:
+    """Returns bin + member * bins of each pair, bin 0 highest."""
     # An edge belongs to the bin above it: scores at a threshold reach it.
     bins = len(edges) - np.searchsorted(edges, scores, side="right")
-    num_bins = len(edges) + 1
-    return bins + keep * num_bins, 2 * num_bins
+    return bins + keep * (len(edges) + 1)
+
+
+def bin_codes(
+    scores: Float[np.ndarray, "*shape"], keep: Bool[np.ndarray, "*shape"]
+) -> tuple[Int[np.ndarray, "*shape"], int]:
+    """Returns the codes of all pairs in bins of their own, and how many there are."""
+    edges = bin_edges(sort_scores(scores, keep))
+    return codes_of(scores, keep, edges), 2 * (len(edges) + 1)
 
 
 def binned_metrics(

@@ -109,7 +109,11 @@ def auc(roc: RocCurve) -> float:
         >>> auc(roc_curve(np.array([0.9, 0.4, 0.6, 0.1]), np.array([1, 1, 0, 0]) > 0))
         0.75
     """
-    return float(np.sum(np.diff(roc.fpr) * (roc.tpr[1:] + roc.tpr[:-1])) / 2)
+    # In whole numbers of pairs, so that any way to count them gives the same float.
+    true = np.rint(roc.tpr * roc.num_members).astype(np.int64)
+    false = np.rint(roc.fpr * roc.num_non_members).astype(np.int64)
+    twice = int(np.sum(np.diff(false) * (true[1:] + true[:-1])))
+    return twice / (2 * roc.num_members * roc.num_non_members)
 
 
 def balanced_accuracy(roc: RocCurve) -> float:

@@ -65,7 +65,7 @@ def shadow_thresholds(
     """
     keep = _checked(scores, keep)
     _checks.at_least(2, num_models=len(scores))
-    thresholds = np.empty(scores.shape)
+    thresholds = np.empty(scores.shape, np.result_type(scores, np.float32))
     for columns in _groups(labels, scores.shape[1]):
         candidates = _candidates(scores[:, columns])
         true, false = _decisions(scores[:, columns], keep[:, columns], candidates)
@@ -85,7 +85,7 @@ def oracle_thresholds(
     Arguments, result and errors are those of ``shadow_thresholds``; one model will do.
     """
     keep = _checked(scores, keep)
-    thresholds = np.empty(scores.shape)
+    thresholds = np.empty(scores.shape, np.result_type(scores, np.float32))
     for columns in _groups(labels, scores.shape[1]):
         candidates = _candidates(scores[:, columns])
         counts = _decisions(scores[:, columns], keep[:, columns], candidates)
@@ -111,8 +111,9 @@ def shadow_fpr_thresholds(
     _checks.in_unit_interval(fpr=fpr)
     # Only the highest scores can set a threshold: as many as are allowed, and as many
     # as the target itself may have among them.
-    models, _ = np.nonzero(~keep)
-    values = scores[~keep].astype(np.float64)
+    numbers = np.arange(len(scores), dtype=np.int32)[:, None]
+    models = np.broadcast_to(numbers, scores.shape)[~keep]
+    values = scores[~keep]
     num_of_target = (~keep).sum(axis=1)
     allowed = np.floor(fpr * (len(values) - num_of_target) * (1 + 1e-12)).astype(int)
     size = min(int(allowed.max() + num_of_target.max()) + 1, len(values))
@@ -224,18 +225,14 @@ def _decisions(
     scores: np.ndarray, keep: np.ndarray, candidates: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Members and non-members above each candidate, totals first: [T, K + 1] counts."""
-    num_candidates = len(candidates)
-
-    def count(group: np.ndarray) -> np.ndarray:
-        rows, columns = np.nonzero(group)
+    size = len(candidates) + 1
+    counts = np.empty((len(scores), 2 * size), np.int64)
+    for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
         # A score is above the candidates at or below it.
-        num_below = np.searchsorted(candidates, scores[rows, columns], side="right")
-        size = len(scores) * (num_candidates + 1)
-        flat = np.bincount(rows * (num_candidates + 1) + num_below, minlength=size)
-        counts = flat.reshape(len(scores), -1)
-        return counts[:, ::-1].cumsum(axis=1)[:, ::-1]
-
-    return count(keep), count(~keep)
+        num_below = np.searchsorted(candidates, row, side="right")
+        counts[target] = np.bincount(num_below + kept * size, minlength=2 * size)
+    counts = counts.reshape(len(scores), 2, size)[..., ::-1].cumsum(axis=-1)[..., ::-1]
+    return counts[:, 1], counts[:, 0]
 
 
 def _balanced_accuracy(true: np.ndarray, false: np.ndarray) -> np.ndarray:

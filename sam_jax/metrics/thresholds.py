@@ -111,14 +111,21 @@ def shadow_threshold_decisions(
         ArgumentError: If a score is NaN, shapes differ, there is only one target, or
             a rate is out of range.
     """
-    scores, keep = np.asarray(scores, np.float64), _checks.mask(keep=keep)
+    scores, keep = np.asarray(scores), _checks.mask(keep=keep)
+    if scores.dtype not in (np.float32, np.float64):
+        scores = scores.astype(np.float64)
     roc.check_scores(scores, keep)
     _checks.confidence_level(level)
     _checks.in_unit_interval(**{f"priors[{i}]": p for i, p in enumerate(priors)})
     chosen = shadow_thresholds.choose_thresholds(scores, keep, labels, fprs)
+    aims = [choice.fpr for choice in chosen.values() if choice.labels is None]
+    of_all = iter(decision_variances(scores, keep, None, aims))
     decisions = []
-    for rule, (thresholds, by_label, at_fpr) in chosen.items():
-        variances = decision_variances(scores, keep, by_label, at_fpr)
+    for rule, (thresholds, by_label, _) in chosen.items():
+        if by_label is None:
+            variances = next(of_all)
+        else:
+            (variances,) = decision_variances(scores, keep, by_label)
         decided = scores >= thresholds
         decisions.append(_decisions(rule, decided, keep, priors, level, variances))
     return decisions

@@ -2,12 +2,13 @@
 
 import hypothesis
 import hypothesis.strategies as st
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
 from sam_jax._checks import ArgumentError
-from sam_jax.attacks import ATTACKS, score_targets
+from sam_jax.attacks import ATTACKS, medians, score_targets
 from tests.attacks.examples import balanced_keep, make_signals, random_signals
 
 SIGNALS = random_signals(num_models=8, num_examples=300, num_queries=1)
@@ -160,3 +161,18 @@ def test_an_attack_in_numpy_runs_as_it_is():
 def test_scores_of_a_wrong_shape_and_nan_are_refused(attack, message):
     with pytest.raises(ArgumentError, match=message):
         score_targets(attack, SIGNALS)
+
+
+@pytest.mark.parametrize("num_models", [1, 2, 3, 4, 7, 256])
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e37])
+def test_medians_are_those_of_numpy(num_models, scale):
+    rng = np.random.default_rng(num_models)
+    values = (rng.standard_normal((num_models, 50)) * scale).astype(np.float32)
+    values[0, :5], values[:, 5], values[-1, 6] = values[-1, :5], -0.0, np.inf
+    is_valid = rng.random(values.shape) < 0.5
+    valid_alone = np.where(is_valid, values, np.nan)
+    expected = np.median(values, axis=0), np.nanmedian(valid_alone, axis=0)
+    found = medians.median(jnp.asarray(values), 0)[0]
+    np.testing.assert_allclose(found, expected[0], rtol=1e-6)
+    found = medians.median(jnp.asarray(values), 0, jnp.asarray(is_valid))[0]
+    np.testing.assert_allclose(found, np.nan_to_num(expected[1], posinf=np.inf), 1e-6)

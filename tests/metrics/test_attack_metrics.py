@@ -66,7 +66,7 @@ def test_unweighted_histogram_has_the_metrics_of_the_full_curve():
     codes, num_codes = replicates.bin_codes(scores, keep)
     counts = np.bincount(codes.ravel(), minlength=num_codes)[None].astype(float)
     rates = (0.01, 0.001)
-    exact = replicates.exact_metrics(scores.ravel(), keep.ravel(), rates)
+    exact = replicates.exact_metrics(replicates.sort_scores(scores, keep), rates)
     binned = replicates.binned_metrics(counts, rates)[0]
     np.testing.assert_allclose(binned[:2], exact[:2], atol=5e-4)
     # A bin spans at most this ratio of FPR, and a concave curve's TPR grows no faster.
@@ -255,3 +255,28 @@ def test_95_percent_intervals_cover_92_to_98_percent_of_500_audits(
     # A TPR with about ten false positives behind it has intervals that are too wide.
     is_auc = [0, 2, 3]
     assert (covered[is_auc] <= 0.98).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("num_levels", [3, 40, 10_000])
+def test_metrics_from_sorted_scores_are_those_of_the_curve(num_levels, dtype):
+    """Ties and infinite scores too; every rate that the curve can have."""
+    rng = np.random.default_rng(num_levels)
+    scores = rng.integers(0, num_levels, 700).astype(dtype)
+    scores[:3], scores[3:5] = -np.inf, np.inf
+    keep = rng.random(700) < 0.4
+    rates = [0.001, 0.01, *(np.arange(1, 50) / (~keep).sum()), 0.5, 1.0]
+    curve = metrics.roc_curve(scores, keep)
+    found = replicates.exact_metrics(replicates.sort_scores(scores, keep), rates)
+    expected = [metrics.auc(curve), metrics.balanced_accuracy(curve)]
+    expected += [metrics.tpr_at_fpr(curve, rate) for rate in rates]
+    np.testing.assert_allclose(found, expected, rtol=1e-15)
+
+
+def test_blocks_of_targets_count_what_one_block_counts(monkeypatch):
+    scores, _, keep = _audit(np.random.default_rng(6), 12, 400, 0.1, 0.5)
+    whole = _measure(scores, keep, num_replicates=20)
+    monkeypatch.setattr(replicates, "PAIRS_IN_BLOCK", 1000)
+    in_blocks = _measure(scores, keep, num_replicates=20)
+    for name, estimate in whole.pooled.items():
+        np.testing.assert_array_equal(in_blocks.pooled[name], estimate)

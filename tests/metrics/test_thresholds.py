@@ -10,6 +10,7 @@ from sam_jax import metrics
 from sam_jax.metrics import (
     decision_variance,
     epsilon,
+    replicates,
     shadow_thresholds,
     thresholds,
 )
@@ -111,9 +112,9 @@ def test_models_left_out_choose_the_thresholds_again(fpr):
     """Bins hold one score each here, so that the jackknife is that of exact rates."""
     rng = np.random.default_rng(5)
     scores, keep = audit(rng, 6, 40, row=0.5)
-    counted = decision_variance._outcomes_without(
-        scores, keep, np.broadcast_to(np.arange(6)[:, None], keep.shape), 6, fpr
-    )
+    groups = np.broadcast_to(np.arange(6)[:, None], keep.shape)
+    counts = decision_variance._counts(*replicates.bin_codes(scores, keep), groups, 6)
+    counted = decision_variance._outcomes_without(counts, [fpr])[:, 0]
     for left_out, (true, members, false, others) in enumerate(counted):
         rest = np.delete(np.arange(6), left_out)
         tpr, far = _naive_rates(scores[rest], keep[rest], fpr)
