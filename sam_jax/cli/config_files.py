@@ -36,6 +36,8 @@ def with_config_files(arguments: Sequence[str], settings: type) -> list[str]:
         ArgumentError: If a file is no ``config.json``, or has a setting that the
             command has not; it names the nearest that it has.
     """
+    if "config" not in {field.name for field in dataclasses.fields(settings)}:
+        return list(arguments)
     expanded: list[str] = []
     others: list[str] = []
     remaining = iter(arguments)

@@ -9,6 +9,7 @@ COMMANDS = {
     "attack": "attacks models that were trained elsewhere, from a file of signals",
     "explain": "memorization, influence, variance and sharpness of an audit's models",
     "theory": "checks the claims about linear interpolation against simulation",
+    "report": "several finished runs on one page, or one report again",
     "plan": "what an audit costs on a TPU or GPU that is not here",
     "prepare": "downloads and prepares a data set",
 }

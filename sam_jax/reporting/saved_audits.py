@@ -153,7 +153,7 @@ def _optimizer(
         bounds = assessment["one_run_epsilon"][name].get(attack, [])
         attacks[attack] = AttackResult(
             metrics=decode(AttackMetrics, metrics),
-            roc=_roc_band(
+            roc=roc_band(
                 [row for row in curves if row["attack"] == attack],
                 metrics["num_non_members"],
             ),
@@ -220,7 +220,8 @@ def _origin(risks: Rows, size: int) -> Origin | None:
     return Origin(risks[0]["split"], rows, None if ids is None else ids.astype(np.str_))
 
 
-def _roc_band(rows: Rows, num_non_members: int) -> RocBand:
+def roc_band(rows: Rows, num_non_members: int) -> RocBand:
+    """Returns a curve from its rows of ``roc.csv``."""
     return RocBand(
         fpr=_column(rows, "fpr"),
         tpr=_column(rows, "tpr"),

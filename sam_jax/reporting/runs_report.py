@@ -1,0 +1,163 @@
+"""Several runs on one page: verdicts, attacks by metrics, ROC curves, settings."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from sam_jax._checks import ArgumentError
+from sam_jax.metrics.attack_metrics import AttackMetrics
+from sam_jax.reporting import page, plots
+from sam_jax.reporting.saved_audits import Rows, decode, roc_band
+from sam_jax.reporting.tables import Cell, metric_label
+
+FILES = ("metrics.json", "config.json", "roc.csv")
+_FACTS = ("data_sha256", "commit", "device")
+_NOT_SETTINGS = ("name", "config", "overwrite")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a page says of a finished audit or attack.
+
+    Attributes:
+        folder: Where it is.
+        numbers: Its ``metrics.json``.
+        about: Its ``config.json``.
+        curves: Rows of its ``roc.csv``.
+    """
+
+    folder: pathlib.Path
+    numbers: Mapping[str, Any]
+    about: Mapping[str, Any]
+    curves: Rows
+
+
+def read_run(folder: pathlib.Path) -> Run:
+    """Reads the files of a finished audit or attack.
+
+    Args:
+        folder: Of ``sam-jax audit`` or ``sam-jax attack``.
+
+    Raises:
+        ArgumentError: If the folder lacks a file, or a file is damaged or of another
+            command; the error names it.
+    """
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise ArgumentError(
+                "runs", f"must be folders of finished runs: {folder} has no {name}."
+            )
+    read = []
+    for name in FILES[:2]:
+        try:
+            read.append(json.loads((folder / name).read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ArgumentError(
+                "runs", f"must have whole files: {folder / name} is damaged."
+            ) from error
+    numbers, about = read
+    for key in ("verdict", "metrics", "dataset"):
+        if key not in numbers:
+            raise ArgumentError(
+                "runs",
+                f"must be audits or attacks of this version: {folder}/metrics.json has "
+                f"no {key}.",
+            )
+    with open(folder / "roc.csv", newline="", encoding="utf-8") as file:
+        return Run(folder, numbers, about, list(csv.DictReader(file)))
+
+
+def report(runs: Sequence[Run]) -> str:
+    """Returns a page of several runs.
+
+    Args:
+        runs: From ``read_run``, of different folders.
+    """
+    by_label = _labelled(runs)
+    verdicts = [
+        [label, line] for label, run in by_label.items() for line in _verdict(run)
+    ]
+    blocks = [
+        page.heading("Verdicts"),
+        page.table(["run", "verdict"], verdicts),
+        page.heading("Attacks"),
+        page.table(*_attack_table(by_label), "Pooled over all targets of a run."),
+        page.heading("ROC curves"),
+        page.side_by_side(*(_roc(label, run) for label, run in by_label.items())),
+        page.heading("Settings"),
+        *_settings(by_label),
+    ]
+    return page.page(
+        title=f"{len(runs)} runs: {', '.join(by_label)}",
+        question="What do these runs show, and in which settings do they differ?",
+        verdict="\n".join(f"{label}: {line}" for label, line in verdicts),
+        body=blocks,
+    )
+
+
+def _labelled(runs: Sequence[Run]) -> dict[str, Run]:
+    """Runs by the names of their folders, or by their paths where these are equal."""
+    names = [run.folder.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run.folder) for run in runs]
+    return dict(zip(names, runs, strict=True))
+
+
+def _verdict(run: Run) -> list[str]:
+    return run.numbers["verdict"].splitlines()
+
+
+def _attack_table(runs: Mapping[str, Run]) -> tuple[list[str], list[list[Cell]]]:
+    """A row for each attack on each optimizer of each run, the strongest first."""
+    metrics: dict[str, None] = {}
+    estimates = []
+    for label, run in runs.items():
+        for optimizer, attacks in run.numbers["metrics"].items():
+            for attack, values in attacks.items():
+                pooled = decode(AttackMetrics, values).pooled
+                estimates.append((attack, optimizer, label, pooled))
+                metrics |= dict.fromkeys(pooled)
+    estimates.sort(key=lambda row: -row[-1]["auc"].value)
+    rows: list[list[Cell]] = []
+    for attack, optimizer, label, pooled in estimates:
+        rows.append([attack, optimizer, label, *(pooled.get(m) for m in metrics)])
+    return ["attack", "optimizer", "run", *map(metric_label, metrics)], rows
+
+
+def _roc(label: str, run: Run) -> Markup:
+    """The curves of the run's main attack, one an optimizer."""
+    bands, main = {}, ""
+    for optimizer, attacks in run.numbers["metrics"].items():
+        main = next(iter(attacks))
+        rows = [
+            row
+            for row in run.curves
+            if row["optimizer"] == optimizer and row["attack"] == main
+        ]
+        bands[optimizer] = roc_band(rows, attacks[main]["num_non_members"])
+    drawing = plots.roc_figure(bands, f"{label}: {main}")
+    return page.figure(drawing, f"{label}: ROC curves of {main}, pooled.")
+
+
+def _settings(runs: Mapping[str, Run]) -> list[Markup]:
+    """A table of the settings, data, commits and devices that differ."""
+    values: dict[str, dict[str, str]] = {}
+    for label, run in runs.items():
+        settings = dict(run.about.get("settings", {}))
+        settings |= {fact: run.about.get(fact) for fact in _FACTS}
+        for name, value in settings.items():
+            if name not in _NOT_SETTINGS:
+                values.setdefault(name, {})[label] = json.dumps(value)
+    rows: list[list[Cell]] = []
+    for name, by_run in values.items():
+        shown = [by_run.get(label, "") for label in runs]
+        if len(set(shown)) > 1:
+            rows.append([name, *shown])
+    if not rows:
+        return [page.text("No setting differs.")]
+    return [page.table(["setting", *runs], rows, "Settings and facts that differ.")]

@@ -1,0 +1,28 @@
+"""Every option of every subcommand is in its help, with its default."""
+
+import dataclasses
+import importlib
+
+import pytest
+
+from sam_jax.cli.main import COMMANDS, main
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_every_option_with_its_default(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    fields = dataclasses.fields(importlib.import_module(f"sam_jax.cli.{name}").Config)
+    shown = 0
+    for field in fields:
+        is_group = dataclasses.is_dataclass(field.type)
+        option = f"--{field.name.replace('_', '-')}"
+        if field.default is dataclasses.MISSING:
+            positional = f"{field.name.upper()} ", "[PATH [PATH ...]]"
+            assert any(shape in text for shape in (option, *positional))
+        elif not is_group:
+            assert option in text
+            shown += 1
+    assert text.count("(default: ") + text.count("(required)") >= shown
