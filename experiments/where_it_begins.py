@@ -148,8 +148,8 @@ def run_cell(
 def measured_rows(cell: Cell, place: pathlib.Path, names: list[str]) -> list[Row]:
     """Returns the rows of trained optimizers, from the JSON where it has them.
 
-    Rows of another commit, or of code that differs from its commit, are measured again:
-    an attack may have changed.
+    Rows of another commit, or of code that differs from its commit or has none, are
+    measured again: an attack may have changed.
     """
     path = place / "rows.json"
     commit = run_folder.environment()["commit"]
@@ -157,7 +157,7 @@ def measured_rows(cell: Cell, place: pathlib.Path, names: list[str]) -> list[Row
     if path.exists():
         saved = json.loads(path.read_text())
         same = all(saved.get(key) == value for key, value in source.items())
-        if same and not commit.endswith("+"):
+        if same and commit and not commit.endswith("+"):
             return [row_from_json(row) for row in saved["rows"]]
     if "sgd" not in names:
         return []

@@ -2,12 +2,14 @@
 
 import csv
 import dataclasses
+import io
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from experiments.common.cells import Cell
 from experiments.common.measure import Row
+from sam_jax.data.atomic_files import open_atomically
 
 DIGITS = 5
 """Significant digits of a number in a table."""
@@ -17,13 +19,13 @@ def write_table(
     path: pathlib.Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
     """Writes a CSV file whole or not at all; floats in ``DIGITS`` digits."""
-    draft = path.with_suffix(".tmp")
-    with draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow([_short(value) for value in row])
-    draft.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_short(value) for value in row])
+    with open_atomically(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def _short(value: Any) -> Any:

@@ -14,7 +14,7 @@ from sam_jax.analysis.comparison import (
 )
 from sam_jax.analysis.memorization import Estimates, Halves, Outcome
 from sam_jax.metrics import jackknife
-from sam_jax.metrics.estimate import Estimate
+from sam_jax.metrics.estimate import MISSING, Estimate
 
 BIN_EDGES = (0.1, 0.25, 0.4, 0.6, 0.85)
 """Inner edges of the bins of memorization; 0.6 to 0.85 is the paper's range."""
@@ -145,7 +145,7 @@ def bin_difference(
     """
     counts = {b: int(np.sum(bins == b)) for b in (one, other)}
     if min(counts.values()) < 2:
-        return Estimate(*[float("nan")] * 6)
+        return MISSING
     total = sum(counts.values())
     means = {
         b: memorization.mean_by_bin(bins, halves, max(one, other) + 1, level)[b].value

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
 from sam_jax.analysis.curvature import (
     Eigenvalue,
     LossFn,
@@ -72,7 +73,7 @@ def sharpness(
         num_samples: Random directions for trace and averages.
 
     Raises:
-        ValueError: If a radius is negative, or a number too small.
+        ArgumentError: If a radius is negative, or a number too small.
     """
     keys = jax.random.split(key, 6)
     scale = adaptive_scale(params)
@@ -105,14 +106,14 @@ def make_loss(
             their number; all of them by default.
 
     Raises:
-        ValueError: If ``batch_size`` does not divide the number of examples.
+        ArgumentError: If ``batch_size`` does not divide the number of examples.
     """
     num_examples = len(examples.y)
     batch_size = num_examples if batch_size is None else batch_size
     _checks.at_least(1, batch_size=batch_size)
     if num_examples % batch_size:
-        raise ValueError(
-            f"batch_size must divide the {num_examples} examples, got {batch_size}."
+        raise ArgumentError(
+            "batch_size", f"must divide the {num_examples} examples, got {batch_size}."
         )
 
     def on_batch(params: Params, batch: Examples) -> Array:

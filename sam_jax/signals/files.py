@@ -20,6 +20,7 @@ from jaxtyping import Int, Integer
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.data import class_ids, safe_npz
+from sam_jax.data.atomic_files import open_atomically
 from sam_jax.signals import exchange
 from sam_jax.signals.arrays import listed, signals_from_arrays
 from sam_jax.signals.checks import check_targets
@@ -163,10 +164,8 @@ def save_signals(
 
 def write_npz(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an ``.npz`` file, whole or not at all."""
-    draft = path.with_suffix(".tmp")
-    with draft.open("wb") as file:
+    with open_atomically(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    draft.replace(path)
 
 
 def read_algorithms(

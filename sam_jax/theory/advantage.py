@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from scipy import special
 
+from sam_jax._checks import ArgumentError
 from sam_jax.theory import _arrays
 from sam_jax.theory._arrays import Reals
 
@@ -32,7 +33,7 @@ def confidence_advantage(
         threshold: At most 1, the margin of every member.
 
     Raises:
-        ValueError: If ``sigma <= 0``, ``threshold > 1`` or anything is not finite.
+        ArgumentError: If ``sigma <= 0``, ``threshold > 1`` or anything is not finite.
 
     Example:
         >>> confidence_advantage(0.0, [0.5, 1.0]).round(4)
@@ -56,7 +57,7 @@ def two_sided_confidence_advantage(
         threshold: In (0, 1].
 
     Raises:
-        ValueError: If ``sigma <= 0`` or the threshold is outside (0, 1].
+        ArgumentError: If ``sigma <= 0`` or the threshold is outside (0, 1].
     """
     sigma = _arrays.positive("sigma", sigma)
     threshold = _arrays.positive("threshold", _members_pass(threshold))
@@ -66,9 +67,8 @@ def two_sided_confidence_advantage(
 def _members_pass(threshold):
     threshold = _arrays.finite("threshold", threshold)
     if threshold.size and threshold.max() > 1:
-        raise ValueError(
-            f"threshold must be <= 1, the margin of a member, got {threshold.max()}."
-        )
+        rule = f"must be <= 1, the margin of a member, got {threshold.max()}."
+        raise ArgumentError("threshold", rule)
     return threshold
 
 
@@ -94,7 +94,7 @@ def likelihood_ratio_region(mu: Reals, sigma: Reals, tau: Reals) -> Region:
         tau: Resolution of the released score, > 0.
 
     Raises:
-        ValueError: If ``sigma <= 0``, ``tau <= 0`` or anything is not finite.
+        ArgumentError: If ``sigma <= 0``, ``tau <= 0`` or anything is not finite.
     """
     delta, sigma, tau, s = _gaussians(mu, sigma, tau)
     log_ratio = 0.5 * np.log1p((sigma / tau) ** 2)
@@ -123,7 +123,7 @@ def likelihood_ratio_advantage(
         tau: Resolution of the released score, > 0.
 
     Raises:
-        ValueError: If ``sigma <= 0``, ``tau <= 0`` or anything is not finite.
+        ArgumentError: If ``sigma <= 0``, ``tau <= 0`` or anything is not finite.
 
     Example:
         >>> likelihood_ratio_advantage(0.0, [0.5, 1.0, 2.0], 0.01).round(4)
@@ -153,7 +153,7 @@ def likelihood_ratio_power(
         fpr: False-positive rate in (0, 1).
 
     Raises:
-        ValueError: If ``sigma <= 0``, ``tau <= 0`` or ``fpr`` is outside (0, 1).
+        ArgumentError: If ``sigma <= 0``, ``tau <= 0`` or ``fpr`` is outside (0, 1).
 
     Example:
         >>> likelihood_ratio_power(0.0, 0.5, 0.1, [0.001, 0.05]).round(4)
@@ -161,7 +161,7 @@ def likelihood_ratio_power(
     """
     fpr = _arrays.positive("fpr", fpr)
     if fpr.size and fpr.max() >= 1:
-        raise ValueError(f"fpr must be < 1, got {fpr.max()}.")
+        raise ArgumentError("fpr", f"must be < 1, got {fpr.max()}.")
     delta, sigma, tau, s = _gaussians(mu, sigma, tau)
     delta = np.abs(delta)  # By symmetry: the non-members lie below the members.
     with np.errstate(over="ignore", divide="ignore"):
@@ -197,7 +197,7 @@ def likelihood_ratio_slope(
         tau: Resolution of the released score, > 0.
 
     Raises:
-        ValueError: If ``sigma <= 0``, ``tau <= 0`` or anything is not finite.
+        ArgumentError: If ``sigma <= 0``, ``tau <= 0`` or anything is not finite.
     """
     lower, upper = likelihood_ratio_region(mu, sigma, tau)
     delta, sigma, _, s = _gaussians(mu, sigma, tau)
@@ -222,7 +222,7 @@ def contraction_raises_advantage(
         the likelihood-ratio advantage; above it, the fall lowers the advantage.
 
     Raises:
-        ValueError: If ``sigma <= 0``, ``tau <= 0`` or anything is not finite.
+        ArgumentError: If ``sigma <= 0``, ``tau <= 0`` or anything is not finite.
 
     Example:
         >>> contraction_raises_advantage(0.0, [0.5, 2.0], tau=0.1)
@@ -242,7 +242,7 @@ def turning_sigma(mu: Reals, tau: Reals) -> Float64[np.ndarray, "..."]:
         tau: Resolution of the released score, > 0.
 
     Raises:
-        ValueError: If ``tau <= 0`` or anything is not finite.
+        ArgumentError: If ``tau <= 0`` or anything is not finite.
 
     Example:
         >>> turning_sigma([0.0, 0.5], 0.001).round(3)

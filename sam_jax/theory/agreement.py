@@ -63,7 +63,7 @@ def paired_cell(
         relative_allowance: ``GridCell.allowance`` as a fraction of the theory.
 
     Raises:
-        ValueError: If there are fewer than 2 samples or ``smallest_error <= 0``.
+        ArgumentError: If there are fewer than 2 samples or ``smallest_error <= 0``.
     """
     _checks.positive(smallest_error=smallest_error)
     _checks.non_negative(relative_allowance=relative_allowance)
@@ -94,7 +94,7 @@ def limit_cell(label: str, sizes: Reals, samples: Reals, theory: float) -> GridC
         theory: The limit.
 
     Raises:
-        ValueError: If there are fewer than 3 sizes or 2 samples.
+        ArgumentError: If there are fewer than 3 sizes or 2 samples.
     """
     sizes, samples = _arrays.positive("sizes", sizes), np.asarray(samples, np.float64)
     _checks.at_least(3, num_sizes=sizes.size)
@@ -111,7 +111,7 @@ def critical_deviation(num_cells: int, single: float = 4.0) -> float:
     """Returns the deviation of any of ``num_cells`` as rare as one of ``single``.
 
     Raises:
-        ValueError: If ``num_cells`` is below 1 or ``single`` not above 0.
+        ArgumentError: If ``num_cells`` is below 1 or ``single`` not above 0.
 
     Example:
         >>> round(critical_deviation(1), 6), round(critical_deviation(100), 2)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
 from sam_jax.theory import _arrays, advantage
 from sam_jax.theory.populations import Population
 
@@ -56,7 +57,7 @@ def effective_traces(
         counts: Number of examples ``n_k`` of each group, > 0 (need not be whole).
 
     Raises:
-        ValueError: If there are not more non-zero directions than examples, or too
+        ArgumentError: If there are not more non-zero directions than examples, or too
             few fewer for float64 (the iteration does not converge).
 
     References:
@@ -71,9 +72,10 @@ def effective_traces(
     ranks = np.append(np.count_nonzero(h, axis=1), np.count_nonzero(h.max(0)))
     if np.any(ranks <= sizes):
         worst = np.argmin(ranks - sizes)
-        raise ValueError(
-            "eigenvalues must have more non-zero directions than there are examples, "
-            f"got {ranks[worst]} directions for {sizes[worst]:g} examples."
+        raise ArgumentError(
+            "eigenvalues",
+            "must have more non-zero directions than there are examples, "
+            f"got {ranks[worst]} directions for {sizes[worst]:g} examples.",
         )
     D = h.sum(1)
     for _ in range(_MAX_STEPS):
@@ -84,9 +86,10 @@ def effective_traces(
         if np.all(np.abs(step - D) <= 1e-14 * D):
             return step
         D = step
-    raise ValueError(
-        f"counts must leave more room below {ranks[-1]} directions in float64, "
-        f"got {sizes[-1]:g} examples."
+    raise ArgumentError(
+        "counts",
+        f"must leave more room below {ranks[-1]} directions in float64, "
+        f"got {sizes[-1]:g} examples.",
     )
 
 
@@ -115,7 +118,7 @@ def deterministic_equivalent(
             are noise 1 and no teacher.
 
     Raises:
-        ValueError: If ``n`` is not below the number of directions, a setting is
+        ArgumentError: If ``n`` is not below the number of directions, a setting is
             negative, or ``beta`` has the wrong size.
 
     Example:
@@ -129,8 +132,9 @@ def deterministic_equivalent(
     pooled = population.pooled
     beta = np.zeros_like(pooled) if beta is None else _arrays.finite("beta", beta)
     if beta.shape != pooled.shape:
-        raise ValueError(
-            f"beta must have one entry per direction, {pooled.shape}, got {beta.shape}."
+        raise ArgumentError(
+            "beta",
+            f"must have one entry per direction, {pooled.shape}, got {beta.shape}.",
         )
     metric = 1 + eta * pooled
     # In the coordinates G^1/2 w the metric is the identity.

@@ -9,6 +9,7 @@ as least norm in the metric ``G = I + eta Sigma``.
 import numpy as np
 from jaxtyping import Float, Float64
 
+from sam_jax._checks import ArgumentError
 from sam_jax.theory import _arrays
 
 MAX_CONDITION = 1e12
@@ -28,7 +29,7 @@ def sharpness_metric(
         ``G`` in the layout of ``covariance``.
 
     Raises:
-        ValueError: If ``eta`` is negative or anything is not finite.
+        ArgumentError: If ``eta`` is negative or anything is not finite.
 
     References:
         Kim, Agiollo, Agrawal, Royset, Khanna, "Membership Privacy Risks of Sharpness
@@ -62,7 +63,7 @@ def min_norm_interpolator(
         The interpolator of each problem.
 
     Raises:
-        ValueError: If ``n > d``, a shape does not fit, ``X`` has not full row rank,
+        ArgumentError: If ``n > d``, a shape does not fit, ``X`` has not full row rank,
             ``G`` is not symmetric positive definite, or the problem's condition number,
             ``cond(X G^-1/2) cond(G)^1/2``, exceeds ``MAX_CONDITION``.
 
@@ -74,17 +75,19 @@ def min_norm_interpolator(
     X, y, G = (_arrays.finite(*item) for item in (("X", X), ("y", y), ("G", G)))
     n, d = X.shape[-2:]
     if n > d:
-        raise ValueError(
-            f"X must have no more rows than columns to interpolate, got n={n}, d={d}."
+        raise ArgumentError(
+            "X",
+            f"must have no more rows than columns to interpolate, got n={n}, d={d}.",
         )
     if y.shape != X.shape[:-1]:
-        raise ValueError(
-            f"y must have one label per row of X, {X.shape[:-1]}, got {y.shape}."
+        raise ArgumentError(
+            "y", f"must have one label per row of X, {X.shape[:-1]}, got {y.shape}."
         )
     if G.ndim == 0 or G.shape[-1] != d or (G.ndim > 1 and G.shape[-2] not in (1, d)):
-        raise ValueError(
-            f"G must be a diagonal [{d}] or [*batch, 1, {d}], or a matrix "
-            f"[*batch, {d}, {d}], got shape {G.shape}."
+        raise ArgumentError(
+            "G",
+            f"must be a diagonal [{d}] or [*batch, 1, {d}], or a matrix "
+            f"[*batch, {d}, {d}], got shape {G.shape}.",
         )
     whiten, unwhiten, metric_condition = _square_root(G)
     columns = whiten(np.swapaxes(X, -1, -2))
@@ -103,7 +106,9 @@ def _square_root(G):
     if G.ndim == 1 or (G.shape[-2] == 1 and G.shape[-1] > 1):
         diagonal = G if G.ndim == 1 else G[..., 0, :]
         if diagonal.min() <= 0:
-            raise ValueError(f"G must be positive definite, got {diagonal.min()}.")
+            raise ArgumentError(
+                "G", f"must be positive definite, got {diagonal.min()}."
+            )
         root = np.sqrt(diagonal)[..., None]
 
         def scale(v: np.ndarray) -> np.ndarray:
@@ -111,13 +116,13 @@ def _square_root(G):
 
         return scale, scale, root.max((-1, -2)) / root.min((-1, -2))
     if not np.allclose(G, np.swapaxes(G, -1, -2), rtol=1e-10, atol=0):
-        raise ValueError("G must be symmetric, got an asymmetric matrix.")
+        raise ArgumentError("G", "must be symmetric, got an asymmetric matrix.")
     try:
         L = np.linalg.cholesky(G)
     except np.linalg.LinAlgError:
         smallest = np.linalg.eigvalsh(G).min()
-        raise ValueError(
-            f"G must be positive definite, got the eigenvalue {smallest:.3g}."
+        raise ArgumentError(
+            "G", f"must be positive definite, got the eigenvalue {smallest:.3g}."
         ) from None
 
     def whiten(v: np.ndarray) -> np.ndarray:
@@ -137,7 +142,7 @@ def _check_condition(X, rows_condition, metric_condition):
         rows = X / np.where(lengths > 0, lengths, 1.0)
         rank, n = np.min(np.linalg.matrix_rank(rows)), X.shape[-2]
         if rank < n:
-            raise ValueError(f"X must have full row rank {n}, got rank {rank}.")
+            raise ArgumentError("X", f"must have full row rank {n}, got rank {rank}.")
         raise ValueError(
             "cond(X G^-1/2) cond(G)^1/2 must be at most "
             f"{MAX_CONDITION:.0e} in float64, got {worst:.3g}."
@@ -154,7 +159,7 @@ def output_variance(
         covariance: ``Sigma``: its diagonal [d], or a matrix [d, d].
 
     Raises:
-        ValueError: If anything is not finite or the sizes differ.
+        ArgumentError: If anything is not finite or the sizes differ.
 
     Example:
         >>> output_variance(np.array([1.0, 2.0]), np.array([3.0, 0.5]))
@@ -163,9 +168,9 @@ def output_variance(
     w = _arrays.finite("w", w)
     covariance = _arrays.finite("covariance", covariance)
     if covariance.shape[-1] != w.shape[-1]:
-        raise ValueError(
-            f"covariance must have the {w.shape[-1]} columns of w, "
-            f"got shape {covariance.shape}."
+        raise ArgumentError(
+            "covariance",
+            f"must have the {w.shape[-1]} columns of w, got shape {covariance.shape}.",
         )
     product = w * covariance if covariance.ndim == 1 else w @ covariance
     return np.asarray(np.sum(product * w, axis=-1))

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from sam_jax import _checks
+from sam_jax._checks import ArgumentError
 from sam_jax.theory import _arrays
 
 
@@ -31,7 +32,7 @@ def single(eigenvalues: Float64[np.ndarray, " d"]) -> Population:
     """Returns one Gaussian group with these eigenvalues, scaled to mean 1.
 
     Raises:
-        ValueError: If an eigenvalue is not finite and > 0.
+        ArgumentError: If an eigenvalue is not finite and > 0.
     """
     eigenvalues = _arrays.positive("eigenvalues", eigenvalues)
     return Population((eigenvalues / eigenvalues.mean())[None], np.ones(1))
@@ -41,7 +42,7 @@ def isotropic(d: int) -> Population:
     """Returns ``N(0, I)`` in ``d`` dimensions.
 
     Raises:
-        ValueError: If ``d`` is below 1.
+        ArgumentError: If ``d`` is below 1.
     """
     _checks.at_least(1, d=d)
     return single(np.ones(d))
@@ -51,7 +52,7 @@ def power_law(d: int, exponent: float = 1.0) -> Population:
     """Returns eigenvalues proportional to ``j ** -exponent``, of mean 1.
 
     Raises:
-        ValueError: If ``d`` is below 1 or ``exponent`` negative.
+        ArgumentError: If ``d`` is below 1 or ``exponent`` negative.
     """
     _checks.at_least(1, d=d)
     _checks.non_negative(exponent=exponent)
@@ -62,12 +63,12 @@ def spiked(d: int, num_spikes: int = 5, strength: float = 20.0) -> Population:
     """Returns a flat spectrum with ``num_spikes`` eigenvalues ``strength`` times it.
 
     Raises:
-        ValueError: If there are more spikes than dimensions or ``strength <= 0``.
+        ArgumentError: If there are more spikes than dimensions or ``strength <= 0``.
     """
     _checks.at_least(1, d=d, num_spikes=num_spikes)
     _checks.positive(strength=strength)
     if num_spikes > d:
-        raise ValueError(f"num_spikes must be at most d={d}, got {num_spikes}.")
+        raise ArgumentError("num_spikes", f"must be at most d={d}, got {num_spikes}.")
     return single(np.where(np.arange(d) < num_spikes, float(strength), 1.0))
 
 
@@ -87,17 +88,18 @@ def minority(
         overlap: Variance of the majority along them, relative to the subclass, > 0.
 
     Raises:
-        ValueError: If ``share`` or ``fraction`` is outside (0, 1), no direction is
+        ArgumentError: If ``share`` or ``fraction`` is outside (0, 1), no direction is
             left to one of the groups, or ``overlap`` is not finite and > 0.
     """
     _checks.at_least(2, d=d)
     _checks.positive(overlap=overlap)
     num_subclass = round(float(fraction) * d)
     if not 0 < share < 1:
-        raise ValueError(f"share must lie in (0, 1), got {share!r}.")
+        raise ArgumentError("share", f"must lie in (0, 1), got {share!r}.")
     if not 0 < num_subclass < d:
-        raise ValueError(
-            f"fraction must leave directions to both groups of d={d}, got {fraction!r}."
+        raise ArgumentError(
+            "fraction",
+            f"must leave directions to both groups of d={d}, got {fraction!r}.",
         )
     majority = np.where(np.arange(d) < num_subclass, float(overlap), 1.0)
     eigenvalues = np.stack([majority, np.ones(d)])

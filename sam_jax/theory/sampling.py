@@ -61,7 +61,7 @@ def make_problem(
     """Returns a problem on ``population``; the teacher and the mean default to 0.
 
     Raises:
-        ValueError: If ``noise < 0`` or ``beta`` or ``mean`` has the wrong size.
+        ArgumentError: If ``noise < 0`` or ``beta`` or ``mean`` has the wrong size.
     """
     _checks.non_negative(noise=noise)
     d = population.eigenvalues.shape[1]
@@ -79,7 +79,7 @@ def group_counts(population: Population, n: int) -> tuple[int, ...]:
     """Returns how many of ``n`` examples each group has: ``n * weights``, rounded.
 
     Raises:
-        ValueError: If a group is left without an example.
+        ArgumentError: If a group is left without an example.
     """
     edges = np.rint(n * np.cumsum(population.weights)).astype(int)
     counts = tuple(int(count) for count in np.diff(edges, prepend=0))

@@ -56,25 +56,6 @@ class Setup(NamedTuple):
     tau: Float[np.ndarray | Array, ""]
 
 
-def gradient_descent(
-    X: Float64[Array, "n d"],
-    y: Float64[Array, " n"],
-    metric: Float64[Array, " d"],
-    num_steps: int,
-) -> Float64[Array, " d"]:
-    """Returns ``w`` after ``w <- w - step G^-1 X^T (X w - y)`` from zero, step by step.
-
-    The step is ``1 / trace(X G^-1 X^T)``, safe for every problem and slow for most:
-    this is the plain form that ``descend`` accelerates.
-    """
-    step = 1 / jnp.sum(X**2 / metric[None, :])
-
-    def one_step(_: Array, w: Array) -> Array:
-        return w - step * (X.T @ (X @ w - y)) / metric
-
-    return jax.lax.fori_loop(0, num_steps, one_step, jnp.zeros_like(metric))
-
-
 def descend(
     X: Float64[Array, "n d"], y: Float64[Array, " n"], metric: Float64[Array, " d"]
 ) -> Float64[Array, " d"]:
@@ -141,8 +122,8 @@ def simulate(
         One outcome for each key and ``eta``.
 
     Raises:
-        ValueError: If a setting is out of range or there are not more directions than
-            examples.
+        ArgumentError: If a setting is out of range or there are no more directions
+            than examples.
     """
     _checks.positive(tau=tau)
     _checks.at_least(2, num_non_members=num_non_members)

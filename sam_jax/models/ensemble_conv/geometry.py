@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sam_jax._checks import ArgumentError
+
 Sizes = tuple[int, int]
 
 
@@ -44,15 +46,17 @@ def make_geometry(x: jax.Array, window: Any, strides: Any, padding: Any) -> Geom
     window, strides = pair(window), pair(strides)
     if isinstance(padding, str):
         if padding not in ("SAME", "VALID"):
-            raise ValueError(f"padding must be SAME, VALID or pairs, got {padding!r}.")
+            raise ArgumentError(
+                "padding", f"must be SAME, VALID or pairs, got {padding!r}."
+            )
         padding = lax.padtype_to_pads(image, window, strides, padding)
     elif isinstance(padding, int):
         padding = ((padding, padding),) * 2
     (top, bottom), (left, right) = map(pair, padding)
     geo = Geometry(image, window, strides, ((top, bottom), (left, right)))
     if min(geo.out) < 1:
-        raise ValueError(
-            f"window must fit into the padded image, got {window=}, {image=}."
+        raise ArgumentError(
+            "window", f"must fit into the padded image, got {window=}, {image=}."
         )
     return geo
 
