@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from experiments import claims, study
+from experiments import claims, sam_variants, study
 from experiments.common.cells import Cell
 from experiments.common.claim_list import CLAIMS, Claim
 from experiments.common.explanations import COLUMNS
@@ -26,6 +26,11 @@ RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
 def test_each_committed_page_is_what_the_committed_tables_give(name):
     sweep = read_sweep(RESULTS / "where_it_begins")
     assert (RESULTS / f"{name}.md").read_text() == study.PAGES[name](sweep)
+
+
+def test_the_committed_page_of_variants_is_what_its_table_gives():
+    page = sam_variants.page(read_sweep(RESULTS / "sam_variants"))
+    assert (RESULTS / "sam_variants.md").read_text() == page
 
 
 def test_the_readme_shows_the_short_table_of_claims():
