@@ -29,7 +29,7 @@ from benchmarks import machine
 from sam_jax.models import MODELS
 from sam_jax.models.ensemble_conv import conv, lax_kernels, primitives
 from sam_jax.models.ensemble_conv.geometry import windows
-from sam_jax.training import targets
+from sam_jax.training import chips
 from sam_jax.training.compiled_training import (
     StepCost,
     compile_epoch,
@@ -102,12 +102,12 @@ def convolutions(form: str) -> Iterator[None]:
     register(2)
 
 
-def network_row(target: targets.Target, name: str, form: str) -> dict[str, Any]:
+def network_row(target: chips.Chip, name: str, form: str) -> dict[str, Any]:
     """A training step with batch norm and momentum, of one model."""
     shape, models = NETWORKS[name], 1 if form == "alone" else NETWORK_MODELS
     together = models if form in ("grouped", "patches") else 1
     config = TrainConfig(batch_size=BATCH, models_per_vmap=together)
-    (device,) = targets.target_devices(target)
+    (device,) = chips.chip_devices(target)
     model = MODELS[name](10, dtype=jnp.bfloat16)
     task = TrainingTask(model, lambda _: optax.sgd(0.1, momentum=0.9), config)
     lifted = lift_training(task, (device,))
@@ -125,7 +125,7 @@ def network_row(target: targets.Target, name: str, form: str) -> dict[str, Any]:
     }
 
 
-def layer_row(target: targets.Target, layer: tuple[int, int], form: str) -> dict:
+def layer_row(target: chips.Chip, layer: tuple[int, int], form: str) -> dict:
     """A convolution with ReLU, forward and both gradients."""
     size, channels = layer
     models = 1 if form == "alone" else LAYER_MODELS
@@ -142,11 +142,11 @@ def layer_row(target: targets.Target, layer: tuple[int, int], form: str) -> dict
     placed = functools.partial(
         jax.ShapeDtypeStruct,
         dtype=jnp.bfloat16,
-        sharding=SingleDeviceSharding(targets.target_devices(target)[0]),
+        sharding=SingleDeviceSharding(chips.chip_devices(target)[0]),
     )
     x = placed((models, BATCH, size, size, channels))
     kernel = placed((models, 3, 3, channels, channels))
-    program = jax.jit(many).lower(x, kernel).compile(targets.compiler_options(target))
+    program = jax.jit(many).lower(x, kernel).compile(chips.compiler_options(target))
     cost = program_cost(program.as_text())
     each = 1 / models
     step = StepCost(
@@ -161,7 +161,7 @@ def layer_row(target: targets.Target, layer: tuple[int, int], form: str) -> dict
     }
 
 
-def row(target: targets.Target, step: StepCost) -> dict[str, Any]:
+def row(target: chips.Chip, step: StepCost) -> dict[str, Any]:
     return {
         "gflop": step.operations / 1e9,
         "traffic_gb": step.traffic / 1e9,
@@ -213,7 +213,7 @@ def main() -> None:
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     done = {(made["target"], made["program"], made["form"]) for made in rows}
     for text in args.targets:
-        target, _ = targets.parse_target(text)
+        target, _ = chips.parse_chip(text)
         for name, make_row in programs(args):
             for form in args.forms:
                 if (text, name, form) in done:

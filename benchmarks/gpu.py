@@ -29,10 +29,10 @@ from benchmarks.shadow.jax_contestants import (
     train_config,
 )
 from benchmarks.shadow.workloads import WORKLOADS, Workload
+from sam_jax.training.chips import CHIPS
 from sam_jax.training.compiled_training import epoch_shapes
 from sam_jax.training.lifted_training import lift_training
 from sam_jax.training.operation_count import count_operations
-from sam_jax.training.targets import TARGETS
 from sam_jax.training.trainer import TrainingTask
 from sam_jax.types import Examples
 
@@ -80,7 +80,7 @@ def main(config: Config) -> list[dict[str, Any]]:
             device=config.device,
         )
         rounds = shadow_training.run_rounds(contest, name)
-        rows += summarise(name, num_models, rounds, TARGETS[config.card].peak_flops)
+        rows += summarise(name, num_models, rounds, CHIPS[config.card].peak_flops)
         for row in rows[-len(CONTESTANTS) :]:
             print(table_row(row), flush=True)
     report = {

@@ -17,7 +17,7 @@ import tyro
 
 from experiments.noise import attack_noise, markdown_row, noise_draws
 from sam_jax import _checks, metrics
-from sam_jax.attacks import ATTACKS, lira, loss, rmia, score_targets
+from sam_jax.attacks import ATTACKS, direct, lira, rmia, score_targets
 from sam_jax.cli.errors import usage_errors
 from sam_jax.metrics import num_models, shadow_thresholds
 from sam_jax.signals import load_signals
@@ -183,7 +183,7 @@ def queries(signals: Signals) -> Curves:
         "one Gaussian over the queries": ATTACKS["lira_online_joint"],
         "RMIA online: mean over the queries": ATTACKS["rmia_online"],
         "confidence: mean over the queries": confidence,
-        "confidence: least over the queries": loss.confidence(queries="min"),
+        "confidence: least over the queries": direct.confidence(queries="min"),
     }
     yield from curves_of(attacks, signals)
     alone = {"confidence: the example itself alone": confidence}

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from sam_jax.attacks import loss
+from sam_jax.attacks import direct
 from sam_jax.attacks.base import (
     NEEDS,
     OPTIONAL_NEEDS,
@@ -19,11 +19,11 @@ from sam_jax.attacks.reference import calibrated_loss, reference_attack
 from sam_jax.attacks.rmia import rmia_offline, rmia_online
 
 _FORMS = {
-    "correctness": loss.correctness(),
-    "confidence": loss.confidence(),
-    "loss": loss.loss(),
-    "entropy": loss.entropy(),
-    "modified_entropy": loss.modified_entropy(),
+    "correctness": direct.correctness(),
+    "confidence": direct.confidence(),
+    "loss": direct.loss(),
+    "entropy": direct.entropy(),
+    "modified_entropy": direct.modified_entropy(),
     "lira_online": lira_online(),
     "lira_online_global": lira_online(variance="global"),
     "lira_online_median": lira_online(location="median"),

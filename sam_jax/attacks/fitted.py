@@ -15,8 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks.base import Attack
+from sam_jax.attacks.direct import confidence
 from sam_jax.attacks.lira import lira_online
-from sam_jax.attacks.loss import confidence
 from sam_jax.attacks.population import mean_phi
 from sam_jax.attacks.reference import calibrated_loss
 from sam_jax.attacks.rmia import rmia_online

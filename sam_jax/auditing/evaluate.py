@@ -24,10 +24,10 @@ from sam_jax.metrics import (
     attack_metrics,
     bootstrap_attack,
     example_risk,
+    model_checks,
     num_models,
     one_run_epsilon,
     thresholds,
-    validity,
 )
 from sam_jax.metrics.accuracy import accuracies
 from sam_jax.metrics.estimate import mean_over_models, targets_to_resolve
@@ -89,7 +89,7 @@ def attack_signals(
         ArgumentError: If optimizers do not share mask and labels, or a score is NaN.
 
     Warns:
-        UserWarning: If the models are not alike (``validity``), before any score.
+        UserWarning: If the models are not alike (``model_checks``), before any score.
     """
     baseline = config.baseline or next(iter(signals))
     _checks.one_of(signals, baseline=baseline)
@@ -140,11 +140,11 @@ def count_columns(
 def check_all(
     signals: Mapping[str, Signals],
     settings: Mapping[str, Mapping[str, Any]] | None = None,
-) -> tuple[dict[str, list[validity.Check]], list[validity.Check]]:
+) -> tuple[dict[str, list[model_checks.Check]], list[model_checks.Check]]:
     """Returns the checks of each optimizer's models, and those of their comparison."""
-    checks = {name: validity.check_models(s) for name, s in signals.items()}
+    checks = {name: model_checks.check_models(s) for name, s in signals.items()}
     several = len(signals) > 1
-    return checks, validity.check_comparison(signals, settings) if several else []
+    return checks, model_checks.check_comparison(signals, settings) if several else []
 
 
 def score_attack(
@@ -277,13 +277,13 @@ def _models_to_resolve(
     return num_targets
 
 
-def _refuse_unpaired(comparison: list[validity.Check]) -> None:
+def _refuse_unpaired(comparison: list[model_checks.Check]) -> None:
     for check in comparison:
         if check.severity == "invalid":
             raise _checks.ArgumentError("signals", f"must be paired: {check.text}")
 
 
-def _warn_of_invalid(checks: Mapping[str, list[validity.Check]]) -> None:
+def _warn_of_invalid(checks: Mapping[str, list[model_checks.Check]]) -> None:
     for name, of_optimizer in checks.items():
         for check in of_optimizer:
             if check.severity == "invalid":

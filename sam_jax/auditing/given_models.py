@@ -36,9 +36,9 @@ from sam_jax.metrics import (
     attack_metrics,
     bootstrap_attack,
     example_risk,
+    model_checks,
     shadow_thresholds,
     thresholds,
-    validity,
 )
 from sam_jax.metrics.accuracy import accuracy_gap_over_examples, accuracy_over_examples
 from sam_jax.metrics.roc import varying_columns
@@ -119,11 +119,11 @@ def attack_given(
 
 def check_given(
     target: Signals, shadows: Signals | None, question: Question
-) -> list[validity.Check]:
+) -> list[model_checks.Check]:
     """Returns the checks of a target, and of its shadow models among themselves."""
     checks = check_target(target, shadows, *question)
     if shadows is not None and varying_columns(np.asarray(shadows.keep)).any():
-        for check in validity.check_models(shadows):
+        for check in model_checks.check_models(shadows):
             checks.append(check._replace(name=f"shadow models, {check.name}"))
     return checks
 

@@ -11,11 +11,11 @@ from jaxtyping import Bool, Float, Int
 from sam_jax.metrics import (
     attack_metrics,
     example_risk,
+    model_checks,
     multiple_tests,
     num_models,
     one_run_epsilon,
     thresholds,
-    validity,
 )
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.types import Dataset, Signals, TrainLog
@@ -110,7 +110,7 @@ class OptimizerResult:
     log: TrainLog | None
     accuracy: Accuracy
     accuracy_difference: Accuracy | None
-    checks: list[validity.Check]
+    checks: list[model_checks.Check]
     attacks: dict[str, AttackResult]
     model_count: num_models.ModelCountCurve | None
     risk: example_risk.Risk
@@ -142,7 +142,7 @@ class AuditResult:
     dataset: Dataset
     baseline: str
     optimizers: dict[str, OptimizerResult]
-    comparison: list[validity.Check]
+    comparison: list[model_checks.Check]
     columns: Int[np.ndarray, " n"]
     canaries: Int[np.ndarray, " c"]
     risk_fpr: float

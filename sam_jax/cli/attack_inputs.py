@@ -22,7 +22,7 @@ from sam_jax.auditing.target_matching import (
     shadows_of,
 )
 from sam_jax.cli.named_code import named_attack
-from sam_jax.metrics import validity
+from sam_jax.metrics import model_checks
 from sam_jax.reporting.given_models import shadow_models
 from sam_jax.signals import exchange, files
 from sam_jax.signals.conversions import SignalsAre
@@ -220,8 +220,8 @@ def choose_attacks(
 
 
 def check(
-    checks: dict[str, list[validity.Check]],
-    comparison: list[validity.Check],
+    checks: dict[str, list[model_checks.Check]],
+    comparison: list[model_checks.Check],
     allow_invalid: bool,
 ) -> None:
     """Prints the checks that are not ok.

@@ -21,8 +21,8 @@ from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.cli import audit_arguments, audit_options, run_folder
 from sam_jax.cli.named_code import named_model
-from sam_jax.training import targets
-from sam_jax.training.target_plan import TargetPlan, plan_for_target
+from sam_jax.training import chips
+from sam_jax.training.chip_plan import ChipPlan, plan_for_chip
 from sam_jax.training.trainer import with_optimizer
 from sam_jax.types import Examples
 
@@ -39,11 +39,11 @@ class Config(audit_options.Config):
     """Classes of inputs of that shape."""
 
 
-def main(config: Config) -> dict[str, TargetPlan]:
+def main(config: Config) -> dict[str, ChipPlan]:
     """Prints a plan for each optimizer and the hours of all; returns the plans."""
-    target, chips = targets.parse_target(config.target)
+    target, num_chips = chips.parse_chip(config.target)
     try:
-        targets.target_devices(target, chips)
+        chips.chip_devices(target, num_chips)
     except ModuleNotFoundError as error:
         raise ArgumentError("target", f"must be installed. {error}") from error
     pool, num_classes = make_pool(config)
@@ -54,7 +54,7 @@ def main(config: Config) -> dict[str, TargetPlan]:
     plans = {}
     for name, optimizer in optimizers.items():
         task = with_optimizer(model, optimizer, train_config, augment)
-        plans[name] = plan_for_target(config.target, task, {}, pool, config.num_models)
+        plans[name] = plan_for_chip(config.target, task, {}, pool, config.num_models)
         print(f"{name}: {plans[name]}\n", flush=True)
     hours = [sum(plan.hours(n) for plan in plans.values()) for n in (1, 8, 64)]
     print(

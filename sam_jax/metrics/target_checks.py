@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool
 
-from sam_jax.metrics import model_checks
-from sam_jax.metrics.model_checks import Check, ModelFacts, model_facts
+from sam_jax.metrics import model_comparison
+from sam_jax.metrics.model_comparison import Check, ModelFacts, model_facts
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals
 
@@ -49,7 +49,7 @@ loss or size of the training set is not like theirs |
     if shadows is None:
         alone = target.select(examples=counted)
         facts = model_facts(target, counted)
-        return [*checks, model_checks.check_learning(alone, facts)]
+        return [*checks, model_comparison.check_learning(alone, facts)]
     # A copy explains all that follows, and masks explain scores: these come first.
     checks.append(_check_copy(target, shadows))
     if varying_columns(np.asarray(shadows.keep)).any():
@@ -139,7 +139,7 @@ def _check_likeness(target: ModelFacts, shadows: ModelFacts) -> Iterator[Check]:
             ": the target was not trained like its shadow models, and scores measure "
             "this difference too. Train shadow models as the target was trained."
         )
-        is_broken = field == "accuracy" and gap > model_checks.BROKEN_ACCURACY
+        is_broken = field == "accuracy" and gap > model_comparison.BROKEN_ACCURACY
         yield Check(name, "invalid" if is_broken else "warning", text)
 
 
@@ -151,10 +151,10 @@ def _gap(
         # As if two more of each outcome had been seen: an accuracy of 1 has noise too.
         middle = (float(np.median(others)) * num_members + 2) / (num_members + 4)
         noise = STANDARD_ERRORS * np.sqrt(middle * (1 - middle) / num_members)
-        floor = max(model_checks.ACCURACY_FLOOR, float(noise))
+        floor = max(model_comparison.ACCURACY_FLOOR, float(noise))
     else:
         value, others = np.log(max(value, 1e-12)), np.log(np.maximum(others, 1e-12))
-        floor = SIZE_FLOOR if field == "num_members" else model_checks.LOSS_FLOOR
+        floor = SIZE_FLOOR if field == "num_members" else model_comparison.LOSS_FLOOR
     deviations = np.abs(others - np.median(others))
-    usual = model_checks.MANY_DEVIATIONS * 1.4826 * float(np.median(deviations))
+    usual = model_comparison.MANY_DEVIATIONS * 1.4826 * float(np.median(deviations))
     return abs(float(value - np.median(others))), max(floor, usual)

@@ -15,7 +15,7 @@ Table: TypeAlias = tuple[list[str], list[list[Cell]]]
 """Heads of the columns, and rows of cells."""
 
 NUM_STRONGEST = 3
-"""Attacks that the terminal shows."""
+"""Attacks that the terminal shows, besides those that differ."""
 
 
 def attacks_by_strength(result: AuditResult) -> list[str]:
@@ -120,7 +120,14 @@ def summary(result: AuditResult) -> str:
 def terminal_table(result: AuditResult) -> str:
     """Returns the table that a run ends with: accuracies and the strongest attacks."""
     columns, rows = accuracy_table(result)
-    strongest = attacks_by_strength(result)[:NUM_STRONGEST]
+    strongest = attacks_by_strength(result)
+    # What the verdict names is in the table above it.
+    resolved = {c.attack[1] for c in result.changes() if c.outcome in ("more", "less")}
+    strongest = [
+        attack
+        for place, attack in enumerate(strongest)
+        if place < NUM_STRONGEST or attack in resolved
+    ]
     metrics = list(pooled(result[result.baseline].attacks[strongest[0]]))
     for attack in strongest:
         shown = [m for m in metrics if m != "balanced_accuracy"]

@@ -8,8 +8,8 @@ from markupsafe import Markup
 from sam_jax.auditing.result import AuditResult
 from sam_jax.metrics import num_models
 from sam_jax.metrics.estimate import Estimate
+from sam_jax.metrics.model_comparison import Check
 from sam_jax.metrics.thresholds import PRIORS
-from sam_jax.metrics.validity import Check
 from sam_jax.reporting import page, plots
 from sam_jax.reporting.audit_tables import Table
 from sam_jax.reporting.tables import Cell

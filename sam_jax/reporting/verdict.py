@@ -89,7 +89,8 @@ def _change_sentence(name: str, baseline: str, changes: list[ChangeFinding]) -> 
     for outcome in ("more", "less"):
         resolved = [c for c in changes if c.outcome == outcome]
         if resolved:
-            more = f" (and {len(resolved) - 1} more)" if len(resolved) > 1 else ""
+            others = [str(change.attack[1]) for change in resolved[1:]]
+            more = f" (and by {', '.join(others)})" if others else ""
             shown = _shown_change(resolved[0])
             sentences.append(f"{name} leaks {outcome} than {baseline}: {shown}{more}")
     if sentences:

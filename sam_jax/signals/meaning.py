@@ -30,7 +30,7 @@ def check_phi_meaning(
 ) -> None:
     """Refuses phi that are something else, as far as the values show it.
 
-    An inverted mask is left to ``validity.check_models``, which calls the models
+    An inverted mask is left to ``model_checks.check_models``, which calls the models
     invalid.
 
     Args:

@@ -11,11 +11,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
-from sam_jax.training import targets
+from sam_jax.training import chips
+from sam_jax.training.chips import Chip
 from sam_jax.training.lifted_training import LiftedTraining
 from sam_jax.training.operation_count import count_operations
 from sam_jax.training.program_cost import program_cost
-from sam_jax.training.targets import Target
 from sam_jax.types import Examples
 
 COLLECTIVES = re.compile(
@@ -44,12 +44,12 @@ class StepCost(NamedTuple):
     kernels: float
     estimate: float
 
-    def roofline(self, target: Target) -> float:
+    def roofline(self, target: Chip) -> float:
         """Returns seconds: the larger of operations over peak, bytes over bandwidth."""
         arithmetic = self.operations / target.peak_flops
         return max(arithmetic, self.traffic / target.bandwidth)
 
-    def seconds(self, target: Target) -> float:
+    def seconds(self, target: Chip) -> float:
         """Returns the expected seconds: the larger of roofline and XLA's estimate.
 
         Without an estimate (on a GPU) every kernel takes ``KERNEL_SECONDS`` at least.
@@ -124,7 +124,7 @@ def epoch_shapes(
 def compile_epoch(
     lifted: LiftedTraining,
     arguments: tuple[Any, ...],
-    target: Target,
+    target: Chip,
     num_chips: int,
     num_steps: int,
 ) -> CompiledTraining:
@@ -138,7 +138,7 @@ def compile_epoch(
         num_steps: Steps of an epoch.
     """
     traced = lifted.epoch.trace(*arguments)
-    program = traced.lower().compile(targets.compiler_options(target))
+    program = traced.lower().compile(chips.compiler_options(target))
     text, memory = program.as_text(), program.memory_analysis()
     assert text is not None and memory is not None
     models = arguments[1].shape[0] // num_chips

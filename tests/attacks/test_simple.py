@@ -12,8 +12,8 @@ from sam_jax import metrics
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks import (
     ATTACKS,
+    direct,
     fitted,
-    loss,
     score_targets,
     tuning,
 )
@@ -42,7 +42,7 @@ def test_direct_scores_are_their_formulas(case):
         "label_only": (s.correct + 1.0 * (s.phi[..., 1] > 0)) / 2,
     }
     attacks = {name: ATTACKS[name] for name in formulas}
-    attacks["least confidence"] = loss.confidence(queries="min")
+    attacks["least confidence"] = direct.confidence(queries="min")
     formulas["least confidence"] = finite_phi(s).min(-1)
     for name, expected in formulas.items():
         actual = score_targets(attacks[name], s)
@@ -54,7 +54,7 @@ def test_direct_scores_are_their_formulas(case):
 def test_confidence_of_one_view_is_phi_and_never_saturates():
     phi = np.linspace(-900, 900, 120, dtype=np.float32).reshape(12, 10, 1)
     s = make_signals(phi, np.zeros((12, 10)))
-    scores = score_targets(loss.confidence(), s)
+    scores = score_targets(direct.confidence(), s)
     np.testing.assert_allclose(scores, phi[..., 0], rtol=1e-6)
 
 
@@ -269,6 +269,6 @@ def test_direct_power_on_planted_gaussians_is_the_closed_form():
 
 def test_unknown_queries_and_empty_combinations_are_refused():
     with pytest.raises(ArgumentError, match="queries must be one of"):
-        inspect.unwrap(loss.loss)(queries="max")
+        inspect.unwrap(direct.loss)(queries="max")
     with pytest.raises(ValueError, match="at least one attack"):
         fitted.combined([])

@@ -6,7 +6,7 @@ import pytest
 
 from sam_jax.cli import main as cli
 from sam_jax.cli import plan
-from sam_jax.training import targets
+from sam_jax.training import chips
 
 OPTIONS = ["plan", "--shape", "8", "8", "1", "--pool-size", "512"]
 
@@ -30,7 +30,7 @@ def test_a_plan_for_each_optimizer_and_the_sum_of_their_hours(capsys):
 def test_a_missing_compiler_is_a_usage_error_with_the_line_that_installs_it(
     target, monkeypatch, capsys
 ):
-    monkeypatch.setattr(targets, "_is_installed", lambda _: False)
+    monkeypatch.setattr(chips, "_is_installed", lambda _: False)
     with pytest.raises(SystemExit) as error:
         cli.main([*OPTIONS, "--target", target])
     assert error.value.code == 2

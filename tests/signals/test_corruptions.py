@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sam_jax._checks import ArgumentError
-from sam_jax.metrics import validity
+from sam_jax.metrics import model_checks
 from sam_jax.signals import signals_from_arrays
 from tests.signals.made_outputs import TRAINED, log_softmax, make_outputs, phi_of
 
@@ -98,7 +98,7 @@ def doubts(arrays):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         signals = signals_from_arrays(arrays, "mine.npz")
-    checks = validity.check_models(signals)
+    checks = model_checks.check_models(signals)
     flags = {check.name for check in checks if check.severity != "ok"}
     return signals, flags | {str(w.message) for w in caught}
 

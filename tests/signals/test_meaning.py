@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sam_jax._checks import ArgumentError
-from sam_jax.metrics import validity
+from sam_jax.metrics import model_checks
 from sam_jax.signals import signals_from_arrays
 from tests.signals.made_outputs import (
     TRAINED,
@@ -173,7 +173,7 @@ def test_outputs_that_cannot_be_what_they_are_called_are_refused(
 def test_who_insists_on_phi_is_only_warned():
     with pytest.warns(UserWarning, match="as losses do"):
         signals = read("phi", phi=-LABEL_LOG_P)
-    (check,) = [c for c in validity.check_models(signals) if c.name == "mask"]
+    (check,) = [c for c in model_checks.check_models(signals) if c.name == "mask"]
     assert check.severity == "invalid" and "losses" in check.text
 
 

@@ -9,7 +9,9 @@ import optax
 import pytest
 
 from sam_jax.models import MODELS
-from sam_jax.training import target_plan, targets
+from sam_jax.training import chip_plan, chips
+from sam_jax.training.chip_plan import plan_for_chip
+from sam_jax.training.chips import CHIPS, chip_devices, parse_chip
 from sam_jax.training.compiled_training import (
     CompiledTraining,
     StepCost,
@@ -17,8 +19,6 @@ from sam_jax.training.compiled_training import (
     epoch_shapes,
 )
 from sam_jax.training.lifted_training import lift_training
-from sam_jax.training.target_plan import plan_for_target
-from sam_jax.training.targets import TARGETS, parse_target, target_devices
 from sam_jax.training.trainer import TrainingTask, num_steps_per_epoch
 from sam_jax.types import Examples, TrainConfig
 
@@ -42,13 +42,13 @@ def momentum(_):
 
 
 @functools.cache
-def compiled(models, chips=1):
-    target, _ = parse_target("v5e")
-    devices = tuple(target_devices(target, chips))
+def compiled(models, num_chips=1):
+    target, _ = parse_chip("v5e")
+    devices = tuple(chip_devices(target, num_chips))
     lifted = lift_training(task(), devices)
     shapes = epoch_shapes(lifted, {}, POOL, models, devices)
     steps = num_steps_per_epoch(CONFIG, len(POOL.y))
-    return compile_epoch(lifted, shapes, target, chips, steps)
+    return compile_epoch(lifted, shapes, target, num_chips, steps)
 
 
 @pytest.mark.accelerator
@@ -64,7 +64,7 @@ def test_many_models_on_a_tpu_take_the_temporaries_and_traffic_of_one():
 @pytest.mark.accelerator
 @needs_libtpu
 def test_sharded_training_has_no_collective_and_takes_the_same_memory_of_each_chip():
-    alone, sharded = compiled(1), compiled(16, chips=16)
+    alone, sharded = compiled(1), compiled(16, num_chips=16)
     assert sharded.collectives == alone.collectives == 0
     assert sharded.needed_bytes == pytest.approx(alone.needed_bytes, rel=0.02)
     assert sharded.step.operations == alone.step.operations
@@ -74,8 +74,8 @@ def test_sharded_training_has_no_collective_and_takes_the_same_memory_of_each_ch
 @pytest.mark.accelerator
 @needs_libtpu
 def test_models_without_convolutions_are_batched_products_on_a_tpu():
-    target, _ = parse_target("v5e")
-    devices = tuple(target_devices(target))
+    target, _ = parse_chip("v5e")
+    devices = tuple(chip_devices(target))
     lifted = lift_training(task("mlp", hidden=(128,)), devices)
     one, many = (
         compile_epoch(
@@ -91,7 +91,7 @@ def test_models_without_convolutions_are_batched_products_on_a_tpu():
 @pytest.mark.accelerator
 @needs_libtpu
 def test_a_plan_counts_models_steps_and_hours():
-    plan = plan_for_target("v5e", task("mlp", hidden=(8,)), {}, POOL, 1000)
+    plan = plan_for_chip("v5e", task("mlp", hidden=(8,)), {}, POOL, 1000)
     assert plan.num_steps == 3 * 8
     assert plan.models_per_chip == 250  # four equal chunks of at most 256
     step = plan.compiled.step
@@ -109,7 +109,7 @@ def test_a_plan_counts_models_steps_and_hours():
 def test_what_does_not_fit_a_chip_is_compiled_for_fewer_models(monkeypatch):
     tried = []
 
-    def scarce(lifted, shapes, target, chips, steps):
+    def scarce(lifted, shapes, target, num_chips, steps):
         tried.append(shapes[1].shape[0])
         if tried[-1] > 60:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: hbm")
@@ -117,13 +117,13 @@ def test_what_does_not_fit_a_chip_is_compiled_for_fewer_models(monkeypatch):
         step = StepCost(1.0, 1.0, 1.0, 1, 1.0)
         return CompiledTraining(step, 2**20, needed, 2**20, 0)
 
-    monkeypatch.setattr(target_plan, "compile_epoch", scarce)
-    plan = plan_for_target("v5e", task("mlp", hidden=(8,)), {}, POOL, 100)
+    monkeypatch.setattr(chip_plan, "compile_epoch", scarce)
+    plan = plan_for_chip("v5e", task("mlp", hidden=(8,)), {}, POOL, 100)
     assert tried == [100, 50, 14] and plan.models_per_chip == 14
 
 
 def test_the_time_of_a_step_is_the_larger_of_what_bounds_it():
-    target = TARGETS["v5e"]
+    target = CHIPS["v5e"]
     peak, bandwidth = target.peak_flops, target.bandwidth
     bound = StepCost(2 * peak, bandwidth, 9 * bandwidth, 10, 0.0)
     assert bound.roofline(target) == bound.seconds(target) == 2
@@ -134,12 +134,12 @@ def test_the_time_of_a_step_is_the_larger_of_what_bounds_it():
 
 
 def test_targets_by_name_and_number_of_chips():
-    assert parse_target("h100:8") == (TARGETS["h100"], 8)
-    for name, target in TARGETS.items():
-        assert parse_target(name) == (target, 1)
-        for chips, grid in target.grids.items():
+    assert parse_chip("h100:8") == (CHIPS["h100"], 8)
+    for name, target in CHIPS.items():
+        assert parse_chip(name) == (target, 1)
+        for number, grid in target.grids.items():
             sizes = [int(n) for n in grid.split("x")]
-            assert functools.reduce(int.__mul__, sizes) == chips
+            assert functools.reduce(int.__mul__, sizes) == number
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,13 @@ def test_targets_by_name_and_number_of_chips():
 )
 def test_unknown_targets_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
-        parse_target(text)
+        parse_chip(text)
 
 
 @pytest.mark.parametrize(("name", "extra"), [("v5e", "tpu-plan"), ("h100", "cuda")])
 def test_a_missing_compiler_is_named_with_the_line_that_installs_it(
     name, extra, monkeypatch
 ):
-    monkeypatch.setattr(targets.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(chips.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError, match=rf"pip install .sam_jax\[{extra}\]"):
-        target_devices(TARGETS[name])
+        chip_devices(CHIPS[name])

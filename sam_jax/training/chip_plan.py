@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from sam_jax.training import chunk_size, targets
+from sam_jax.training import chips, chunk_size
+from sam_jax.training.chips import Chip
 from sam_jax.training.compiled_training import (
     CompiledTraining,
     compile_epoch,
@@ -12,7 +13,6 @@ from sam_jax.training.compiled_training import (
     tree_bytes,
 )
 from sam_jax.training.lifted_training import lift_training
-from sam_jax.training.targets import Target
 from sam_jax.training.trainer import TrainingTask, num_steps_per_epoch
 from sam_jax.types import Examples
 
@@ -20,7 +20,7 @@ RESERVE = 2**30
 """Bytes that are left for temporaries before they are known."""
 
 
-class TargetPlan(NamedTuple):
+class ChipPlan(NamedTuple):
     """How many models train at once on a chip, and how long.
 
     Attributes:
@@ -32,7 +32,7 @@ class TargetPlan(NamedTuple):
         compiled: What the program takes.
     """
 
-    target: Target
+    target: Chip
     chips: int
     num_models: int
     models_per_chip: int
@@ -66,13 +66,13 @@ class TargetPlan(NamedTuple):
         )
 
 
-def plan_for_target(
+def plan_for_chip(
     target: str,
     task: TrainingTask,
     hyperparams: Any,
     pool: Examples,
     num_models: int,
-) -> TargetPlan:
+) -> ChipPlan:
     """Compiles a training for a chip that is not attached, and plans with it.
 
     The time is that of training alone, without loading and attacks.
@@ -92,23 +92,23 @@ def plan_for_target(
         ValueError: If the target is unknown.
         ModuleNotFoundError: If what compiles for it is not installed.
     """
-    chip, chips = targets.parse_target(target)
-    devices = targets.target_devices(chip, chips)
+    chip, num_chips = chips.parse_chip(target)
+    devices = chips.chip_devices(chip, num_chips)
     lifted, config = lift_training(task, tuple(devices)), task.config
     num_steps = num_steps_per_epoch(config, len(pool.y))
     room = chunk_size.HEADROOM * chip.memory
     # The first size to compile: what the states alone let fit, in even chunks.
-    shapes = epoch_shapes(lifted, hyperparams, pool, chips, devices)
-    each = tree_bytes(shapes[1:]) // chips
+    shapes = epoch_shapes(lifted, hyperparams, pool, num_chips, devices)
+    each = tree_bytes(shapes[1:]) // num_chips
     most = max(int((room - tree_bytes(shapes[0]) - RESERVE) // each), 1)
     limit = min(config.models_per_chunk or chunk_size.ACCELERATOR_MODELS, most)
-    share = -(-num_models // chips)
+    share = -(-num_models // num_chips)
     size = -(-share // -(-share // limit))
     # Then smaller ones, until the compiled program fits.
     while True:
-        shapes = epoch_shapes(lifted, hyperparams, pool, size * chips, devices)
+        shapes = epoch_shapes(lifted, hyperparams, pool, size * num_chips, devices)
         try:
-            compiled = compile_epoch(lifted, shapes, chip, chips, num_steps)
+            compiled = compile_epoch(lifted, shapes, chip, num_chips, num_steps)
         except jax.errors.JaxRuntimeError as error:
             # Compilers for TPUs refuse what does not fit.
             if not chunk_size.is_out_of_memory(error) or size == 1:
@@ -119,4 +119,4 @@ def plan_for_target(
             break
         size = chunk_size.smaller(size, room / compiled.needed_bytes, 1)
     num_steps *= config.num_epochs
-    return TargetPlan(chip, chips, num_models, size, num_steps, compiled)
+    return ChipPlan(chip, num_chips, num_models, size, num_steps, compiled)

@@ -17,7 +17,7 @@ GIB = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
+class Chip:
     """A chip, by what its maker publishes.
 
     Attributes:
@@ -72,19 +72,19 @@ CUBE = {
     128: "4x4x8",
 }
 
-TARGETS: dict[str, Target] = {
+CHIPS: dict[str, Chip] = {
     target.name: target
     for target in (
-        Target("v5e", "TPU v5e", "tpu", 197e12, 819e9, 16 * GIB, 1.5e9, FLAT),
-        Target("v5p", "TPU v5p", "tpu", 459e12, 2765e9, 95 * GIB, 1.75e9, CUBE),
-        Target("v6e", "TPU v6e", "tpu", 918e12, 1640e9, 32 * GIB, 1.75e9, FLAT),
-        Target(
+        Chip("v5e", "TPU v5e", "tpu", 197e12, 819e9, 16 * GIB, 1.5e9, FLAT),
+        Chip("v5p", "TPU v5p", "tpu", 459e12, 2765e9, 95 * GIB, 1.75e9, CUBE),
+        Chip("v6e", "TPU v6e", "tpu", 918e12, 1640e9, 32 * GIB, 1.75e9, FLAT),
+        Chip(
             *("a100", "NVIDIA A100-SXM4-80GB", "gpu", 312e12, 2039e9, 80 * GIB),
             clock=1.41e9,
             processors=(108, 64, 40 * 2**20, 164 * 2**10, 163 * 2**10),
             capability=8,
         ),
-        Target(
+        Chip(
             *("h100", "NVIDIA H100 80GB HBM3", "gpu", 989e12, 3352e9, 80 * GIB),
             clock=1.98e9,
             processors=(132, 128, 50 * 2**20, 228 * 2**10, 227 * 2**10),
@@ -95,19 +95,19 @@ TARGETS: dict[str, Target] = {
 """By name. Peaks, bandwidths and sizes are the makers' (dense, bfloat16)."""
 
 
-def parse_target(text: str) -> tuple[Target, int]:
+def parse_chip(text: str) -> tuple[Chip, int]:
     """Returns the target and the number of chips of ``name[:chips]``.
 
     Raises:
         ValueError: If there is no such target, or XLA knows no such number of chips.
 
     Example:
-        >>> target, chips = parse_target("v5e:16")
+        >>> target, chips = parse_chip("v5e:16")
         >>> target.title, chips
         ('TPU v5e', 16)
     """
     name, _, number = text.partition(":")
-    target = _checks.one_of(TARGETS, target=name)
+    target = _checks.one_of(CHIPS, target=name)
     if number and not number.isdecimal():
         raise ArgumentError("target", f"must be name or name:chips, got {text!r}.")
     chips = int(number or 1)
@@ -120,7 +120,7 @@ def parse_target(text: str) -> tuple[Target, int]:
     return target, chips
 
 
-def target_devices(target: Target, chips: int = 1) -> Sequence[jax.Device]:
+def chip_devices(target: Chip, chips: int = 1) -> Sequence[jax.Device]:
     """Returns stand-ins for chips that are not attached, to compile for.
 
     Nothing can run on them. A process that only compiles should stay on the CPU:
@@ -128,7 +128,7 @@ def target_devices(target: Target, chips: int = 1) -> Sequence[jax.Device]:
 
     Args:
         target: The chip.
-        chips: How many of them; see ``parse_target``.
+        chips: How many of them; see ``parse_chip``.
 
     Raises:
         ModuleNotFoundError: If what compiles for the chip is not installed; the
@@ -157,7 +157,7 @@ def target_devices(target: Target, chips: int = 1) -> Sequence[jax.Device]:
     return topology.devices
 
 
-def compiler_options(target: Target) -> dict[str, Any]:
+def compiler_options(target: Chip) -> dict[str, Any]:
     """Returns options for ``Lowered.compile``: a GPU's kernels cannot be timed here."""
     return {} if target.platform == "tpu" else {"xla_gpu_autotune_level": 0}
 
@@ -168,7 +168,7 @@ def _is_installed(module: str) -> bool:
     return False
 
 
-def _environment(target: Target) -> dict[str, str]:
+def _environment(target: Chip) -> dict[str, str]:
     """What libtpu and the CUDA plugin read when they start without a device."""
     if target.platform == "tpu":
         return {
@@ -180,7 +180,7 @@ def _environment(target: Target) -> dict[str, str]:
     return {"JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1"}
 
 
-def _gpu_config(target: Target) -> str:
+def _gpu_config(target: Chip) -> str:
     """The description of a GPU that XLA reads, as the text of a protocol buffer."""
     number, lanes, l2_cache, shared, most_shared = target.processors
     # Limits of blocks and grids are those of CUDA; the rest is the chip's.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sam_jax.metrics import model_checks, validity
+from sam_jax.metrics import model_checks, model_comparison
 from tests.attacks.examples import balanced_keep, make_signals
 
 NUM_MODELS, NUM_EXAMPLES = 12, 200
@@ -18,7 +18,7 @@ def sound(num_population=20):
 
 
 def found(signals):
-    return {check.name: check for check in validity.check_models(signals)}
+    return {check.name: check for check in model_checks.check_models(signals)}
 
 
 def with_phi(signals, change):
@@ -35,7 +35,7 @@ def test_sound_models_raise_no_word():
 
 def test_facts_are_those_of_a_loop_over_models():
     signals = sound()
-    facts = model_checks.model_facts(signals)
+    facts = model_comparison.model_facts(signals)
     pool = signals.keep.any(axis=0)
     for m in range(NUM_MODELS):
         phi, kept = signals.phi[m, pool, 0].astype(float), signals.keep[m, pool]
@@ -101,12 +101,12 @@ def test_algorithms_on_different_masks_cannot_be_paired_and_settings_are_compare
     ours = sound()
     keep = ours.keep.copy()
     keep[0, 0] = ~keep[0, 0]
-    (check,) = validity.check_comparison({"a": ours, "b": ours._replace(keep=keep)})
+    (check,) = model_checks.check_comparison({"a": ours, "b": ours._replace(keep=keep)})
     assert check.severity == "invalid" and "b and a" in check.text
     settings = {"a": {"epochs": 3, "rho": 0.0}, "b": {"epochs": 3, "rho": 0.1}}
-    (check,) = validity.check_comparison({"a": ours, "b": ours}, settings)
+    (check,) = model_checks.check_comparison({"a": ours, "b": ours}, settings)
     assert check.severity == "warning" and "rho differs: a 0.0, b 0.1" in check.text
-    (check,) = validity.check_comparison({"a": ours, "b": ours})
+    (check,) = model_checks.check_comparison({"a": ours, "b": ours})
     assert check.severity == "ok"
 
 
@@ -185,5 +185,5 @@ def test_infinite_phi_are_counted_and_large_ones_remarked():
     assert "all phi are infinite" in found(everywhere)["phi"].text
     large = with_phi(signals, lambda phi: phi.__imul__(1000))
     assert found(large)["phi"].severity == "warning"
-    facts = model_checks.model_facts(infinite)
+    facts = model_comparison.model_facts(infinite)
     assert np.isfinite(facts.loss).all()
