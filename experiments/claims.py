@@ -14,6 +14,7 @@ from experiments.common.matching import TOLERANCE
 from experiments.common.measure import MODELS, Row
 from experiments.common.pages import Sweep, run_page, table
 from experiments.common.tables import read_rows
+from sam_jax.reporting.tables import metric_label
 
 VERDICTS = ("agrees", "disagrees", "not resolved")
 
@@ -79,13 +80,18 @@ def summary(sweep: Sweep) -> str:
         if not rows.keys() >= set(keys):  # A sweep of other cells.
             continue
         row, second = (rows[key] for key in keys)
-        paper = claim.figures.partition(";")[0] or "not known to us"
+        # Of several data sets the paper's first; its figures are in percent.
+        where = claim.setting.partition(";")[0].partition(":")[0].partition(",")[0]
+        figures = claim.figures.partition(";")[0]
+        paper = f"{where}: {figures}" if figures else "not known to us"
+        metric = metric_label(claim.metric) if figures else "in the statement"
         values = f"{row.sgd:.3f} → {row.value:.3f}"
         difference = f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
         verdicts = verdict(claim, row), verdict(claim, second)
-        lines.append([claim.statement, paper, values, difference, *verdicts])
-    heads = ["The paper: statement", "its SGD → SAM", "here", "difference [95 %]"]
-    return table([*heads, "verdict", "with batch norm"], lines)
+        lines.append([claim.statement, paper, metric, values, difference, *verdicts])
+    heads = ["The paper: statement", "its SGD → SAM", "metric", "SGD → SAM here"]
+    heads += ["difference [95 %]", "sign here", "with batch norm"]
+    return table(heads, lines)
 
 
 def comparisons(sweep: Sweep) -> dict[str, list[Row]]:
