@@ -56,8 +56,7 @@ def make_bar(total: int, shown: bool = True) -> Any:
         total: Work to do, in any unit.
         shown: Whether to show anything.
     """
-    is_notebook = "ipykernel" in sys.modules
-    if shown and not (sys.stderr.isatty() or is_notebook):
+    if shown and not (sys.stderr.isatty() or _is_notebook()):
         return ProgressLines(total)
     return tqdm(
         total=total,
@@ -65,6 +64,12 @@ def make_bar(total: int, shown: bool = True) -> Any:
         smoothing=0.05,
         bar_format="{percentage:3.0f}% |{bar:24}| {desc}, {remaining} left",
     )
+
+
+def _is_notebook() -> bool:
+    """Whether a Jupyter kernel runs this; that its package is loaded is not enough."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 class ProgressBar:

@@ -19,6 +19,8 @@ class Terminal(io.StringIO):
 def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch):
     written, clock = io.StringIO(), iter(range(0, 10_000, 10))
     monkeypatch.setattr(sys, "stderr", written)
+    # Loaded for something else, as by a test of notebooks.
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     bar = progress.make_bar(100)
     bar.set_description_str("sgd: epoch")
