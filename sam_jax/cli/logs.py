@@ -20,3 +20,5 @@ def show_logs() -> None:
     logger.setLevel(logging.INFO)
     if not any(isinstance(handler, AboveBars) for handler in logger.handlers):
         logger.addHandler(AboveBars())
+        # absl, which TFDS loads, shows whatever reaches the root logger.
+        logger.propagate = False
