@@ -71,6 +71,18 @@ def assert_close(trees, rtol=1e-4, atol=1e-5):
     )
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_a_key_of_the_old_style_trains_the_same_models(impl):
+    task = trainer.TrainingTask(MODEL, make_sam, CONFIG)
+    new = jax.random.key(3, impl=impl)
+    with jax.default_prng_impl(impl):
+        trained = [
+            shadow_models.train_shadow_models(key, task, HYPERPARAMS, KEEP, POOL)[0]
+            for key in (new, jax.random.key_data(new))
+        ]
+    jax.tree.map(np.testing.assert_array_equal, *(t.params for t in trained))
+
+
 def test_a_shadow_model_is_the_loop_one_would_write_by_hand():
     """An independent twin: plain NumPy indices, plain gradients, SAM spelled out."""
     m, rho, learning_rate = 2, 0.2, 0.1
