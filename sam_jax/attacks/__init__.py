@@ -5,8 +5,8 @@ import dataclasses
 from sam_jax.attacks import direct
 from sam_jax.attacks.base import (
     NEEDS,
-    OPTIONAL_NEEDS,
     Attack,
+    missing_needs,
     score_targets,
     unmet_needs,
 )
@@ -56,8 +56,8 @@ More settings: the functions that these were made with.
 __all__ = [
     "ATTACKS",
     "NEEDS",
-    "OPTIONAL_NEEDS",
     "Attack",
+    "missing_needs",
     "score_targets",
     "unmet_needs",
 ]

@@ -117,11 +117,16 @@ def _halves_have_members(keep: np.ndarray) -> bool:
     return bool(keep[:half].any() and keep[half : 2 * half].any())
 
 
+def missing_needs(attack: AttackFn, signals: Signals) -> list[str]:
+    """Returns the unmet needs without which an attack does not run at all."""
+    return [n for n in unmet_needs(attack, signals) if n not in OPTIONAL_NEEDS]
+
+
 def check_needs(attack: AttackFn, signals: Signals) -> None:
     """Raises ``ArgumentError`` if an attack cannot run on the signals."""
-    unmet = [n for n in unmet_needs(attack, signals) if n not in OPTIONAL_NEEDS]
-    if unmet:
-        listed = " and ".join(NEEDS[need] for need in unmet)
+    missing = missing_needs(attack, signals)
+    if missing:
+        listed = " and ".join(NEEDS[need] for need in missing)
         raise _checks.ArgumentError(
             "attack", f"{attack_name(attack)!r} needs {listed}."
         )

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sam_jax.attacks import score_targets, unmet_needs
-from sam_jax.attacks.base import OPTIONAL_NEEDS
+from sam_jax.attacks import missing_needs, score_targets
 from sam_jax.auditing.config import AttackConfig
 from sam_jax.auditing.result import (
     Accuracy,
@@ -90,12 +89,20 @@ def attack_given(
     given, question = match_models(targets, shadows, population)
     check_attacks(config.attacks, targets, given, question)
     baseline, scored, optimizers = next(iter(targets)), {}, {}
+    # Of shadow models, which several targets may share, by algorithm and attack.
+    shadow_scores: dict[tuple[str, Any], np.ndarray | None] = {}
     for name, target in targets.items():
         models = shadows_of(given, name)
+        joined = join_target(target, models, question)
         scored[name] = {}
         for attack, attack_fn in config.attacks.items():
             on_attack(name, attack)
-            scored[name][attack] = _score(attack_fn, target, models, question, config)
+            key = given.shadows_of.get(name, ""), attack
+            if key not in shadow_scores:
+                shadow_scores[key] = _score_shadows(attack_fn, models)
+            scored[name][attack] = _score(
+                attack_fn, target, joined, shadow_scores[key], question, config
+            )
         # Differences are paired by example, so only where the members are the same.
         base = None
         if name != baseline and np.array_equal(target.keep, targets[baseline].keep):
@@ -131,17 +138,12 @@ def check_given(
 def _score(
     attack: AttackFn,
     target: Signals,
-    shadows: Signals | None,
+    joined: Signals,
+    shadow_scores: np.ndarray | None,
     question: Question,
     config: AttackConfig,
 ) -> Scored:
-    joined = join_target(target, shadows, question)
     scores = score_targets(attack, joined, np.array([len(joined.keep) - 1]))
-    # Thresholds come from shadow models as targets of each other, if any has members.
-    shadow_scores = None
-    if shadows is not None and varying_columns(np.asarray(shadows.keep)).any():
-        unmet = set(unmet_needs(attack, shadows)) - set(OPTIONAL_NEEDS)
-        shadow_scores = None if unmet else score_targets(attack, shadows)
     bootstrap = bootstrap_attack(
         scores,
         target.keep,
@@ -150,6 +152,16 @@ def _score(
         intervals=IntervalConfig(config.level),
     )
     return Scored(scores[0], shadow_scores, bootstrap)
+
+
+def _score_shadows(attack: AttackFn, shadows: Signals | None) -> np.ndarray | None:
+    """Scores of shadow models as targets of each other, behind thresholds.
+
+    None where no shadow model has members, or the attack needs more of them.
+    """
+    if shadows is None or not varying_columns(np.asarray(shadows.keep)).any():
+        return None
+    return None if missing_needs(attack, shadows) else score_targets(attack, shadows)
 
 
 def _evaluate(

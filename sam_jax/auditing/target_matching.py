@@ -11,8 +11,7 @@ from jaxtyping import Bool
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
-from sam_jax.attacks import unmet_needs
-from sam_jax.attacks.base import OPTIONAL_NEEDS
+from sam_jax.attacks import missing_needs
 from sam_jax.auditing.result import GivenModels
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import AttackFn, Signals
@@ -103,10 +102,9 @@ def check_attacks(
     for name, target in targets.items():
         joined = join_target(target, shadows_of(given, name), question)
         for attack, attack_fn in attacks.items():
-            unmet = unmet_needs(attack_fn, joined)
-            unmet = [need for need in unmet if need not in OPTIONAL_NEEDS]
-            if unmet:
-                listed = " and ".join(SHADOW_NEEDS[need] for need in unmet)
+            missing = missing_needs(attack_fn, joined)
+            if missing:
+                listed = " and ".join(SHADOW_NEEDS[need] for need in missing)
                 raise ArgumentError(
                     "attacks", f"must be able to run, but {attack} needs {listed}."
                 )

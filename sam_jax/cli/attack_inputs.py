@@ -10,7 +10,7 @@ import numpy as np
 import sam_jax
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
-from sam_jax.attacks import ATTACKS, NEEDS, OPTIONAL_NEEDS, unmet_needs
+from sam_jax.attacks import ATTACKS, NEEDS, missing_needs, unmet_needs
 from sam_jax.auditing.checks import check_attack_config
 from sam_jax.auditing.config import ATTACKS_ALONE
 from sam_jax.auditing.evaluate import attack_signals, check_all
@@ -209,8 +209,7 @@ def choose_attacks(
         raise ArgumentError("attacks", "must name at least one, or all; got none.")
     chosen: dict[str, AttackFn] = {name: named_attack(name) for name in names}
     for name, attack in chosen.items():
-        unmet = unmet_needs(attack, signals)
-        missing = [need for need in unmet if need not in OPTIONAL_NEEDS]
+        missing = missing_needs(attack, signals)
         if missing:
             needed = " and ".join(needs.get(n, NEEDS[n]) for n in missing)
             raise ArgumentError(

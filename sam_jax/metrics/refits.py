@@ -17,8 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sam_jax import _checks
-from sam_jax.attacks import score_targets, unmet_needs
-from sam_jax.attacks.base import OPTIONAL_NEEDS
+from sam_jax.attacks import missing_needs, score_targets
 from sam_jax.metrics import roc
 from sam_jax.metrics.replicates import exact_metrics, sort_scores
 from sam_jax.types import AttackFn, Signals
@@ -90,8 +89,7 @@ def leave_models_out(
     signals = signals.select(examples=columns)
     subsets = [groups != group for group in range(num_groups)]
     again = _uses_shadow_models(attack) and not any(
-        set(unmet_needs(attack, signals.select(models=models))) - set(OPTIONAL_NEEDS)
-        for models in subsets
+        missing_needs(attack, signals.select(models=models)) for models in subsets
     )
     for models in subsets:
         without = scores[np.ix_(models, used)]
