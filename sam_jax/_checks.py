@@ -186,5 +186,15 @@ def literal(choices: Any, **arguments: Any) -> None:
             raise ArgumentError(name, f"must be one of {listed}; got {value!r}.")
 
 
+def first_line(error: BaseException) -> str:
+    r"""Returns the first line of an error, to be shown in another's; or its type.
+
+    Example:
+        >>> first_line(ValueError("one\ntwo")), first_line(KeyError())
+        ('one', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 def _listed(choices: Mapping[str, Any]) -> str:
     return ", ".join(sorted(choices))

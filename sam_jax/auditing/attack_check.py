@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.types import AttackFn, Signals
 
@@ -43,11 +44,10 @@ def check_attack(
             size = SMALL_SIZE
             scores = np.asarray(attack(_random_signals(*size, num_queries), 0))
     except Exception as error:
-        first_line = (str(error).strip().splitlines() or [""])[0][:200]
         raise ArgumentError(
             argument,
             f"must give scores from (signals, target): {type(error).__name__}: "
-            f"{first_line}",
+            f"{_checks.first_line(error)}",
         ) from error
     shape, dtype = getattr(scores, "shape", None), getattr(scores, "dtype", None)
     is_number = dtype is not None and jnp.issubdtype(dtype, jnp.number)

@@ -164,11 +164,11 @@ def _of_function(
     try:
         logits = jax.eval_shape(outputs, x)
     except Exception as error:
-        first_line = (str(error).strip().splitlines() or [""])[0][:200]
         raise ArgumentError(
             argument,
             f"must be a JAX function of x {x.shape}: {type(error).__name__}: "
-            f"{first_line} Pass the outputs of any other function as an array.",
+            f"{_checks.first_line(error)} Pass the outputs of any other function as an "
+            "array.",
         ) from error
     if getattr(logits, "shape", None) != (2, num_classes):
         raise ArgumentError(

@@ -6,6 +6,7 @@ import struct
 
 import google_crc32c
 
+from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 
 CHECKSUMS = "SHA256SUMS"
@@ -41,7 +42,7 @@ def read_array_records(path: str) -> list[bytes]:
         finally:
             reader.close()
     except (RuntimeError, ValueError, IndexError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].split(";")[0]
+        reason = _checks.first_line(error).split(";")[0]
         raise damaged(path, reason, _first_unreadable(path)) from error
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 
 NPY_MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK"
@@ -149,11 +150,10 @@ def _damage_named(path: pathlib.Path, argument: str) -> Iterator[None]:
     except ArgumentError:
         raise
     except _DAMAGE as error:
-        reason = str(error).splitlines() or [type(error).__name__]
         raise ArgumentError(
             argument,
             "must be an .npz or .npy file of plain arrays (no pickles), but "
-            f"{str(path)!r} is not: {reason[0]}",
+            f"{str(path)!r} is not: {_checks.first_line(error)}",
         ) from error
 
 

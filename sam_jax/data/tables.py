@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.data.arrays import dataset_from_arrays, split_rows
 from sam_jax.types import Dataset, Origin
@@ -44,9 +45,9 @@ def load_table(
     try:
         table = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
     except (pyarrow.ArrowException, OSError) as error:
-        first_line = str(error).splitlines()[0]
+        reason = _checks.first_line(error)
         raise ArgumentError(
-            "path", f"must be a readable {path.suffix} file, got {path}: {first_line}"
+            "path", f"must be a readable {path.suffix} file, got {path}: {reason}"
         ) from error
     x, y = table_arrays(table, label_column)
     return split_arrays(path.stem, x, y, str(path))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.training.trainer import Training, TrainingTask, make_train
 from sam_jax.types import Examples
@@ -122,5 +123,4 @@ def _class_names(state: Any) -> set[str]:
 
 def _first_line(error: Exception) -> str:
     """The error in one line."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"[:300]
+    return f"{type(error).__name__}: {_checks.first_line(error)}"[:300]

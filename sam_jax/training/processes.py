@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.training import chunk_size
 from sam_jax.types import TrainConfig
@@ -89,7 +90,7 @@ def join_processes(
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = _checks.first_line(error)
         raise ArgumentError(
             "coordinator",
             "must be host:port of process 0, with num_processes and process_id, where "
