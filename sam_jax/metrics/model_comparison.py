@@ -1,6 +1,6 @@
 """Facts of single models, and checks of those that stand out or learned nothing."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -9,6 +9,9 @@ from sam_jax.metrics.model_order import check_order
 from sam_jax.metrics.phi_meaning import likely_meaning, member_aucs
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals
+
+STANDARD_ERRORS = 4.0
+"""Between two rates, before they count as different."""
 
 MANY_DEVIATIONS = 6.0
 """A model further from the median than so many robust standard deviations was not
@@ -126,11 +129,8 @@ def check_balance(signals: Signals, facts: ModelFacts) -> Check:
 
 def check_accuracy(facts: ModelFacts) -> Check:
     """Compares training accuracies."""
-    size = facts.num_members
-    # As if two more of each outcome had been seen: an accuracy of 1 has noise too.
-    middle = (np.median(facts.accuracy) * size + 2) / (size + 4)
-    noise = 4 * np.sqrt(middle * (1 - middle) / size)
-    odd, gap = _outliers(facts.accuracy, np.maximum(ACCURACY_FLOOR, noise))
+    floor = accuracy_floor(facts.accuracy, facts.num_members)
+    odd, gap = _outliers(facts.accuracy, floor)
     text = _range("training accuracy", facts.accuracy)
     if not odd.size:
         return Check("training accuracy", "ok", text + ".")
@@ -219,13 +219,31 @@ def check_mask(signals: Signals, facts: ModelFacts) -> Check:
     return Check("mask", "ok", text + ".")
 
 
+def accuracy_floor(accuracy: np.ndarray, num_examples: Any) -> Any:
+    """Returns how far an accuracy may be from the median by chance, or a little more.
+
+    Args:
+        accuracy: Of models that are alike.
+        num_examples: Behind the accuracy that is compared with them.
+    """
+    # As if two more of each outcome had been seen: an accuracy of 1 has noise too.
+    middle = (np.median(accuracy) * num_examples + 2) / (num_examples + 4)
+    noise = STANDARD_ERRORS * np.sqrt(middle * (1 - middle) / num_examples)
+    return np.maximum(ACCURACY_FLOOR, noise)
+
+
+def allowed_gap(values: np.ndarray, floor: Any) -> Any:
+    """Returns how far from the median is usual: the floor, or more if they differ."""
+    # 1.4826 median deviations are one standard deviation of a Gaussian.
+    deviation = 1.4826 * np.median(np.abs(values - np.median(values)))
+    return np.maximum(floor, MANY_DEVIATIONS * deviation)
+
+
 def _outliers(
     values: np.ndarray, floor: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Models further from the median than the floor and the others allow."""
-    gap = np.abs(values - np.median(values))
-    # 1.4826 median deviations are one standard deviation of a Gaussian.
-    allowed = np.maximum(floor, MANY_DEVIATIONS * 1.4826 * np.median(gap))
+    gap, allowed = np.abs(values - np.median(values)), allowed_gap(values, floor)
     odd = np.flatnonzero(gap > allowed)
     return odd[np.argsort(-gap[odd])], gap
 

@@ -159,7 +159,7 @@ def exact_metrics(
     for fpr in fprs:
         tpr_at = float("nan")
         if roc.is_resolvable(fpr, num_others):
-            num_false = int(fpr * (1 + 1e-12) * num_others)
+            num_false = int(roc.num_allowed(fpr, num_others))
             num_true = num_members
             if num_false < num_others:
                 first_too_many = others[-1 - num_false]

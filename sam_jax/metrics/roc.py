@@ -5,7 +5,7 @@ above it is decided to be a member; equal scores fall on one side together, so t
 one step of the curve and never broken by order. All NumPy, float64.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -138,6 +138,14 @@ def advantage(roc: RocCurve) -> float:
 def is_resolvable(alpha: float, num_non_members: int) -> bool:
     """Whether ``num_non_members`` can show a false-positive rate of ``alpha``."""
     return bool(num_non_members * alpha >= 1 - 1e-9)
+
+
+def num_allowed(alpha: float, num_non_members: Any) -> Any:
+    """Returns how many false positives are a rate of at most ``alpha``; whole numbers.
+
+    The tolerance lets a rate of exactly ``alpha`` pass in spite of rounding.
+    """
+    return np.floor(alpha * np.asarray(num_non_members) * (1 + 1e-12)).astype(int)
 
 
 def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:

@@ -115,7 +115,7 @@ def shadow_fpr_thresholds(
     models = np.broadcast_to(numbers, scores.shape)[~keep]
     values = scores[~keep]
     num_of_target = (~keep).sum(axis=1)
-    allowed = np.floor(fpr * (len(values) - num_of_target) * (1 + 1e-12)).astype(int)
+    allowed = roc.num_allowed(fpr, len(values) - num_of_target)
     size = min(int(allowed.max() + num_of_target.max()) + 1, len(values))
     top = np.argpartition(-values, size - 1)[:size]
     top = top[np.argsort(-values[top], kind="stable")]
@@ -165,7 +165,7 @@ def population_thresholds(
     ordered, chosen = -np.sort(-np.asarray(scores, np.float64)), {}
     for fpr in _checks.false_positive_rates(fprs):
         if roc.is_resolvable(fpr, len(ordered)):
-            num_allowed = int(np.floor(fpr * len(ordered) * (1 + 1e-12)))
+            num_allowed = int(roc.num_allowed(fpr, len(ordered)))
             lowest = -np.inf
             if num_allowed < len(ordered):
                 lowest = float(np.nextafter(ordered[num_allowed], np.inf))

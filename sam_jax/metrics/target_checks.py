@@ -16,9 +16,6 @@ MIN_SIDE = 100
 SIZE_FLOOR = float(np.log(1.25))
 """Training sets that differ by less, on the log scale, are of one size."""
 
-STANDARD_ERRORS = 4.0
-"""Between members and non-members, before shadow models count as uneven."""
-
 
 def check_target(
     target: Signals,
@@ -105,7 +102,7 @@ def _check_counts(members: np.ndarray, keep: np.ndarray) -> Check:
         f"{100 * rate[members].mean():.1f} % of the shadow models trained on a member, "
         f"{100 * rate[~members].mean():.1f} % on a non-member"
     )
-    if abs(gap) > max(STANDARD_ERRORS * error, 1e-9):
+    if abs(gap) > max(model_comparison.STANDARD_ERRORS * error, 1e-9):
         text += (
             ": the shadow models' training sets depend on the target's, so that scores "
             "can tell members without any leak. Draw them anew, from all examples."
@@ -148,13 +145,9 @@ def _gap(
 ) -> tuple[float, float]:
     """How far a fact is from the median shadow model's, and how far it may be."""
     if field.endswith("accuracy"):
-        # As if two more of each outcome had been seen: an accuracy of 1 has noise too.
-        middle = (float(np.median(others)) * num_members + 2) / (num_members + 4)
-        noise = STANDARD_ERRORS * np.sqrt(middle * (1 - middle) / num_members)
-        floor = max(model_comparison.ACCURACY_FLOOR, float(noise))
+        floor = model_comparison.accuracy_floor(others, num_members)
     else:
         value, others = np.log(max(value, 1e-12)), np.log(np.maximum(others, 1e-12))
         floor = SIZE_FLOOR if field == "num_members" else model_comparison.LOSS_FLOOR
-    deviations = np.abs(others - np.median(others))
-    usual = model_comparison.MANY_DEVIATIONS * 1.4826 * float(np.median(deviations))
-    return abs(float(value - np.median(others))), max(floor, usual)
+    allowed = model_comparison.allowed_gap(others, floor)
+    return abs(float(value - np.median(others))), float(allowed)
