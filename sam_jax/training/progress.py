@@ -33,6 +33,8 @@ class ProgressLines:
 
     def update(self, n: int = 1) -> None:
         """Counts work as done; writes a line if it is time for one, or all is done."""
+        if n <= 0:  # a chunk that ends where its last epoch did
+            return
         self.n += n
         now = time.monotonic()
         if now - self.last < LINE_SECONDS and self.n < self.total:
