@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 from experiments.common.cells import Cell, Method, Perturbation
 from experiments.common.cost import Design, Device
@@ -11,14 +11,8 @@ from sam_jax.optimizers.registry import default_rho
 Scale = Literal["laptop", "gpu", "paper"]
 
 SGD = Perturbation()
-RELATIVES: tuple[Method, ...] = (
-    "usam",
-    "asam",
-    "gsam",
-    "looksam",
-    "friendly_sam",
-    "gnp",
-    "random_sam",
+RELATIVES: tuple[Method, ...] = tuple(
+    name for name in get_args(Method) if name not in ("sgd", "sam")
 )
 
 

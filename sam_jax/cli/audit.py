@@ -31,11 +31,7 @@ def main(config: Config) -> sam_jax.AuditResult:
     with as_option("cache_dir", "name"), locked_run("audit", config.name):
         folder, chunks = _open_folder(config, arguments[2])
         _print_start(config, arguments)
-        store = ChunkStore(
-            chunks,
-            retrain_changed=config.retrain_changed,
-            save_models=folder / "models" if config.save_models else None,
-        )
+        store = _make_store(config, folder, chunks)
         result = sam_jax.audit(*arguments, augment=augment, cache_dir=store)
         sam_jax.save_audit(result, folder, run_folder.read_config(folder))
         folder = run_folder.finish_run(folder, metrics_json(result))
@@ -51,12 +47,7 @@ def train_share(config: Config, shard: tuple[int, int]) -> None:
     with as_option("cache_dir", "name"), locked_run("audit", config.name, shard):
         folder, chunks = _open_folder(config, arguments[2])
         _print_start(config, arguments)
-        store = ChunkStore(
-            chunks,
-            shard=shard,
-            retrain_changed=config.retrain_changed,
-            save_models=folder / "models" if config.save_models else None,
-        )
+        store = _make_store(config, folder, chunks, shard)
         train_shard(*arguments, store=store, augment=augment)
     print(f"Share {shard[0]} of {shard[1]} is trained; its chunks are in {chunks}.")
 
@@ -70,6 +61,21 @@ def _open_folder(
     if config.cache_dir is not None:
         return folder, pathlib.Path(config.cache_dir).expanduser()
     return folder, folder / "chunks"
+
+
+def _make_store(
+    config: Config,
+    folder: pathlib.Path,
+    chunks: pathlib.Path,
+    shard: tuple[int, int] | None = None,
+) -> ChunkStore:
+    """Where chunks go, and weights where they are wanted."""
+    return ChunkStore(
+        chunks,
+        shard=shard,
+        retrain_changed=config.retrain_changed,
+        save_models=folder / "models" if config.save_models else None,
+    )
 
 
 def _print_start(config: Config, arguments: tuple[Any, ...]) -> None:
