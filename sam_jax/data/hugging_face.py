@@ -41,13 +41,15 @@ def load_hugging_face(name: str, label_column: str | None = None) -> Dataset:
     pool = splits.get("train", next(iter(splits.values())))
     test = splits.get("test", splits.get("validation"))
     label_column = _label_column(pool, label_column)
-    x, y = _arrays(pool, label_column)
+    x, y, ids = _arrays(pool, label_column)
     label_feature = pool.features[label_column]
     if test is None or test is pool:
-        dataset = split_arrays(name, x, y, f"Hugging Face, {name}")
+        dataset = split_arrays(name, x, y, f"Hugging Face, {name}", ids)
     else:
-        arrays = (x, y, *_arrays(test, label_column))
-        dataset = dataset_from_arrays(name, *arrays, source=f"Hugging Face, {name}")
+        x_test, y_test, _ = _arrays(test, label_column)
+        dataset = dataset_from_arrays(
+            name, x, y, x_test, y_test, source=f"Hugging Face, {name}"
+        )
     names = tuple(getattr(label_feature, "names", ()))
     if len(names) == dataset.num_classes:
         return dataclasses.replace(dataset, class_names=names)
@@ -89,8 +91,10 @@ def _label_column(split: Any, label_column: str | None) -> str:
     return label_column
 
 
-def _arrays(split: Any, label_column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Features and labels of a split."""
+def _arrays(
+    split: Any, label_column: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Features, labels and names of the rows of a split."""
     images = [n for n, f in split.features.items() if type(f).__name__ == "Image"]
     if not images:
         return table_arrays(split.with_format("arrow")[:], label_column)
@@ -104,4 +108,4 @@ def _arrays(split: Any, label_column: str) -> tuple[np.ndarray, np.ndarray]:
         shown = ", ".join(map(str, sorted(shapes)[:5]))
         raise ArgumentError("name", f"must have images of one size, got {shown}.")
     x = np.stack(pictures)
-    return (x[..., None] if x.ndim == 3 else x), np.asarray(split[label_column])
+    return (x[..., None] if x.ndim == 3 else x), np.asarray(split[label_column]), None

@@ -17,14 +17,18 @@ SUFFIXES = (".csv", ".parquet")
 LABEL_COLUMN = "label"
 """Of the labels, unless another is named."""
 
+ID_COLUMN = "id"
+"""Of the names of the rows, as in ``.npz`` files; no feature."""
+
 
 def load_table(
     path: str | os.PathLike[str], label_column: str | None = None
 ) -> Dataset:
     """Loads a data set from a ``.csv`` or ``.parquet`` file.
 
-    The first line of a ``.csv`` file names the columns. All but the label are features.
-    Labels are whole numbers or texts; ``split_rows`` chooses the test examples.
+    The first line of a ``.csv`` file names the columns. All but the label are features,
+    and ``id``, if there is one, which names the rows in reports. Labels are whole
+    numbers or texts; ``split_rows`` chooses the test examples.
 
     Args:
         path: The file.
@@ -49,12 +53,14 @@ def load_table(
         raise ArgumentError(
             "path", f"must be a readable {path.suffix} file, got {path}: {reason}"
         ) from error
-    x, y = table_arrays(table, label_column)
-    return split_arrays(path.stem, x, y, str(path))
+    x, y, ids = table_arrays(table, label_column)
+    return split_arrays(path.stem, x, y, str(path), ids)
 
 
-def table_arrays(table: Any, label_column: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the features [N, D] and the labels [N] of a pyarrow table.
+def table_arrays(
+    table: Any, label_column: str | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Returns features [N, D], labels [N] and names [N], if any, of a pyarrow table.
 
     Args:
         table: The table.
@@ -75,7 +81,7 @@ def table_arrays(table: Any, label_column: str | None) -> tuple[np.ndarray, np.n
             "label_column",
             f"must be one of the table's columns, {_listed(names)}; got {chosen!r}.",
         )
-    features = [name for name in names if name != chosen]
+    features = [name for name in names if name not in (chosen, ID_COLUMN)]
     if not features or len(table) < 2:
         raise ArgumentError(
             "path",
@@ -96,10 +102,13 @@ def table_arrays(table: Any, label_column: str | None) -> tuple[np.ndarray, np.n
     y = columns[chosen]
     if y.dtype.kind == "b":
         y = y.astype(np.int32)
-    return np.stack([columns[name] for name in features], axis=1), y
+    ids = columns[ID_COLUMN] if ID_COLUMN in names and chosen != ID_COLUMN else None
+    return np.stack([columns[name] for name in features], axis=1), y, ids
 
 
-def split_arrays(name: str, x: np.ndarray, y: np.ndarray, source: str) -> Dataset:
+def split_arrays(
+    name: str, x: np.ndarray, y: np.ndarray, source: str, ids: np.ndarray | None = None
+) -> Dataset:
     """Returns a data set of all rows, of which ``split_rows`` chooses the test rows.
 
     Args:
@@ -107,12 +116,13 @@ def split_arrays(name: str, x: np.ndarray, y: np.ndarray, source: str) -> Datase
         x: Features [N, *features].
         y: Labels [N].
         source: Where they are from.
+        ids: Names of the rows [N].
     """
     train, test = split_rows(len(x))
     dataset = dataset_from_arrays(
         name, x[train], y[train], x[test], y[test], source=source
     )
-    rows = Origin("rows", np.arange(len(x)))
+    rows = Origin("rows", np.arange(len(x)), ids)
     return dataclasses.replace(
         dataset, train_origin=rows.take(train), test_origin=rows.take(test)
     )

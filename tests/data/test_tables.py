@@ -46,6 +46,14 @@ def test_a_table_gives_the_arrays_that_were_written(tmp_path, suffix):
     assert dataset.name == "people"
 
 
+def test_a_column_of_ids_names_the_rows_and_is_no_feature(tmp_path):
+    names = [f"p{row}" for row in range(ROWS)]
+    path = write_csv(tmp_path / "people.csv", {"id": names} | COLUMNS)
+    dataset, (train, _) = load(path), split_rows(ROWS)
+    assert dataset.train.x.shape[1] == 2
+    assert dataset.train_origin.ids.tolist() == [names[row] for row in train]
+
+
 def test_another_column_may_hold_the_labels_and_late_fractions_are_read(tmp_path):
     # The fraction comes after the first megabyte.
     columns = {"x": [str(n) for n in range(200_000)], "kind": np.arange(200_000) % 3}
