@@ -190,6 +190,7 @@ class TrainConfig:
             accelerator and a few on a CPU.
         max_diverged: Models whose loss may cease to be finite. They are frozen; with
             more of them a call ends in an error, after the chunk with the others.
+        progress: Whether an audit shows how far it is, with the time left.
     """
 
     num_epochs: int = 30
@@ -199,6 +200,7 @@ class TrainConfig:
     models_per_chunk: int | None = None
     models_per_vmap: int | None = None
     max_diverged: int = 0
+    progress: bool = True
 
 
 class TrainState(NamedTuple):

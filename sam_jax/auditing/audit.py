@@ -44,7 +44,6 @@ def audit(
     target: Target | Sequence[Target] | None = None,
     augment: AugmentFn | None = None,
     cache_dir: str | pathlib.Path | ChunkStore | None = None,
-    progress: bool = True,
 ) -> AuditResult:
     """Trains shadow models under each optimizer, attacks every model, compares.
 
@@ -66,7 +65,6 @@ def audit(
             same arguments goes on from there, one with others is refused. A
             ``ChunkStore`` may say otherwise, and where to keep weights
             (``save_models``).
-        progress: Whether to show a progress bar.
 
     Returns:
         The result; ``reporting.audit_report.save_audit`` writes it to a folder.
@@ -90,9 +88,8 @@ def audit(
         ...     mlp(2, hidden=(8,)),
         ...     {"sgd": sgd, "sam": sam_jax.sam(sgd, rho=0.05)},
         ...     (x[:64], y[:64], x[64:], y[64:]),
-        ...     sam_jax.TrainConfig(num_epochs=2, batch_size=8),
+        ...     sam_jax.TrainConfig(num_epochs=2, batch_size=8, progress=False),
         ...     sam_jax.AttackConfig(num_models=4),
-        ...     progress=False,
         ... )
         >>> sorted(result["sam"].attacks["lira_offline"].metrics.pooled)
         ['auc', 'balanced_accuracy', 'tpr_at_fpr_0.001', 'tpr_at_fpr_0.01']
@@ -116,7 +113,6 @@ def audit(
             plan,
             attack_config.num_queries,
             store,
-            progress,
         )
     # From here on nothing is trained: signals of all models, attacked and compared.
     signals, logs = without_diverged(
@@ -144,7 +140,6 @@ def train_shard(
     store: ChunkStore,
     *,
     augment: AugmentFn | None = None,
-    progress: bool = True,
 ) -> None:
     """Trains one process's share of an audit's models, and attacks none.
 
@@ -159,7 +154,6 @@ def train_shard(
         attack_config: How many models, and what is kept of each.
         store: A ``ChunkStore`` with a folder that all processes share, and a shard.
         augment: Of training batches.
-        progress: Whether to show a progress bar.
 
     Raises:
         ArgumentError: Before anything is trained, for an argument that makes no sense.
@@ -181,7 +175,6 @@ def train_shard(
             plan,
             attack_config.num_queries,
             store,
-            progress,
         )
 
 
@@ -207,12 +200,12 @@ def _train(
     plan: AuditPlan,
     num_queries: int,
     store: ChunkStore,
-    progress: bool,
 ) -> tuple[dict[str, list[Arrays]], dict[str, float]]:
     """Chunks of the models of each optimizer, and the seconds that they took."""
     chunks, seconds = {}, {}
-    num_epochs = len(plan.keep) * next(iter(tasks.values())).config.num_epochs
-    with ProgressBar(progress, num_epochs, tasks) as bar:
+    config = next(iter(tasks.values())).config
+    num_epochs = len(plan.keep) * config.num_epochs
+    with ProgressBar(config.progress, num_epochs, tasks) as bar:
         for name, task in tasks.items():
             start = time.perf_counter()
             chunks[name] = train_optimizer(name, task, plan, num_queries, store, bar)

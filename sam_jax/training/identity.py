@@ -21,7 +21,7 @@ from jaxtyping import Bool
 from sam_jax.training.trainer import TrainingTask, make_train
 from sam_jax.types import Examples, Key
 
-SCHEDULING = ("models_per_chunk", "models_per_vmap", "max_diverged")
+SCHEDULING = ("models_per_chunk", "models_per_vmap", "max_diverged", "progress")
 """Settings that say where and when models train, not what they become."""
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "sam_jax")

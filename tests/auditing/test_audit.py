@@ -38,10 +38,9 @@ def audit(optimizers, dataset=None, config=CONFIG, cache_dir=None, **options):
         MODEL,
         optimizers,
         dataset or make_arrays(),
-        config,
+        dataclasses.replace(config, progress=False),
         sam_jax.AttackConfig(**{"num_models": 6} | options),
         cache_dir=cache_dir,
-        progress=False,
     )
 
 

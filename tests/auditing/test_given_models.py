@@ -264,9 +264,9 @@ def test_a_function_with_weights_is_audited_against_shadow_models_trained_here()
     params, state = trained_target(dataset, model, members, sgd)
     target = sam_jax.Target.of_model(model, params, state, members)
     config = sam_jax.AttackConfig(num_models=8, attacks={"loss": ATTACKS["loss"]})
-    options = dict(target=target, progress=False)
-    train = sam_jax.TrainConfig(num_epochs=150, batch_size=16)
-    result = sam_jax.audit(model, {"sgd": sgd}, dataset, train, config, **options)
+    train = sam_jax.TrainConfig(num_epochs=150, batch_size=16, progress=False)
+    shadows = {"sgd": sgd}
+    result = sam_jax.audit(model, shadows, dataset, train, config, target=target)
     assert result["target"].accuracy.train.value > 0.95
     x = np.concatenate([dataset.train.x, dataset.test.x])
     logits = np.asarray(model.apply(params, state, x, False, jax.random.key(0))[0])
@@ -316,10 +316,9 @@ def test_a_target_that_makes_no_sense_is_refused_before_training(target, message
             mlp(2, hidden=(4,)),
             {"sgd": optax.chain(optax.sgd(0.1), sam_jax_probe(optimizer))},
             dataset,
-            sam_jax.TrainConfig(num_epochs=1, batch_size=8),
+            sam_jax.TrainConfig(num_epochs=1, batch_size=8, progress=False),
             config,
             target=target,
-            progress=False,
         )
 
 
@@ -330,10 +329,10 @@ def sam_jax_probe(optimizer):
 
 def test_canaries_and_unclear_shadow_models_are_refused_with_a_target():
     target, dataset = sam_jax.Target(HALF, BAD), small_data()
-    model, train = mlp(2, hidden=(4,)), sam_jax.TrainConfig(1, 8)
+    model, train = mlp(2, hidden=(4,)), sam_jax.TrainConfig(1, 8, progress=False)
     sgd = optax.sgd(0.1)
     config = sam_jax.AttackConfig(num_models=4, num_canaries=3)
-    options = dict(target=target, progress=False)
+    options = dict(target=target)
     with pytest.raises(ValueError, match="num_canaries must be 0 with a target"):
         sam_jax.audit(model, {"sgd": sgd}, dataset, train, config, **options)
     config = sam_jax.AttackConfig(num_models=4)

@@ -30,14 +30,15 @@ def result():
         models.mlp(pinned.NUM_CLASSES, hidden=pinned.HIDDEN),
         {"sgd": sgd, "sam": sam_jax.sam(sgd, rho=pinned.RHO)},
         pinned.make_arrays(),
-        sam_jax.TrainConfig(num_epochs=pinned.NUM_EPOCHS, batch_size=pinned.BATCH_SIZE),
+        sam_jax.TrainConfig(
+            num_epochs=pinned.NUM_EPOCHS, batch_size=pinned.BATCH_SIZE, progress=False
+        ),
         sam_jax.AttackConfig(
             attacks={name: ATTACKS[name] for name in pinned.ATTACKS},
             num_models=pinned.NUM_MODELS,
             fprs=(0.05,),
             seed=pinned.SEED,
         ),
-        progress=False,
     )
 
 

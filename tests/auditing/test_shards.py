@@ -17,24 +17,24 @@ ARGUMENTS = (
     models.mlp(2, hidden=(8,)),
     {"sgd": optax.sgd(0.1), "sam": sam_jax.sam(optax.sgd(0.1))},
     (X[:40], Y[:40], X[40:], Y[40:]),
-    sam_jax.TrainConfig(num_epochs=2, batch_size=8, models_per_chunk=2),
+    sam_jax.TrainConfig(num_epochs=2, batch_size=8, models_per_chunk=2, progress=False),
     sam_jax.AttackConfig(num_models=6),
 )
 
 
 def run_shard(folder, number, count):
     store = ChunkStore(folder, shard=(number, count))
-    train_shard(*ARGUMENTS, store, progress=False)
+    train_shard(*ARGUMENTS, store)
 
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_shards_train_the_models_of_one_process(tmp_path, count):
-    whole = sam_jax.audit(*ARGUMENTS, progress=False)
+    whole = sam_jax.audit(*ARGUMENTS)
     for number in range(count):
         run_shard(tmp_path, number, count)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.npz")}
     assert len(before) == {2: 6, 4: 8}[count]  # Chunks of 2, or a share each.
-    merged = sam_jax.audit(*ARGUMENTS, progress=False, cache_dir=tmp_path)
+    merged = sam_jax.audit(*ARGUMENTS, cache_dir=tmp_path)
     after = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.npz")}
     assert after == before  # Nothing is trained again.
     for name in ("sgd", "sam"):
@@ -46,8 +46,8 @@ def test_shards_train_the_models_of_one_process(tmp_path, count):
 
 def test_what_a_shard_has_not_trained_the_last_process_trains(tmp_path):
     run_shard(tmp_path, 1, 3)
-    whole = sam_jax.audit(*ARGUMENTS, progress=False)
-    merged = sam_jax.audit(*ARGUMENTS, progress=False, cache_dir=tmp_path)
+    whole = sam_jax.audit(*ARGUMENTS)
+    merged = sam_jax.audit(*ARGUMENTS, cache_dir=tmp_path)
     np.testing.assert_array_equal(merged["sam"].signals.phi, whole["sam"].signals.phi)
 
 
@@ -55,5 +55,5 @@ def test_a_shard_that_is_none_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match="shard must be i/n.*got 3/3"):
         run_shard(tmp_path, 3, 3)
     with pytest.raises(ArgumentError, match="store must have a folder and a shard"):
-        train_shard(*ARGUMENTS, ChunkStore(tmp_path), progress=False)
+        train_shard(*ARGUMENTS, ChunkStore(tmp_path))
     assert not list(tmp_path.glob("*.npz"))

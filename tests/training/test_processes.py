@@ -32,7 +32,9 @@ COMMON = """
         mlp(2, hidden=(8,)),
         {"sgd": optax.sgd(0.1), "sam": sam_jax.sam(optax.sgd(0.1))},
         (x[:40], y[:40], x[40:], y[40:]),
-        sam_jax.TrainConfig(num_epochs=2, batch_size=8, models_per_chunk=2),
+        sam_jax.TrainConfig(
+            num_epochs=2, batch_size=8, models_per_chunk=2, progress=False
+        ),
         sam_jax.AttackConfig(num_models=8),
     )
 """
@@ -40,12 +42,12 @@ PROCESS = """
     folder, port, number, count = sys.argv[1:]
     shard = join_processes(f"localhost:{port}", int(count), int(number))
     assert shard == (int(number), int(count))
-    train_shard(*arguments, ChunkStore(folder, shard=shard), progress=False)
+    train_shard(*arguments, ChunkStore(folder, shard=shard))
     wait_for_processes("trained")
     print("done", flush=True)
 """
 ALONE = """
-    result = sam_jax.audit(*arguments, progress=False, cache_dir=sys.argv[1] or None)
+    result = sam_jax.audit(*arguments, cache_dir=sys.argv[1] or None)
     np.savez(sys.argv[2], **{n: result[n].signals.phi for n in ("sgd", "sam")})
 """
 

@@ -26,14 +26,15 @@ Y = (X[:, 0] > 0).astype(np.int32)
 DATA = X[:40], Y[:40], X[40:], Y[40:]
 NET = models.mlp(2, hidden=(6,))
 OPTIMIZERS = {"sgd": optax.sgd(0.1), "sam": sam_jax.sam(optax.sgd(0.1), 0.05)}
-TRAIN = sam_jax.TrainConfig(num_epochs=2, batch_size=8, models_per_chunk=2)
+TRAIN = sam_jax.TrainConfig(
+    num_epochs=2, batch_size=8, models_per_chunk=2, progress=False
+)
 ATTACK = sam_jax.AttackConfig(num_models=6, attacks={"loss": ATTACKS["loss"]})
 
 
 def audit(chunks, weights):
     store = ChunkStore(chunks, save_models=weights)
-    options = dict(cache_dir=store, progress=False)
-    return sam_jax.audit(NET, OPTIMIZERS, DATA, TRAIN, ATTACK, **options)
+    return sam_jax.audit(NET, OPTIMIZERS, DATA, TRAIN, ATTACK, cache_dir=store)
 
 
 def phi_of(saved):
@@ -81,8 +82,7 @@ def test_only_chunks_without_their_weights_are_trained_again(what, tmp_path):
     else:
         other = dataclasses.replace(TRAIN, num_epochs=1)
         store = ChunkStore(tmp_path / "others", save_models=tmp_path / "other")
-        options = dict(cache_dir=store, progress=False)
-        sam_jax.audit(NET, OPTIMIZERS, DATA, other, ATTACK, **options)
+        sam_jax.audit(NET, OPTIMIZERS, DATA, other, ATTACK, cache_dir=store)
         victim.write_bytes((tmp_path / "other" / victim.name).read_bytes())
     audit(chunks, weights)
     assert {p.name: p.read_bytes() for p in weights.iterdir()} == before
