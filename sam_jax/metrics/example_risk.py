@@ -14,6 +14,7 @@ from scipy import stats
 
 from sam_jax import _checks
 from sam_jax.metrics import roc
+from sam_jax.metrics.member_auc import member_aucs
 
 PRIOR_COUNT = 4.0
 """The pooled variance weighs as much as this many targets, as in LiRA."""
@@ -118,7 +119,7 @@ def risk(scores: Float[np.ndarray, "t n"], keep: roc.Mask, fpr: float = 0.01) ->
         error=error,
         score=score,
         score_error=score_error,
-        auc=_rank_over_targets(exposures, keep),
+        auc=_auc_over_targets(exposures, keep),
         caught=((exposures >= -np.log10(fpr)) & keep).sum(axis=0),
         num_in=keep.sum(axis=0),
         rank=rank,
@@ -195,14 +196,9 @@ def _mean_and_error(
     return np.where(count > 0, mean, np.nan), np.where(count > 0, error, np.nan)
 
 
-def _rank_over_targets(exposures: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    num_in, num_out = keep.sum(axis=0), (~keep).sum(axis=0)
-    above = np.empty(keep.shape[1])
-    for start in range(0, keep.shape[1], EXAMPLES_IN_BLOCK):
-        block = slice(start, start + EXAMPLES_IN_BLOCK)
-        ranks = stats.rankdata(exposures[:, block], axis=0)
-        above[block] = np.sum(ranks, axis=0, where=keep[:, block])
-    # The Mann-Whitney count of pairs of targets in the right order.
-    above -= num_in * (num_in + 1) / 2
-    pairs = num_in * num_out
-    return np.where(pairs > 0, above / np.maximum(pairs, 1), np.nan)
+def _auc_over_targets(exposures: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """AUC of each example, over the targets with it against those without."""
+    starts = range(0, keep.shape[1], EXAMPLES_IN_BLOCK)
+    blocks = [np.s_[:, start : start + EXAMPLES_IN_BLOCK] for start in starts]
+    aucs = [member_aucs(exposures[block].T, keep[block].T) for block in blocks]
+    return np.concatenate(aucs)

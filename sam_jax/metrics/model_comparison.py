@@ -5,8 +5,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from sam_jax.metrics.member_auc import member_aucs
 from sam_jax.metrics.model_order import check_order
-from sam_jax.metrics.phi_meaning import likely_meaning, member_aucs
+from sam_jax.metrics.phi_meaning import likely_meaning
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals
 
@@ -200,7 +201,11 @@ def check_mask(signals: Signals, facts: ModelFacts) -> Check:
     auc = facts.auc
     text = _range("AUC of the confidence alone", auc)
     meaning = likely_meaning(
-        phi, keep, np.asarray(signals.correct), np.asarray(signals.labels)
+        phi,
+        keep,
+        np.asarray(signals.correct),
+        np.asarray(signals.labels),
+        np.asarray(signals.modified_entropy),
     )
     if meaning is not None:
         severity = "invalid" if meaning.is_certain else "warning"

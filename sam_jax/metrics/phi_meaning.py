@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
+from scipy import special
 
+from sam_jax.metrics.member_auc import MeanAuc, mean_member_auc
 from sam_jax.metrics.roc import varying_columns
 
 MIN_VALUES = 64
@@ -25,9 +26,6 @@ so chance makes an edge in about one of 2**20 sets of values."""
 
 MAX_EXAMPLES = 4096
 """Examples that are ranked, evenly spaced, where there are more."""
-
-STANDARD_ERRORS = 4.0
-"""Of a mean AUC over models, before it counts as above or below 1/2."""
 
 
 class Meaning(NamedTuple):
@@ -46,63 +44,12 @@ class Meaning(NamedTuple):
     text: str
 
 
-class MeanAuc(NamedTuple):
-    """How well values tell members from others, over models.
-
-    Attributes:
-        value: Mean of the models' AUCs; NaN if no model has both sides.
-        error: Its standard error, at least that of values without any signal.
-    """
-
-    value: float
-    error: float
-
-    @property
-    def is_above(self) -> bool:
-        """Whether members have clearly larger values."""
-        return self.value - STANDARD_ERRORS * self.error > 0.5
-
-    @property
-    def is_below(self) -> bool:
-        """Whether members have clearly smaller values."""
-        return self.value + STANDARD_ERRORS * self.error < 0.5
-
-
-def member_aucs(
-    values: Float[np.ndarray, "m n"], keep: Bool[np.ndarray, "m n"]
-) -> Float[np.ndarray, " m"]:
-    """Returns P(member's value > other's) of each model, ties counting one half."""
-    num_in, num_out = keep.sum(axis=1), (~keep).sum(axis=1)
-    ranks = np.stack([stats.rankdata(row) for row in values])
-    above = np.sum(ranks, axis=1, where=keep) - num_in * (num_in + 1) / 2
-    with np.errstate(invalid="ignore"):
-        return above / (num_in * num_out)
-
-
-def mean_member_auc(
-    values: Float[np.ndarray, "m n"], keep: Bool[np.ndarray, "m n"]
-) -> MeanAuc:
-    """Returns the mean of ``member_aucs`` over the models that have both sides."""
-    num_in, num_out = keep.sum(axis=1), (~keep).sum(axis=1)
-    has_both = (num_in > 0) & (num_out > 0)
-    if not has_both.any():
-        return MeanAuc(float("nan"), float("nan"))
-    aucs = member_aucs(values[has_both], keep[has_both])
-    pairs = num_in[has_both] * num_out[has_both]
-    # The Mann-Whitney variance of an AUC where values know nothing.
-    without_signal = (num_in + num_out)[has_both] / (12 * pairs)
-    variance = max(
-        float(np.var(aucs, ddof=1)) if len(aucs) > 1 else 0.0,
-        float(without_signal.mean()),
-    )
-    return MeanAuc(float(aucs.mean()), float(np.sqrt(variance / len(aucs))))
-
-
 def likely_meaning(
     phi: Float[np.ndarray, "m n"],
     keep: Bool[np.ndarray, "m n"],
     correct: Bool[np.ndarray, "m n"] | None = None,
     labels: np.ndarray | None = None,
+    modified_entropy: Float[np.ndarray, "m n"] | None = None,
 ) -> Meaning | None:
     """Returns what phi seem to be instead of phi, or None where nothing speaks for it.
 
@@ -125,6 +72,8 @@ transposed mask |
         keep: True where the model trained on the example.
         correct: Whether predictions are right, where that is known by other means.
         labels: Class of each example, where known.
+        modified_entropy: Of the same outputs, where known: what it fits is phi, even
+            where all predictions are right and sure (phi > 0, most of them near 0).
     """
     is_alone = len(keep) == 1
     columns = np.flatnonzero(varying_columns(keep) | is_alone)
@@ -132,9 +81,10 @@ transposed mask |
     ranked, kept = phi[:, columns], keep[:, columns]
     auc = mean_member_auc(ranked, kept)
     # The range first: losses or probabilities would mislead all checks of signs.
-    by_range = _by_range(phi, auc, correct)
-    if by_range is not None:
-        return by_range
+    if modified_entropy is None or not _fits(phi, modified_entropy):
+        by_range = _by_range(phi, auc, correct)
+        if by_range is not None:
+            return by_range
     by_class = None if labels is None else _by_class(ranked, kept, labels[columns])
     if by_class is not None:
         return by_class
@@ -185,6 +135,24 @@ def _by_range(
         )
         return Meaning("log_probabilities", True, text)
     return None
+
+
+def _fits(phi: np.ndarray, modified_entropy: np.ndarray) -> bool:
+    """Whether a modified entropy is one that outputs with these phi can have.
+
+    The other classes share 1 - p, so that their part is at most that of the label,
+    ``(1 - p) (-log p)``, which a class of two with all of it reaches.
+    """
+    known = np.isfinite(phi) & np.isfinite(modified_entropy)
+    if known.sum() < MIN_VALUES:
+        return False
+    values = phi[known].astype(np.float64)
+    of_label = special.expit(-values) * np.logaddexp(0, -values)
+    ratio = modified_entropy[known] / np.maximum(of_label, 1e-30)
+    # Phi from -3 to 3 are those whose rounding, in half precision too, is small.
+    sure = np.abs(values) < 3
+    inside = (ratio[sure] > 0.98) & (ratio[sure] < 2.04)
+    return bool(sure.sum() >= MIN_VALUES and inside.mean() > 0.99)
 
 
 def _why_losses(auc: MeanAuc, is_wrong: bool) -> str:

@@ -8,6 +8,7 @@ from scipy import optimize, special
 
 from sam_jax._checks import ArgumentError
 from sam_jax.metrics import phi_meaning
+from sam_jax.metrics.member_auc import mean_member_auc
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals
 
@@ -51,6 +52,7 @@ def check_phi_meaning(
         np.asarray(signals.keep),
         np.asarray(signals.correct) if has_correct else None,
         np.asarray(signals.labels) if has_labels else None,
+        np.asarray(signals.modified_entropy),
     )
     if meaning is None or meaning.name == "inverted_mask":
         return
@@ -203,7 +205,7 @@ def _best_order(
 def _fits_members(right: np.ndarray, keep: np.ndarray) -> bool:
     """Whether members are predicted better, as only trained models do."""
     pool = varying_columns(keep) | (len(keep) == 1)
-    auc = phi_meaning.mean_member_auc(right[:, pool].astype(np.float64), keep[:, pool])
+    auc = mean_member_auc(right[:, pool].astype(np.float64), keep[:, pool])
     return auc.is_above
 
 

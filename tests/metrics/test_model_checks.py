@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import special
 
 from sam_jax.metrics import model_checks, model_comparison
 from tests.attacks.examples import balanced_keep, make_signals
@@ -187,3 +188,21 @@ def test_infinite_phi_are_counted_and_large_ones_remarked():
     assert found(large)["phi"].severity == "warning"
     facts = model_comparison.model_facts(infinite)
     assert np.isfinite(facts.loss).all()
+
+
+def test_phi_of_models_that_are_always_right_are_no_losses_where_the_entropy_fits():
+    """A separable problem: every phi is positive, and most are near 0."""
+    rng = np.random.default_rng(2)
+    keep = balanced_keep(NUM_MODELS, NUM_EXAMPLES, rng)
+    phi = rng.exponential(size=(*keep.shape, 1)) * (1 + keep[..., None])
+    signals = make_signals(phi, keep)
+    p = special.expit(phi[..., 0])
+    fitting = -2 * (1 - p) * np.log(p)  # of two classes
+    checks = found(signals._replace(modified_entropy=fitting.astype(np.float32)))
+    assert checks["mask"].severity == "ok"
+    # The same values as losses, whose modified entropy is another.
+    p = np.exp(-phi[..., 0])
+    of_losses = (-2 * (1 - p) * np.log(p)).astype(np.float32)
+    for given in (of_losses, np.full(keep.shape, np.nan, np.float32)):
+        check = found(signals._replace(modified_entropy=given))["mask"]
+        assert check.severity == "invalid" and "losses" in check.text
