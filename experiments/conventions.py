@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tyro
 
-from experiments.noise import attack_noise, markdown_row, noise_draws
+from experiments.null_attacks import attack_noise, markdown_row, noise_draws
 from sam_jax import _checks, metrics
 from sam_jax.attacks import ATTACKS, direct, lira, rmia, score_targets
 from sam_jax.cli.errors import usage_errors

@@ -8,7 +8,7 @@ import numpy as np
 
 import sam_jax
 from sam_jax.data import dataset_from_arrays, split_rows
-from sam_jax.data.noise import corrupt_labels
+from sam_jax.data.label_noise import corrupt_labels
 from sam_jax.types import Dataset
 
 FILES = {

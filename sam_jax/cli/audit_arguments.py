@@ -18,7 +18,7 @@ from sam_jax.cli.errors import as_option
 from sam_jax.cli.named_code import named_attack, named_model
 from sam_jax.data import DATASETS
 from sam_jax.data.augment import AUGMENTATIONS, chain
-from sam_jax.data.noise import corrupt_labels
+from sam_jax.data.label_noise import corrupt_labels
 from sam_jax.models import MODELS
 from sam_jax.optimizers import bases
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.data.blocks import model_blocks
-from sam_jax.data.noise import corrupt_labels
+from sam_jax.data.label_noise import corrupt_labels
 from sam_jax.types import Dataset, Examples, Key
 
 

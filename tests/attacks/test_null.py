@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import noise
+from experiments import null_attacks
 from sam_jax import metrics
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS, lira, score_targets, unmet_needs
@@ -41,8 +41,8 @@ def pooled_aucs(name, num_audits):
 
 
 def check_null(name, mask, num_models, num_examples=2_000, num_draws=8):
-    draws = noise.noise_draws(mask, num_models, num_examples, num_draws)
-    result = noise.attack_noise(ATTACKS[name], draws)
+    draws = null_attacks.noise_draws(mask, num_models, num_examples, num_draws)
+    result = null_attacks.attack_noise(ATTACKS[name], draws)
     if result is None:
         needs = unmet_needs(ATTACKS[name], next(draws))
         assert {"in_models", "out_models"} & set(needs)
@@ -99,7 +99,7 @@ def test_constant_phi_under_a_balanced_mask_is_one_score():
     ],
 )
 def test_masks_without_references_are_refused_with_what_to_use(mask, name, instead):
-    (signals,) = noise.noise_draws(mask, 6, 100, 1)
+    (signals,) = null_attacks.noise_draws(mask, 6, 100, 1)
     with pytest.raises(ArgumentError, match=rf"'{name}' needs.*{instead}"):
         score_targets(ATTACKS[name], signals)
     with pytest.raises(ArgumentError, match=f"'{name}' needs"):
@@ -107,7 +107,7 @@ def test_masks_without_references_are_refused_with_what_to_use(mask, name, inste
 
 
 def test_two_models_are_refused():
-    (signals,) = noise.noise_draws("half", 2, 100, 1)
+    (signals,) = null_attacks.noise_draws("half", 2, 100, 1)
     for name in ("lira_online", "lira_offline", "calibrated_loss"):
         with pytest.raises(ArgumentError, match=name):
             score_targets(ATTACKS[name], signals)

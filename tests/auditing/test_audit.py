@@ -11,7 +11,7 @@ import sam_jax
 from sam_jax import models
 from sam_jax.attacks import ATTACKS
 from sam_jax.data import dataset_from_arrays
-from sam_jax.data.noise import corrupt_labels
+from sam_jax.data.label_noise import corrupt_labels
 from sam_jax.metrics.estimate import mean_over_models
 from sam_jax.reporting import audit_tables, tables
 from sam_jax.reporting.audit_numbers import metrics_json

@@ -1,6 +1,6 @@
 """Attacks on pure noise, where there are no members to find.
 
-    python -m experiments.noise
+    python -m experiments.null_attacks
 
 attacks phi that does not depend on the mask, with each registered attack, on masks of
 several designs and numbers of models: levels and standard deviations differ between
