@@ -1,13 +1,16 @@
 """The files of an audit: report, figures, numbers, signals."""
 
+import contextlib
 import csv
+import io
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from sam_jax.auditing.result import AuditResult
+from sam_jax.data.atomic_files import open_atomically
 from sam_jax.reporting import audit_report
 from sam_jax.reporting.audit_numbers import metrics_json
 from sam_jax.reporting.plain_json import write_json
@@ -51,8 +54,11 @@ def save_audit(
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     page = audit_report.report(result, about)
-    (folder / "report.html").write_text(page, encoding="utf-8")
-    audit_report.roc_figure(result).savefig(folder / "roc.svg", bbox_inches="tight")
+    with open_atomically(folder / "report.html") as file:
+        file.write(page.encode())
+    with open_atomically(folder / "roc.svg") as file:
+        figure = audit_report.roc_figure(result)
+        figure.savefig(file, format="svg", bbox_inches="tight")
     _write_roc(result, folder / "roc.csv")
     _write_risk(result, folder / "risk.csv")
     if not with_signals:
@@ -71,9 +77,17 @@ def save_audit(
         )
 
 
+@contextlib.contextmanager
+def _open_table(path: pathlib.Path) -> Iterator[Any]:
+    """A writer of CSV to a file that is there whole or not at all."""
+    with open_atomically(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        yield csv.writer(text)
+        text.detach()
+
+
 def _write_roc(result: AuditResult, path: pathlib.Path) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+    with _open_table(path) as writer:
         writer.writerow(["optimizer", "attack", "fpr", "tpr", "tpr_low", "tpr_high"])
         for name, optimizer in result.optimizers.items():
             for attack, reached in optimizer.attacks.items():
@@ -85,8 +99,7 @@ def _write_roc(result: AuditResult, path: pathlib.Path) -> None:
 def _write_risk(result: AuditResult, path: pathlib.Path) -> None:
     """Every example's exposure under each optimizer."""
     labels = np.asarray(result[result.baseline].signals.labels)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+    with _open_table(path) as writer:
         fields = result[result.baseline].risk._fields
         origin = result.dataset.train_origin
         place = ["split", "row"] if origin is not None else []

@@ -1,9 +1,10 @@
 """The number of models that train at once, measured from the compiled program."""
 
-import pathlib
 from typing import NamedTuple
 
 import jax
+
+from sam_jax.training.host_memory import free_host_bytes
 
 CPU_MODELS_PER_CORE = 8
 """On a CPU few models share a ``vmap`` anyway; more would only report less often."""
@@ -135,35 +136,12 @@ def is_out_of_memory(error: Exception) -> bool:
 def free_bytes(device: jax.Device, num_devices: int) -> int | None:
     """Returns the free memory of a device in bytes; None where it is unknown.
 
-    CPU devices share the memory that the system (or the container) has left.
+    CPU devices share the memory that is left to the process (``host_memory``).
     """
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     if device.platform != "cpu":
         return None
-    limits = [f() for f in (_system_free, _container_free)]
-    known = [limit for limit in limits if limit is not None]
-    return min(known) // num_devices if known else None
-
-
-def _system_free() -> int | None:
-    try:
-        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _container_free() -> int | None:
-    # The files of cgroup v2; where there is no limit, `memory.max` reads "max".
-    group = pathlib.Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-    except OSError:
-        return None
-    return None if limit == "max" else max(int(limit) - used, 0)
+    free = free_host_bytes()
+    return None if free is None else free // num_devices

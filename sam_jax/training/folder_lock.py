@@ -63,34 +63,55 @@ class FolderLock:
             self.files.pop().close()
 
     def _take(self, name: str, shared: bool, argument: str) -> None:
-        path = self.folder / name
-        try:
-            # Not "w", which would erase the holder's name before the lock is tried.
-            file = path.open("a+")
-        except OSError as error:
-            self.release()
-            raise StorageError(
-                error.errno, f"{path} could not be written: {error.strerror}"
-            ) from error
-        if fcntl is not None:
-            mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        path, is_locked = self.folder / name, False
+        while not is_locked:
             try:
-                fcntl.flock(file, mode | fcntl.LOCK_NB)
-            except OSError:
+                # Not "w", which would erase the holder's name before the lock is tried.
+                file = path.open("a+")
+            except OSError as error:
+                self.release()
+                raise StorageError(
+                    error.errno, f"{path} could not be written: {error.strerror}"
+                ) from error
+            self.files.append(file)
+            if not _try_lock(file, shared):
                 holder = _holder(path)
-                file.close()
                 self.release()
                 raise ArgumentError(
                     argument,
                     "must name a folder that no other run is using; in "
                     f"{self.folder} {holder} is at work. Wait for it, stop it, or "
                     "choose another folder.",
-                ) from None
-        self.files.append(file)
+                )
+            # A run that ended in between has removed the file: the lock of a file
+            # without a name keeps no one out.
+            is_locked = _is_at(file, path)
+            if not is_locked:
+                self.files.pop().close()
         if not shared:
             file.truncate(0)
             json.dump({"process": os.getpid(), "host": socket.gethostname()}, file)
             file.flush()
+
+
+def _try_lock(file: IO[str], shared: bool) -> bool:
+    """Whether the lock was free; always where there are no locks."""
+    if fcntl is None:
+        return True
+    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(file, mode | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_at(file: IO[str], path: pathlib.Path) -> bool:
+    """Whether an open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _holder(path: pathlib.Path) -> str:

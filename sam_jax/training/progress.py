@@ -22,6 +22,9 @@ class ProgressLines:
     def __init__(self, total: int):
         self.total, self.n, self.text = total, 0, ""
         self.start, self.last = time.monotonic(), -float("inf")
+        # Number and moment after the first work, which waits for a compilation and so
+        # is no pace.
+        self.first: tuple[int, float] | None = None
 
     def set_description_str(self, text: str, refresh: bool = True) -> None:
         """Says what is done now, in the next line."""
@@ -37,18 +40,37 @@ class ProgressLines:
             return
         self.n += n
         now = time.monotonic()
-        if now - self.last < LINE_SECONDS and self.n < self.total:
+        if self.first is None:
+            # The line after the first work has no time left; the next one has.
+            self.first = (self.n, now)
+        elif now - self.last < LINE_SECONDS and self.n < self.total:
             return
-        self.last, elapsed = now, now - self.start
-        left = elapsed * (self.total - self.n) / max(self.n, 1e-9)
+        else:
+            self.last = now
         shown = f"{100 * self.n / max(self.total, 1):3.0f} % {self.text}".rstrip()
-        times = f"{tqdm.format_interval(elapsed)} passed"
-        times += f", {tqdm.format_interval(left)} left"
+        times = f"{tqdm.format_interval(now - self.start)} passed"
+        number, moment = self.first
+        if self.n > number or self.n == self.total:
+            pace = (now - moment) / max(self.n - number, 1e-9)
+            times += f", {tqdm.format_interval(pace * (self.total - self.n))} left"
         sys.stderr.write(f"{shown}, {times}\n")
         sys.stderr.flush()
 
     def close(self) -> None:
         """Nothing: the last line is that of the last work."""
+
+
+class _Bar(tqdm):
+    """A bar whose pace leaves out the first work, which waits for a compilation."""
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Counts work as done."""
+        if self.disable or self.n or not n:
+            return super().update(n)
+        self.n = self.initial = self.last_print_n = n
+        self.unpause()
+        self.refresh()
+        return True
 
 
 def make_bar(total: int, shown: bool = True) -> Any:
@@ -60,7 +82,7 @@ def make_bar(total: int, shown: bool = True) -> Any:
     """
     if shown and not (sys.stderr.isatty() or _is_notebook()):
         return ProgressLines(total)
-    return tqdm(
+    return _Bar(
         total=total,
         disable=not shown,
         smoothing=0.05,

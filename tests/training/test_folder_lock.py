@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from sam_jax._checks import ArgumentError
+from sam_jax.training import folder_lock
 from sam_jax.training.folder_lock import FolderLock
 
 
@@ -51,3 +52,26 @@ def test_shards_share_a_folder_with_each_other_alone(tmp_path):
     with pytest.raises(ArgumentError, match="no other run"):
         FolderLock(tmp_path, (0, 2)).acquire("cache_dir")
     whole.release()
+
+
+def test_a_lock_whose_file_was_removed_is_taken_anew(tmp_path, monkeypatch):
+    """A run ends between another's opening of the file and its lock."""
+    first, second, third = (FolderLock(tmp_path) for _ in range(3))
+    first.acquire("cache_dir")
+    try_lock = folder_lock._try_lock
+    opened = []
+
+    def end_the_first_before(file, shared):
+        if not opened:
+            first.remove()
+        opened.append(file)
+        return try_lock(file, shared)
+
+    monkeypatch.setattr(folder_lock, "_try_lock", end_the_first_before)
+    second.acquire("cache_dir")
+    assert len(opened) == 2
+    monkeypatch.setattr(folder_lock, "_try_lock", try_lock)
+    with pytest.raises(ArgumentError, match="no other run"):
+        third.acquire("cache_dir")
+    second.remove()
+    assert not list(tmp_path.iterdir())

@@ -29,11 +29,35 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch):
     bar.update(0)  # what ends where its last step did is no news
     bar.close()
     lines = written.getvalue().splitlines()
-    # A step takes 10 s: a line for the first, one a minute, one at the end.
-    assert lines[0] == "  1 % sgd: epoch, 00:10 passed, 16:30 left"
+    # A step takes 10 s: a line for the first and the second, one a minute, the last.
+    assert lines[0] == "  1 % sgd: epoch, 00:10 passed"
+    assert lines[1] == "  2 % sgd: epoch, 00:20 passed, 16:20 left"
     assert lines[-1] == "100 % sgd: epoch, 16:40 passed, 00:00 left"
-    assert len(lines) == 1 + 99 // 6 + 1
+    assert len(lines) == 2 + 98 // 6 + 1
     assert "\r" not in written.getvalue()
+
+
+def test_the_time_left_leaves_the_first_compilation_out(monkeypatch):
+    """A minute of compilation, then a second a step: 98 steps take 98 seconds."""
+    clock = iter([0, 60, 61, 121])
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    bar = progress.make_bar(100)
+    bar.update()
+    bar.update()
+    assert sys.stderr.getvalue().splitlines()[1].endswith("01:01 passed, 01:38 left")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = progress.make_bar(100)
+    now = [0.0]
+    bar._time = lambda: now[0]
+    bar.start_t = bar.last_print_t = 0.0
+    for moment in (60.0, 61.0):
+        now[0] = moment
+        bar.update()
+    bar.refresh()
+    assert "01:38 left" in terminal.getvalue().split("\r")[-1]
+    bar.close()
 
 
 def test_a_terminal_gets_a_bar_and_silence_is_silence(monkeypatch):
