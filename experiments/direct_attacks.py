@@ -5,7 +5,7 @@
 writes docs/results/direct_attacks.md from the tables of ``where_it_begins``.
 """
 
-from experiments.common.pages import Sweep, change_table, run_page
+from experiments.common.pages import FIT_NOTE, Sweep, change_table, run_page
 
 ATTACKS = ("confidence", "entropy", "modified_entropy")
 
@@ -22,11 +22,12 @@ def page(sweep: Sweep) -> str:
         "Made by `python -m experiments.direct_attacks`. SGD → SAM, difference with "
         "its 95 % interval; bold where the interval leaves 0 out. The loss attack "
         "ranks as confidence does.\n\n"
-        "## Balanced accuracy of an attacker\n\n"
+        + FIT_NOTE
+        + "## Balanced accuracy of an attacker\n\n"
         "One threshold a class, chosen on the other models; intervals over models.\n\n"
-        + change_table(sweep, accuracy)
+        + change_table(sweep, accuracy, fit=True)
         + "\n## AUC\n\n"
-        + change_table(sweep, auc)
+        + change_table(sweep, auc, fit=True)
     )
 
 

@@ -13,6 +13,7 @@ from experiments.common.pages import Sweep, change, run_page, table
 COLUMNS = (
     ("training accuracy", MODELS, "train_accuracy"),
     ("training loss", MODELS, "train_loss"),
+    ("margin", MODELS, "phi_mean_members"),
     ("test accuracy", MODELS, "test_accuracy"),
     ("loss AUC", "loss", "auc"),
     ("LiRA AUC", "lira_online", "auc"),
@@ -26,7 +27,8 @@ def page(sweep: Sweep) -> str:
         "# Privacy against utility over the radius\n\n"
         "Made by `python -m experiments.rho_sweep`. SGD → SAM (or ASAM, or noise of "
         "the radius in place of the gradient: `random_sam`), difference with its 95 % "
-        "interval; bold where it leaves 0 out.\n\n" + optimizer_table(sweep)
+        "interval; bold where it leaves 0 out. Margin is the mean phi of members, in "
+        "nats.\n\n" + optimizer_table(sweep)
     )
 
 

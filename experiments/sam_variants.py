@@ -14,33 +14,16 @@ import pathlib
 import tyro
 
 import sam_jax
-from experiments import where_it_begins
-from experiments.common.cost import cost_of
-from experiments.common.pages import Sweep, read_sweep
+from experiments.common.pages import Sweep
 from experiments.common.presets import VARIANTS
-from experiments.common.tables import write_rows, write_settings
+from experiments.common.runs import Config, run_design, write_with_page
 from experiments.rho_sweep import optimizer_table
 from sam_jax.cli.errors import usage_errors
 
 
-def main(config: where_it_begins.Config) -> pathlib.Path | None:
+def main(config: Config) -> pathlib.Path | None:
     """Runs what is missing and writes tables and page; returns their folder."""
-    preset = VARIANTS[config.scale]
-    design = where_it_begins.chosen_cells(preset, config)
-    if config.plan:
-        where_it_begins.print_plan(config, VARIANTS)
-        return None
-    print(f"{len(design)} cells: {cost_of(design, preset.device)}.")
-    folder = pathlib.Path("runs") / "where_it_begins" / config.name
-    rows = where_it_begins.measure_design(design, folder, config.data_dir)
-    results = config.results or folder / "sam_variants"
-    results.mkdir(parents=True, exist_ok=True)
-    write_rows(results / "cells.csv", [r for r in rows if r.optimizer != "sgd"])
-    write_settings(results / "settings.csv", [cell for cell, _ in design])
-    where_it_begins.write_metadata(results, config.scale, design)
-    results.with_suffix(".md").write_text(page(read_sweep(results)), encoding="utf-8")
-    print(f"Results: {results}")
-    return results
+    return run_design("sam_variants", VARIANTS, config, write_with_page(page))
 
 
 def page(sweep: Sweep) -> str:
@@ -57,4 +40,4 @@ def page(sweep: Sweep) -> str:
 if __name__ == "__main__":
     sam_jax.use_all_cores()
     with usage_errors():
-        main(tyro.cli(where_it_begins.Config, description=__doc__))
+        main(tyro.cli(Config, description=__doc__))

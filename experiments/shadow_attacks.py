@@ -5,7 +5,7 @@
 writes docs/results/shadow_attacks.md from the tables of ``where_it_begins``.
 """
 
-from experiments.common.pages import Sweep, change_table, run_page
+from experiments.common.pages import FIT_NOTE, Sweep, change_table, run_page
 
 ATTACKS = ("lira_online", "lira_online_plain", "lira_offline", "rmia_online")
 METRICS = {
@@ -22,11 +22,12 @@ def page(sweep: Sweep) -> str:
         "Made by `python -m experiments.shadow_attacks`. SGD → SAM, difference with "
         "its 95 % interval over targets and examples; bold where it leaves 0 out. "
         "`plain` is the form of the paper of LiRA, which is biased with few models; "
-        "without the word, references are matched in number.\n"
+        "without the word, references are matched in number.\n\n"
+        + FIT_NOTE.removesuffix("\n")
     ]
     for head, metric in METRICS.items():
         columns = [(name.replace("_", " "), name, metric) for name in ATTACKS]
-        parts.append(f"\n## {head}\n\n" + change_table(sweep, columns))
+        parts.append(f"\n## {head}\n\n" + change_table(sweep, columns, fit=True))
     return "".join(parts)
 
 

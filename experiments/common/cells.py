@@ -11,10 +11,16 @@ import jax
 import numpy as np
 import optax
 
+from experiments.common.mitigation import (
+    Mitigation,
+    mitigated,
+    released_model,
+    released_weights,
+)
 from experiments.common.study_data import load_data, take_pool
 from sam_jax.auditing.plan import make_plan
 from sam_jax.data.augment import AUGMENTATIONS, chain
-from sam_jax.models import cnn, from_linen, mlp, resnet18
+from sam_jax.models import cnn, from_linen, mlp, resnet18, vgg16
 from sam_jax.models.layers import batch_norm
 from sam_jax.optimizers.registry import OPTIMIZERS
 from sam_jax.signals import load_signals, save_signals
@@ -23,7 +29,7 @@ from sam_jax.training import TrainingTask, train_chunks
 from sam_jax.training.trainer import num_steps_per_epoch
 from sam_jax.types import AugmentFn, Dataset, Model, Signals, TrainConfig
 
-Network = Literal["mlp", "mlp_bn", "cnn_bn", "resnet18_bn"]
+Network = Literal["mlp", "mlp_bn", "cnn_bn", "resnet18_bn", "vgg16_bn"]
 Method = Literal[
     "sgd",
     "sam",
@@ -71,6 +77,8 @@ class Cell:
     weight_decay: float = 2e-3
     num_models: int = 8
     seed: int = 0
+    mitigation: Mitigation = "none"
+    strength: float = 0.0
 
     @property
     def name(self) -> str:
@@ -86,6 +94,8 @@ class Cell:
         ]
         words += [f"noise{self.label_noise:g}"] if self.label_noise else []
         words += list(self.augment)
+        if self.mitigation != "none":
+            words.append(f"{self.mitigation}{self.strength:g}")
         return "-".join([*words, f"m{self.num_models}", f"s{self.seed}"])
 
     @property
@@ -118,7 +128,8 @@ def make_model(cell: Cell, num_classes: int) -> Model:
     if cell.network == "cnn_bn":
         widths = (cell.width, 2 * cell.width)
         return cnn(num_classes, widths=widths, hidden=8 * cell.width)
-    return resnet18(num_classes, width=cell.width)
+    make_network = resnet18 if cell.network == "resnet18_bn" else vgg16
+    return make_network(num_classes, width=cell.width)
 
 
 def make_config(cell: Cell) -> TrainConfig:
@@ -202,22 +213,40 @@ def read_signals(path: pathlib.Path) -> Signals:
 
 
 @functools.lru_cache(maxsize=4)
-def _program(cell: Cell, method: Method, num_classes: int) -> tuple[Model, Any, Any]:
-    """The functions of a training; the same ones again, so that nothing recompiles."""
-    model = make_model(cell, num_classes)
-    return model, make_optimizer_of(cell, method), make_augment(cell)
+def make_task(
+    cell: Cell, method: Method, num_classes: int
+) -> tuple[TrainingTask, Model]:
+    """Returns a training and the network whose outputs are attacked.
+
+    The same objects again for the same arguments, so that nothing recompiles.
+
+    Raises:
+        ValueError: If ``dp`` meets batch norm: its gradients are of no one example.
+    """
+    if cell.mitigation == "dp" and cell.network.endswith("_bn"):
+        raise ValueError(
+            f"network must have no batch norm with mitigation dp, got {cell.network!r}."
+        )
+    task = TrainingTask(
+        make_model(cell, num_classes),
+        make_optimizer_of(cell, method),
+        make_config(cell),
+        augment=make_augment(cell),
+    )
+    choice = cell.mitigation, cell.strength
+    return mitigated(task, *choice), released_model(task.model, *choice)
 
 
 def _train(cell: Cell, perturbation: Perturbation, data: Dataset) -> Signals:
     plan = make_plan(data, cell.num_models, seed=cell.seed)
     examples = plan.examples()
-    model, make_optimizer, augment = _program(
-        cell, perturbation.method, data.num_classes
-    )
-    task = TrainingTask(model, make_optimizer, make_config(cell), augment=augment)
+    task, released = make_task(cell, perturbation.method, data.num_classes)
     radii = {"rho": np.full(cell.num_models, perturbation.rho)}
     chunks = train_chunks(plan.train_key, task, radii, plan.keep, examples)
-    outputs = [chunk_signals(model, c.trained, examples) for c in chunks]
+    outputs = []
+    for chunk in chunks:
+        weights = released_weights(chunk.trained, cell.mitigation, cell.strength)
+        outputs.append(chunk_signals(released, weights, examples))
     joined: Mapping[str, Any] = {
         field: np.concatenate([getattr(chunk, field) for chunk in outputs])
         for field in ModelSignals._fields

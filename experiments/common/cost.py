@@ -27,8 +27,20 @@ INPUTS: dict[str, tuple[tuple[int, ...], int]] = {
 """Shape of one input and number of classes of each data set."""
 
 RATES: dict[Device, dict[Network, float]] = {
-    "laptop": {"mlp": 9e10, "mlp_bn": 9e10, "cnn_bn": 1.7e10, "resnet18_bn": 4e10},
-    "gpu": {"mlp": 4e12, "mlp_bn": 4e12, "cnn_bn": 4e12, "resnet18_bn": 4e13},
+    "laptop": {
+        "mlp": 9e10,
+        "mlp_bn": 9e10,
+        "cnn_bn": 1.7e10,
+        "resnet18_bn": 4e10,
+        "vgg16_bn": 4e10,
+    },
+    "gpu": {
+        "mlp": 4e12,
+        "mlp_bn": 4e12,
+        "cnn_bn": 4e12,
+        "resnet18_bn": 4e13,
+        "vgg16_bn": 4e13,
+    },
 }
 """Floating-point operations a second. Those of dense networks and of the CNN on a
 laptop are measured on 2 cores; the others are guesses."""

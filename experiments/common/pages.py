@@ -1,13 +1,16 @@
 """Pages of results in Markdown, made from the committed tables of the sweep."""
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import tyro
 
 from experiments.common.cells import Cell
-from experiments.common.measure import Row
+from experiments.common.map_figure import EQUAL_ACCURACY
+from experiments.common.matching import TOLERANCE
+from experiments.common.measure import MODELS, Row
 from experiments.common.sweep_results import label
 from experiments.common.tables import read_rows, read_settings
 
@@ -83,18 +86,67 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
-def change_table(sweep: Sweep, columns: Sequence[tuple[str, str, str]]) -> str:
+FIT = (
+    ("training accuracy", "train_accuracy"),
+    ("training loss", "train_loss"),
+    ("margin", "phi_mean_members"),
+)
+"""Head and metric of the columns that say how alike SGD and SAM fit."""
+
+FIT_NOTE = (
+    "Beside each figure of leakage the fit, SGD → SAM: training accuracy, training "
+    "loss in nats, and margin, the mean phi of members in nats. `≠` flags a training "
+    f"accuracy that differs by more than {EQUAL_ACCURACY:g}, and a loss or margin that "
+    f"differs by more than {100 * TOLERANCE:g} % of SGD's: there the leakage is "
+    "compared at equal epochs only.\n\n"
+)
+
+
+def fit_texts(sweep: Sweep, place: Place) -> list[str]:
+    """Returns accuracy, loss and margin of a run beside SGD's, flagged where unlike."""
+    texts = []
+    for _, metric in FIT:
+        row = sweep.rows[*place, MODELS, metric]
+        text = f"{row.sgd:.4f} → {row.value:.4f}"
+        limit = TOLERANCE * abs(row.sgd)
+        if metric == "train_accuracy":
+            limit = EQUAL_ACCURACY
+        texts.append(text + " ≠" * (abs(row.difference) > limit))
+    return texts
+
+
+def change_table(
+    sweep: Sweep, columns: Sequence[tuple[str, str, str]], fit: bool = False
+) -> str:
     """Returns a line a cell and radius of SAM, a column an attack and metric.
 
     Args:
         sweep: The tables.
         columns: Head, attack and metric of each column.
+        fit: Whether columns of training accuracy, training loss and margin come first.
     """
-    lines = [
-        [sweep.label(place), *(change(sweep.rows[*place, a, m]) for _, a, m in columns)]
-        for place in sweep.places("sam-")
-    ]
-    return table(["Cell", *(head for head, _, _ in columns)], lines)
+    lines = []
+    for place in sweep.places("sam-"):
+        changes = [change(sweep.rows[*place, a, m]) for _, a, m in columns]
+        fits = fit_texts(sweep, place) if fit else []
+        lines.append([sweep.label(place), *fits, *changes])
+    heads = [head for head, _ in FIT] if fit else []
+    return table(["Cell", *heads, *(head for head, _, _ in columns)], lines)
+
+
+def described(sweep: Sweep, question: str) -> str:
+    """Returns what a page says of its run: command, device, versions, seeds, times."""
+    run = json.loads((sweep.folder / "metadata.json").read_text())
+    versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
+    seeds = ", ".join(map(str, run["seeds"]))
+    timed = run["cells_with_timed_training"]
+    return (
+        f"Made by `python -m experiments.{question} --scale {run['scale']}` on "
+        f"{run['device']} ({run['cores']} cores), {run['started'][:10]}; {versions}; "
+        f"seeds {seeds}. Training took {run['training_seconds']} s ({timed} of "
+        f"{run['cells']} cells; those of an earlier run were not timed), attacks "
+        f"{run['attack_seconds']} s ({run['cells_with_timed_attacks']} cells).\n\n"
+    )
 
 
 def run_page(question: str, doc: str, page: Callable[[Sweep], str]) -> None:

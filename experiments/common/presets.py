@@ -146,6 +146,101 @@ VARIANTS: dict[Scale, Preset] = {
 }
 """SAM and its relatives, each at its published radius, and noise of SAM's radius."""
 
+_NETWORKS: Design = (
+    (MANY, sam(0.05, 0.1)),
+    (replace(MANY, network="mlp_bn"), sam(0.05)),
+    (replace(CENTRE, network="cnn_bn", width=8, num_epochs=100), sam(0.05)),
+    (
+        replace(
+            CENTRE,
+            network="resnet18_bn",
+            width=16,
+            num_epochs=40,
+            weight_decay=5e-4,
+        ),
+        sam(0.05),
+    ),
+)
+
+_NETWORKS_GPU: Design = tuple(
+    (replace(_RESNET, network=network, width=width), sam(0.05, 0.1))
+    for network, width in (
+        ("mlp", 512),
+        ("mlp_bn", 512),
+        ("cnn_bn", 32),
+        ("resnet18_bn", 16),
+        ("vgg16_bn", 16),
+    )
+)
+
+ARCHITECTURES: dict[Scale, Preset] = {
+    "laptop": Preset(_NETWORKS, "laptop"),
+    "gpu": Preset(_NETWORKS_GPU, "gpu"),
+    "paper": Preset(
+        (*PAPER, (replace(_PAPER, network="vgg16_bn"), sam(0.05, 0.1))), "gpu"
+    ),
+}
+"""Networks; those of the laptop are cells of the sweep and a small ResNet-18."""
+
+
+def mitigations(
+    cell: Cell, private: Cell, noise_multipliers: tuple[float, ...]
+) -> Design:
+    """Returns a cell under each mitigation, SGD and SAM, the unmitigated one first.
+
+    Args:
+        cell: Trained without any.
+        private: The training of ``dp``, which needs large batches and few steps.
+        noise_multipliers: Of ``dp``.
+    """
+    cells = [
+        cell,
+        *(replace(cell, weight_decay=decay) for decay in (5e-3, 2e-2)),
+        *(
+            replace(cell, mitigation=mitigation, strength=strength)
+            for mitigation, strength in (
+                ("early_stop", 0.98),
+                ("early_stop", 0.9),
+                ("label_smoothing", 0.1),
+                ("label_smoothing", 0.4),
+                ("mixup", 1.0),
+                ("temperature", 5.0),
+                ("weight_averaging", 0.998),
+            )
+        ),
+        *(replace(private, mitigation="dp", strength=s) for s in noise_multipliers),
+    ]
+    return tuple((each, sam(0.05)) for each in cells)
+
+
+_UNMITIGATED = replace(MANY, num_models=16, num_epochs=300, weight_decay=5e-4)
+_PRIVATE = replace(
+    _UNMITIGATED, num_epochs=30, batch_size=200, learning_rate=0.5, weight_decay=0.0
+)
+_PRIVATE_PAPER = Cell(
+    dataset="cifar10",
+    pool_size=50_000,
+    width=512,
+    num_epochs=100,
+    batch_size=4_000,
+    weight_decay=0.0,
+    num_models=256,
+)
+
+MITIGATIONS: dict[Scale, Preset] = {
+    "laptop": Preset(mitigations(_UNMITIGATED, _PRIVATE, (1.0, 4.0)), "laptop"),
+    "gpu": Preset(
+        mitigations(
+            replace(_RESNET, num_models=16),
+            replace(_PRIVATE, num_models=64),
+            (1.0, 4.0),
+        ),
+        "gpu",
+    ),
+    "paper": Preset(mitigations(_PAPER, _PRIVATE_PAPER, (1.0, 4.0)), "gpu"),
+}
+"""A network under each mitigation; ``dp`` needs one without batch norm."""
+
 SCALES: dict[Scale, Preset] = {
     "laptop": Preset(LAPTOP, "laptop"),
     "gpu": Preset(GPU, "gpu"),

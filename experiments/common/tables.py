@@ -32,14 +32,21 @@ def _short(value: Any) -> Any:
     return f"{value:.{DIGITS}g}" if isinstance(value, float) else value
 
 
-def write_rows(path: pathlib.Path, rows: Iterable[Row]) -> None:
-    """Writes results in long format, one number a line."""
+def write_rows(path: pathlib.Path, rows: Iterable[Row], reference: str = "sgd") -> None:
+    """Writes results in long format, one number a line.
+
+    Args:
+        path: The CSV file.
+        rows: Results.
+        reference: Name of the column of what they are compared with.
+    """
     columns = [field.name for field in dataclasses.fields(Row)]
+    columns[columns.index("sgd")] = reference
     write_table(path, columns, (dataclasses.astuple(row) for row in rows))
 
 
-def read_rows(path: pathlib.Path) -> list[Row]:
-    """Reads what ``write_rows`` wrote."""
+def read_rows(path: pathlib.Path, reference: str = "sgd") -> list[Row]:
+    """Reads what ``write_rows`` wrote with the same name of the reference."""
     with path.open(newline="", encoding="utf-8") as file:
         return [
             Row(
@@ -48,7 +55,7 @@ def read_rows(path: pathlib.Path) -> list[Row]:
                 attack=line["attack"],
                 metric=line["metric"],
                 value=float(line["value"]),
-                sgd=float(line["sgd"]),
+                sgd=float(line[reference]),
                 difference=float(line["difference"]),
                 low=float(line["low"]),
                 high=float(line["high"]),
