@@ -13,8 +13,10 @@ import pathlib
 import tyro
 
 import sam_jax
+from experiments.claims import verdict
+from experiments.common.claim_list import CLAIMS
 from experiments.common.measure import MODELS
-from experiments.common.pages import FIT_NOTE, Sweep, change_table, described
+from experiments.common.pages import FIT_NOTE, Sweep, change_table, described, table
 from experiments.common.presets import ARCHITECTURES
 from experiments.common.runs import Config, run_design, write_with_page
 from sam_jax.cli.errors import usage_errors
@@ -41,7 +43,7 @@ def page(sweep: Sweep) -> str:
     """Returns the page."""
     return (
         "# Networks\n\n"
-        + described(sweep, "architectures")
+        + described(sweep.folder)
         + "SGD → SAM, difference with its 95 % interval; bold where it leaves 0 out. "
         "The networks differ in length of training and weight decay too, as the lines "
         "say: a line compares SGD and SAM, two lines do not compare networks.\n\n"
@@ -50,7 +52,27 @@ def page(sweep: Sweep) -> str:
         + change_table(sweep, LEAKAGE, fit=True)
         + "\n## Utility and variance\n\n"
         + change_table(sweep, UTILITY)
+        + "\n## The paper's claims in each network\n\n"
+        "By the same interval; memorization and typicality need more models.\n\n"
+        + verdict_table(sweep)
     )
+
+
+def verdict_table(sweep: Sweep) -> str:
+    """Returns a line a claim that has rows, a column a network and radius."""
+    places = sweep.places("sam-")
+    lines = [
+        [
+            claim.statement,
+            *(
+                verdict(claim, sweep.rows[*p, claim.attack, claim.metric])
+                for p in places
+            ),
+        ]
+        for claim in CLAIMS
+        if (*places[0], claim.attack, claim.metric) in sweep.rows
+    ]
+    return table(["The paper: statement", *map(sweep.label, places)], lines)
 
 
 if __name__ == "__main__":

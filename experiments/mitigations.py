@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Sequence
 
 import matplotlib
+import numpy as np
 import tyro
 
 import sam_jax
@@ -71,7 +72,7 @@ def write(
     write_table(
         results / "epsilon.csv",
         ["cell", "optimizer", "noise_multiplier", "gradients", "delta", "epsilon"],
-        budgets(cells),
+        budgets(cells, folder),
     )
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "frontier"}):
         figure = frontier_figure(against, mitigation_labels(cells))
@@ -103,13 +104,14 @@ def rows_against_none(
     return rows
 
 
-def budgets(cells: Sequence[Cell]) -> list[list]:
+def budgets(cells: Sequence[Cell], folder: pathlib.Path) -> list[list]:
     """Returns a line a private cell and optimizer: noise, gradients and epsilon."""
     lines = []
     for cell in cells:
         if cell.mitigation == "dp":
+            keep = np.asarray(read_signals(folder / cell.name / "sgd.npz").keep)
             for perturbation in sam(0.05):
-                count = num_private_gradients(cell, perturbation)
+                count = num_private_gradients(cell, perturbation, keep)
                 spent = epsilon(cell.strength, count)
                 place = [cell.name, perturbation.name, cell.strength]
                 lines.append([*place, count, DELTA, float(spent)])
@@ -128,7 +130,7 @@ def page(sweep: Sweep) -> str:
     heads = ["Mitigation", *(head for head, _, _ in COLUMNS)]
     parts = [
         "# Mitigations: leakage against accuracy\n\n"
-        + described(sweep, "mitigations")
+        + described(sweep.folder)
         + "SGD and SAM 0.05 without and with each mitigation, on the same masks, "
         "initial weights and, but for DP, order of data. Intervals are 95 %, paired by "
         "model, over targets and examples; bold where they leave 0 out. They are many "

@@ -81,8 +81,9 @@ def change(row: Row) -> str:
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table."""
-    rows = [heads, ["---"] * len(heads), *lines]
+    """Returns a Markdown table; upright lines in a text are escaped."""
+    texts = [[text.replace("|", "\\|") for text in row] for row in [heads, *lines]]
+    rows = [texts[0], ["---"] * len(heads), *texts[1:]]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
@@ -134,18 +135,23 @@ def change_table(
     return table(["Cell", *heads, *(head for head, _, _ in columns)], lines)
 
 
-def described(sweep: Sweep, question: str) -> str:
+def described(folder: pathlib.Path) -> str:
     """Returns what a page says of its run: command, device, versions, seeds, times."""
-    run = json.loads((sweep.folder / "metadata.json").read_text())
+    run = json.loads((folder / "metadata.json").read_text())
     versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
     seeds = ", ".join(map(str, run["seeds"]))
-    timed = run["cells_with_timed_training"]
+    text = (
+        f"Made by `{run['command']}` on {run['device']} ({run['cores']} cores), "
+        f"{run['started'][:10]}; {versions}; seeds {seeds}. "
+    )
+    if "seconds" in run:
+        return f"{text}It took {run['seconds']} s.\n\n"
+    timed, cells = run["cells_with_timed_training"], run["cells"]
+    left = "" if timed == cells else "; the others are of an earlier run, not timed"
     return (
-        f"Made by `python -m experiments.{question} --scale {run['scale']}` on "
-        f"{run['device']} ({run['cores']} cores), {run['started'][:10]}; {versions}; "
-        f"seeds {seeds}. Training took {run['training_seconds']} s ({timed} of "
-        f"{run['cells']} cells; those of an earlier run were not timed), attacks "
-        f"{run['attack_seconds']} s ({run['cells_with_timed_attacks']} cells).\n\n"
+        f"{text}Training took {run['training_seconds']} s ({timed} of {cells} cells"
+        f"{left}), attacks {run['attack_seconds']} s "
+        f"({run['cells_with_timed_attacks']} cells).\n\n"
     )
 
 

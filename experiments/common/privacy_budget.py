@@ -1,6 +1,10 @@
 """The privacy budget of a training with clipped and noised gradients."""
 
+import math
 import types
+
+import numpy as np
+from jaxtyping import Bool
 
 from experiments.common.cells import Cell, Perturbation
 
@@ -24,25 +28,27 @@ def accounting_library() -> types.ModuleType:
     return dp_accounting
 
 
-def num_private_gradients(cell: Cell, perturbation: Perturbation) -> int:
+def num_private_gradients(
+    cell: Cell, perturbation: Perturbation, keep: Bool[np.ndarray, "m n"]
+) -> int:
     """Returns the largest number of private gradients that one example enters.
 
-    An epoch goes through an example once at most, as long as the training set holds all
-    batches of an epoch; SAM takes two gradients on every batch.
+    An epoch goes through the training set in order, and starts again where its batches
+    hold more examples than the smallest set; SAM takes two gradients on every batch.
 
     Raises:
-        ValueError: If the batches of an epoch need a larger training set than the
-            smallest one that is likely.
+        ValueError: If a batch is larger than a training set: an example twice in a
+            batch would move the gradient twice as far.
     """
-    steps = cell.num_steps // cell.num_epochs
-    # Sets are halves of the pool on average: 4 standard deviations of their size.
-    smallest = (cell.pool_size - 4 * cell.pool_size**0.5) / 2
-    if steps * cell.batch_size > smallest:
+    smallest = int(keep.sum(axis=1).min())
+    if cell.batch_size > smallest:
         raise ValueError(
-            f"batch_size must let an epoch's {steps} batches fit in {smallest:.0f} "
-            f"examples, got {cell.batch_size}."
+            f"batch_size must be at most the {smallest} examples of the smallest "
+            f"training set, got {cell.batch_size}."
         )
-    return cell.num_epochs * perturbation.gradients
+    in_an_epoch = cell.num_steps // cell.num_epochs * cell.batch_size
+    passes = math.ceil(in_an_epoch / smallest)
+    return cell.num_epochs * passes * perturbation.gradients
 
 
 def epsilon(noise_multiplier: float, num_gradients: int, delta: float = DELTA) -> float:

@@ -5,8 +5,9 @@ import pathlib
 import re
 
 import pytest
+from matplotlib.figure import Figure
 
-from experiments import claims, sam_variants, study
+from experiments import claims, study, theory
 from experiments.common.cells import Cell
 from experiments.common.claim_list import CLAIMS, Claim
 from experiments.common.explanations import COLUMNS
@@ -18,6 +19,9 @@ from experiments.common.tables import (
     write_settings,
     write_table,
 )
+from sam_jax.reporting.drawings import Drawing
+from sam_jax.theory.agreement import GridCell
+from sam_jax.theory.claims import TheoryClaim
 
 RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
 
@@ -28,9 +32,46 @@ def test_each_committed_page_is_what_the_committed_tables_give(name):
     assert (RESULTS / f"{name}.md").read_text() == study.PAGES[name](sweep)
 
 
-def test_the_committed_page_of_variants_is_what_its_table_gives():
-    page = sam_variants.page(read_sweep(RESULTS / "sam_variants"))
-    assert (RESULTS / "sam_variants.md").read_text() == page
+@pytest.mark.parametrize("name", ["sam_variants"])
+def test_each_committed_page_of_further_cells_is_what_its_tables_give(name):
+    _, module = study.QUESTIONS[name]
+    page = module.page(read_sweep(RESULTS / name))
+    assert (RESULTS / f"{name}.md").read_text() == page
+
+
+def test_the_committed_page_of_the_theorem_is_what_its_tables_give():
+    assert (RESULTS / "theory.md").read_text() == theory.page(RESULTS / "theory")
+
+
+def test_a_failed_claim_of_the_theorem_is_on_its_page(tmp_path, monkeypatch):
+    cells = [GridCell("here", 1.0, 0.0, 0.1), GridCell("there", 0.0, 0.0, 0.1)]
+    claim = TheoryClaim("1 some claim", "|f| is small", "a grid", cells)
+    drawing = Drawing(Figure(), "caption", ["x"], [[1.0]])
+    drawings = dict.fromkeys(theory.FIGURES, drawing)
+    result = theory.theory.Result([claim], {}, {}, drawings)
+    monkeypatch.setattr(theory.theory, "run", lambda settings: result)
+    results = theory.main(theory.Config(results=tmp_path / "theory"))
+    page = results.with_suffix(".md").read_text()
+    assert "| FAILS at here |" in page and "\\|f\\| is small" in page
+    assert all((results / f"{name}.svg").exists() for name in theory.FIGURES)
+
+
+@pytest.mark.parametrize("name", ["direct_attacks", "shadow_attacks"])
+def test_the_fit_beside_each_figure_is_flagged_where_it_differs(name):
+    sweep = read_sweep(RESULTS / "where_it_begins")
+    lines = (RESULTS / f"{name}.md").read_text().splitlines()
+    flagged = 0
+    for place in sweep.places("sam-"):
+        accuracy = sweep.rows[*place, "models", "train_accuracy"]
+        loss = sweep.rows[*place, "models", "train_loss"]
+        text = f"| {accuracy.sgd:.4f} → {accuracy.value:.4f}"
+        text += " ≠" * (abs(accuracy.difference) > 0.002)
+        text += f" | {loss.sgd:.4f} → {loss.value:.4f}"
+        text += " ≠" * (abs(loss.value / loss.sgd - 1) > 0.05)
+        of_place = [line for line in lines if f"| {sweep.label(place)} |" in line]
+        assert of_place and all(f"{text} |" in line for line in of_place)
+        flagged += "≠" in text
+    assert 0 < flagged < len(sweep.places("sam-"))
 
 
 def test_the_readme_shows_the_short_table_of_claims():
@@ -46,7 +87,8 @@ def test_every_run_of_sam_has_a_line_in_every_table_of_the_variance():
 
 
 def test_every_number_that_the_reading_gives_is_on_a_page_made_from_the_tables():
-    pages = "".join((RESULTS / f"{name}.md").read_text() for name in study.PAGES)
+    names = [*study.PAGES, "sam_variants", "theory"]
+    pages = "".join((RESULTS / f"{name}.md").read_text() for name in names)
     reading = (RESULTS / "README.md").read_text()
     intervals = re.findall(r"\[[+-]\d\.\d+,\s[+-]\d\.\d+\]", reading)
     differences = re.findall(r"[+-]0\.\d{4}", reading)

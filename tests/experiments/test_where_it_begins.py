@@ -1,17 +1,20 @@
 import csv
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import sam_variants, study, where_it_begins
-from experiments.common import cells, cost, presets, study_data
+from experiments import mitigations, sam_variants, study, where_it_begins
+from experiments.common import cells, cost, measure, presets, study_data
 from experiments.common.cells import Cell, Perturbation, read_signals
 from experiments.common.pages import read_sweep
 from experiments.common.presets import Preset, sam
+from experiments.common.privacy_budget import epsilon
 from experiments.common.study_data import undo_differences
+from experiments.common.tables import read_rows
 from sam_jax.types import Dataset, Examples
 
 TINY = Cell("tiny", 40, width=4, num_epochs=3, batch_size=10, num_models=4)
@@ -148,26 +151,34 @@ def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch, capsys):
         assert (tmp_path / f"{name}.md").read_text().startswith("# ")
 
 
-def test_a_plan_trains_nothing(tmp_path, monkeypatch, capsys):
+def test_a_plan_of_every_question_trains_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    where_it_begins.main(where_it_begins.Config(plan=True, data_dir="x"))
+    monkeypatch.setattr(cost, "_one_gradient", lambda *shape: (1e6, 400))
+    study.main(where_it_begins.Config(plan=True, data_dir="x"))
     printed = capsys.readouterr().out
-    for scale in presets.SCALES:
-        assert f"{scale} on a laptop" in printed and f"{scale} on a gpu" in printed
+    for question in ("where_it_begins", *study.QUESTIONS):
+        for scale in presets.SCALES:
+            for device in ("laptop", "gpu"):
+                assert f"{question}, {scale} on a {device}" in printed
     assert not any(tmp_path.iterdir())
+
+
+def test_the_cost_of_a_sweep_is_that_of_its_products(tiny):
+    cell = dataclasses.replace(TINY, width=64, batch_size=20)
+    # Products: forward, and backward to both weights and the hidden layer.
+    products = 2 * 20 * (2 * 5 * 64 + 3 * 64 * 2)
+    steps = cell.num_models * cell.num_steps
+    for gradients, perturbation in ((1, Perturbation()), (2, Perturbation("sam", 0.1))):
+        work = cost.operations(cell, perturbation)
+        assert work == pytest.approx(gradients * steps * products, rel=0.25)
+    total = cost.cost_of(((cell, sam(0.1)),), "laptop")
+    assert (total.models, total.steps) == (8, 2 * steps)
+    assert total.bytes == 4 * 4 * cell.num_models * (5 * 64 + 64 + 64 * 2 + 2)
 
 
 def test_a_filter_that_matches_nothing_is_refused():
     with pytest.raises(ValueError, match="only must match a cell"):
         where_it_begins.main(where_it_begins.Config(only="nowhere"))
-
-
-def test_names_of_cells_tell_all_cells_of_a_preset_apart():
-    for preset in presets.SCALES.values():
-        names = [cell.name for cell, _ in preset.design]
-        assert len(set(names)) == len(names)
-        for _, perturbations in preset.design:
-            assert perturbations[0] == Perturbation()
 
 
 def test_noise_of_the_radius_is_not_sam_and_each_variant_has_a_line(
@@ -187,3 +198,43 @@ def test_noise_of_the_radius_is_not_sam_and_each_variant_has_a_line(
         for name in ("sam-0.05", "random_sam-0.05")
     }
     assert losses["sam-0.05"] != losses["random_sam-0.05"]
+
+
+@pytest.mark.slow
+def test_mitigations_are_compared_with_the_same_optimizer_without_any(
+    tiny, tmp_path, monkeypatch
+):
+    pytest.importorskip("dp_accounting")
+    monkeypatch.setattr(measure, "ATTACK_NAMES", mitigations.ATTACK_NAMES)
+    monkeypatch.chdir(tmp_path)
+    smoothed = dataclasses.replace(TINY, mitigation="label_smoothing", strength=0.5)
+    private = dataclasses.replace(TINY, batch_size=5, mitigation="dp", strength=2.0)
+    design = tuple((cell, sam(0.05)) for cell in (TINY, smoothed, private))
+    preset = Preset(design, "laptop")
+    monkeypatch.setitem(presets.MITIGATIONS, "laptop", preset)
+    results = mitigations.main(where_it_begins.Config())
+    rows = read_rows(results / "against_none.csv", reference="unmitigated")
+    by_key = {(r.cell, r.optimizer, r.attack, r.metric): r for r in rows}
+    for optimizer in ("sgd", "sam-0.05"):
+        for metric in ("train_loss", "test_accuracy"):
+            alone, beside = (
+                by_key[cell.name, optimizer, "models", metric]
+                for cell in (TINY, smoothed)
+            )
+            assert (alone.difference, beside.sgd) == (0, alone.value)
+        # Smoothed labels hold the confidence of members down.
+        margin = by_key[smoothed.name, optimizer, "models", "phi_mean_members"]
+        assert margin.difference < 0
+    page = results.with_suffix(".md").read_text()
+    assert page.count("| label smoothing 0.5 |") == 3
+    budgets = {
+        line["optimizer"]: float(line["epsilon"])
+        for line in csv.DictReader((results / "epsilon.csv").open())
+    }
+    # 3 epochs of 20 examples, one gradient each under SGD and two under SAM.
+    folder = results.parent / private.name
+    smallest = read_signals(folder / "sgd.npz").keep.sum(axis=1).min()
+    entered = 3 * math.ceil(20 / smallest)
+    assert budgets["sgd"] == pytest.approx(epsilon(2.0, entered), rel=1e-4)
+    assert budgets["sam-0.05"] == pytest.approx(epsilon(2.0, 2 * entered), rel=1e-4)
+    assert (results / "frontier.svg").read_text().count("label smoothing 0.5") == 2
