@@ -6,7 +6,7 @@ upward bias twice. Rates use the logit scale and stay in (0, 1).
 
 Coverage is that of the estimator's expectation: balanced accuracy (a maximum) and the
 TPR of a curve with few false positives are biased, the one upwards, and no interval
-removes that; intervals of a TPR with about ten false positives behind it are too wide.
+removes that.
 """
 
 import dataclasses

@@ -277,12 +277,14 @@ def _crossed(
 ) -> list[CrossedVariance]:
     num_targets, num_refits = sizes.num_targets, sizes.num_refits
     independent = min(num_targets, num_refits) if num_refits else num_targets
+    # What targets bring is a difference of two variances, or a covariance: half as
+    # well known as the variance of as many values (by simulation).
+    target_degrees = max((independent - 1) / 2, 1.0) if num_targets > 1 else 0.0
     return [
         crossed_variance(
             *variances,
             example_degrees=max(sizes.num_groups - 1, 1),
-            target_degrees=independent - 1,
-            max_degrees=float(max(num_targets - 1, 6) if num_refits else "inf"),
+            target_degrees=target_degrees,
         )
         for variances in zip(example, target, pair, shared, strict=True)
     ]

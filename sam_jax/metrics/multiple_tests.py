@@ -206,7 +206,7 @@ def change_test(
         for name, estimate in tested.items():
             error = _error(estimate, level)
             detectable[name] = _detectable(error, error, share, estimate.degrees)
-        values = (best, tested[best], adjusted[attack, best])
+        values = (best, difference.pooled[best], adjusted[attack, best])
         auc = difference.pooled["auc"]
         findings.append(ChangeFinding(attack, outcome, *values, auc, detectable))
     return sorted(findings, key=lambda finding: finding.adjusted_p_value)
@@ -224,8 +224,17 @@ def _known(metrics: AttackMetrics, name: str) -> bool:
 
 
 def _tested(difference: Differences) -> dict[str, Estimate]:
+    """Differences to test, with the degrees of freedom of a test.
+
+    A correction asks for quantiles far beyond those of an interval, where it counts
+    that few targets may miss a variance by chance: an interval's degrees, mostly those
+    of the examples, are too many then (``benchmarks.coverage``).
+    """
+    most = float("inf")
+    if difference.num_targets >= MIN_TARGETS:
+        most = float(max(difference.num_targets - 1, 6))
     return {
-        name: estimate
+        name: estimate._replace(degrees=min(estimate.degrees, most))
         for name, estimate in difference.pooled.items()
         if name != "balanced_accuracy"
         and (name == "auc" or not np.isnan(estimate.value))
