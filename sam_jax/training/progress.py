@@ -63,7 +63,7 @@ class ProgressLines:
 class _Bar(tqdm):
     """A bar whose pace leaves out the first work, which waits for a compilation."""
 
-    def update(self, n: float | None = 1) -> bool | None:
+    def update(self, n: Any = 1) -> bool | None:
         """Counts work as done."""
         if self.disable or self.n or not n:
             return super().update(n)
