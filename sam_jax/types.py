@@ -187,7 +187,10 @@ class TrainConfig:
         models_per_chunk: Models that train at once; chosen from M by default.
         models_per_vmap: Models under one ``vmap`` on a device; the others of a chunk
             follow. By default one where there are convolutions, else all on an
-            accelerator and a few on a CPU.
+            accelerator and a few on a CPU, or what ``time_vmap`` measures.
+        time_vmap: Whether ``models_per_vmap`` is chosen by timing 1, 2, 4, ... after
+            the first epoch, if that takes at most 2 % of the call; None does so on
+            accelerators.
         max_diverged: Models whose loss may cease to be finite. They are frozen; with
             more of them a call ends in an error, after the chunk with the others.
         progress: Whether an audit shows how far it is, with the time left.
@@ -199,6 +202,7 @@ class TrainConfig:
     stop_accuracy: float | None = None
     models_per_chunk: int | None = None
     models_per_vmap: int | None = None
+    time_vmap: bool | None = None
     max_diverged: int = 0
     progress: bool = True
 

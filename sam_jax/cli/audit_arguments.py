@@ -191,6 +191,7 @@ def make_train_config(config: Config) -> sam_jax.TrainConfig:
         stop_accuracy=config.stop_accuracy,
         models_per_chunk=config.models_per_chunk,
         models_per_vmap=config.models_per_vmap,
+        time_vmap=config.time_vmap,
         max_diverged=config.max_diverged,
     )
     check_train_config(train_config)

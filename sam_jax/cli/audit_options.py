@@ -75,7 +75,12 @@ class Config:
     """Models that train at once; chosen for the machine by default."""
     models_per_vmap: int | None = None
     """Of these, models under one vmap on a device; the others follow. By default one
-    where there are convolutions, else all on a GPU or TPU and four on a CPU core."""
+    where there are convolutions, else all on a GPU or TPU and four on a CPU core, or
+    what --time-vmap measures. SAM_JAX_MODELS_PER_VMAP sets it too."""
+    time_vmap: bool | None = None
+    """Time 1, 2, 4, ... models under one vmap after the first epoch and go on with the
+    fastest, if that takes at most 2 % of the run, compilation included. None: on a GPU
+    or TPU. The times are kept with the compiled programs, for later runs."""
     max_diverged: int = 0
     """Models of an optimizer that may diverge; they are left out, with their pairs."""
     seed: int = 0

@@ -27,8 +27,8 @@ T = TypeVar("T")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _CONFIG, _METRICS = "config.json", "metrics.json"
 _REPLACEMENT = ".replacement"
-_SCHEDULING = {"models_per_chunk", "models_per_vmap", "max_diverged", "retrain_changed"}
-_SCHEDULING |= {"save_models"} | PROCESS_SETTINGS
+_SCHEDULING = {"models_per_chunk", "models_per_vmap", "time_vmap", "max_diverged"}
+_SCHEDULING |= {"retrain_changed", "save_models"} | PROCESS_SETTINGS
 """Options that say how a run comes about, not what comes out; they may change."""
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 
 from sam_jax.training.host_memory import free_host_bytes
+from sam_jax.training.vmap_times import VmapTimes
 
 CPU_MODELS_PER_CORE = 8
 """On a CPU few models share a ``vmap`` anyway; more would only report less often."""
@@ -26,6 +27,8 @@ class Plan(NamedTuple):
             already: temporaries and results, from the compiled program.
         free_bytes: Free memory of a device before; None where it is not known.
         seconds: Expected time of the whole call, from its first epoch; None before.
+        vmap_times: Times by the number of models under one ``vmap``, the fastest of
+            which trains; None where none were taken.
     """
 
     models_per_chunk: int
@@ -33,16 +36,21 @@ class Plan(NamedTuple):
     needed_bytes: int
     free_bytes: int | None
     seconds: float | None = None
+    vmap_times: VmapTimes | None = None
 
     def __str__(self) -> str:
         needed, chunks = self.needed_bytes / 2**30, self.num_chunks
         plural = "s" if chunks > 1 else ""
+        timed = "" if self.vmap_times is None else f"; {self.vmap_times}"
         if self.seconds is not None:
-            return f"at most {_duration(self.seconds)}, by the pace of the first epoch"
+            return (
+                f"at most {_duration(self.seconds)}, by the pace of the first epoch"
+                f"{timed}"
+            )
         free = "" if self.free_bytes is None else f" of {self.free_bytes / 2**30:.1f}"
         return (
             f"{self.models_per_chunk} models at once in {chunks} chunk{plural}, "
-            f"{needed:.2f}{free} GiB of free memory on a device"
+            f"{needed:.2f}{free} GiB of free memory on a device{timed}"
         )
 
 

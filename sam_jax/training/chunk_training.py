@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -72,10 +72,6 @@ def _ignore(_: Any) -> None:
     """Does nothing."""
 
 
-def no_seconds(_: float) -> None:
-    """A wait that is never recorded, where progress is not shown."""
-
-
 def _start_anew(start: PartialChunk) -> PartialChunk:
     return start
 
@@ -136,10 +132,11 @@ class ChunkStart(NamedTuple):
         shared = (self.ensemble.pool, self.ensemble.key, np.int32(epoch))
         return shared, self.filled, *self.rows, state
 
-    def program(self) -> jax.stages.Compiled:
-        """Returns the compiled epoch, which the first call then finds ready."""
-        epoch = self.ensemble.lifted.epoch
-        return epoch.lower(*self.arguments(0, self.state)).compile()
+
+AfterEpoch: TypeAlias = Callable[
+    [Callbacks, ChunkStart, TrainState, float], LiftedTraining
+]
+"""``after_epoch(callbacks, start, state, seconds) -> training``."""
 
 
 def train_chunk(
@@ -147,7 +144,7 @@ def train_chunk(
     config: TrainConfig,
     callbacks: Callbacks,
     report: Callable[[int, TrainLog], None],
-    on_first_epoch: Callable[[float], None] = no_seconds,
+    after_epoch: AfterEpoch,
 ) -> Chunk:
     """Trains a chunk; the host looks at its losses, and hands out its state at times.
 
@@ -156,7 +153,8 @@ def train_chunk(
         config: Settings of the training.
         callbacks: Of these, ``on_state`` and ``resume``.
         report: Called with number and log after each epoch.
-        on_first_epoch: Called with the seconds of the first epoch.
+        after_epoch: Called after the first epoch with the chunk, its state and the
+            seconds; returns the training for the epochs to come.
     """
     size, num_epochs = len(start.filled), config.num_epochs
     # Begin with what an earlier run kept of this chunk, if it kept anything.
@@ -171,6 +169,7 @@ def train_chunk(
         )
     )
     trained, log, diverged = begun.state, begun.log, begun.diverged
+    lifted = start.ensemble.lifted
     last_kept = time.monotonic()
     for epoch in range(begun.epoch, num_epochs):
         # Frozen and diverged models stay in the program; it runs while any trains.
@@ -179,7 +178,7 @@ def train_chunk(
             break
         begin = time.perf_counter()
         arguments = start.arguments(epoch, trained)
-        trained, *measured = start.ensemble.lifted.epoch(*arguments)
+        trained, *measured = lifted.epoch(*arguments)
         # Reading the losses waits for the devices, so the time below is true.
         loss, accuracy = map(np.asarray, measured)
         # The loss of a frozen model is NaN too: only running ones can diverge.
@@ -187,7 +186,8 @@ def train_chunk(
         log.loss[:, epoch] = np.where(diverged == 0, loss, np.nan)
         log.accuracy[:, epoch] = np.where(diverged == 0, accuracy, np.nan)
         if epoch == begun.epoch:
-            on_first_epoch(time.perf_counter() - begin)
+            seconds = time.perf_counter() - begin
+            lifted = after_epoch(callbacks, start, trained, seconds)
         report(epoch, log)
         if time.monotonic() - last_kept > SECONDS_BETWEEN_STATES:
             partial = PartialChunk(start.models, epoch + 1, trained, log, diverged)

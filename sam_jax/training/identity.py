@@ -21,7 +21,13 @@ from jaxtyping import Bool
 from sam_jax.training.trainer import TrainingTask, make_train
 from sam_jax.types import Examples, Key
 
-SCHEDULING = ("models_per_chunk", "models_per_vmap", "max_diverged", "progress")
+SCHEDULING = (
+    "models_per_chunk",
+    "models_per_vmap",
+    "time_vmap",
+    "max_diverged",
+    "progress",
+)
 """Settings that say where and when models train, not what they become."""
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "sam_jax")
@@ -87,7 +93,7 @@ def training_identity(
         "training program": _training_hash(task, one, pool),
         "settings of training": json.dumps(settings, sort_keys=True),
         "seed": f"{jax.random.key_impl(key)} {_key_bytes(key).hex()}",
-        "versions": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        "versions": package_versions(),
         "precision": _precision(),
         "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",
     }
@@ -196,6 +202,11 @@ def _key_bytes(key: Key) -> bytes:
 def _precision() -> str:
     names = ("jax_default_matmul_precision", "jax_enable_x64", "jax_default_prng_impl")
     return ", ".join(f"{name} {getattr(jax.config, name)}" for name in names)
+
+
+def package_versions() -> str:
+    """Returns the versions of all packages that training depends on."""
+    return ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
 
 
 def _version(package: str) -> str:

@@ -51,21 +51,29 @@ def lift_training(
     """Returns the training of a chunk; cached, so a second call compiles nothing."""
     one = make_train(task)
 
+    def init_optimizer(_: Any, index: Array, hyperparams: Any, variables: Any) -> Any:
+        return one.init(hyperparams, *variables)
+
+    width = task.config.models_per_vmap
+    return LiftedTraining(
+        _lifted_init(task.model, devices),
+        vmap_models.over_models(init_optimizer, models_per_vmap=width, devices=devices),
+        lift_epoch(task, devices),
+    )
+
+
+def lift_epoch(
+    task: TrainingTask, devices: tuple[jax.Device, ...]
+) -> jax.stages.Wrapped:
+    """Returns ``LiftedTraining.epoch`` anew, for programs that are not kept."""
+    one = make_train(task)
+
     def epoch(shared: Any, index: Array, hyperparams: Any, keep: Array, state: Any):
         pool, key, number = shared
         train_key = jax.random.split(jax.random.fold_in(key, index))[1]
         return one.epoch(pool, train_key, number, hyperparams, keep, state)
 
-    def init_optimizer(_: Any, index: Array, hyperparams: Any, variables: Any) -> Any:
-        return one.init(hyperparams, *variables)
-
-    lift = functools.partial(
-        vmap_models.over_models,
-        models_per_vmap=task.config.models_per_vmap,
-        devices=devices,
-    )
-    return LiftedTraining(
-        _lifted_init(task.model, devices),
-        lift(init_optimizer),
-        lift(epoch, replaced=4),
+    width = task.config.models_per_vmap
+    return vmap_models.over_models(
+        epoch, models_per_vmap=width, devices=devices, replaced=4
     )

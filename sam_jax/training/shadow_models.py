@@ -17,12 +17,12 @@ from sam_jax.training.chunk_training import (
     ChunkStart,
     Ensemble,
     Progress,
-    no_seconds,
     train_chunk,
 )
 from sam_jax.training.lifted_training import lift_training
 from sam_jax.training.trainer import TrainingTask
 from sam_jax.training.training_checks import check_diverged, check_training
+from sam_jax.training.vmap_choice import ChunkProgram, with_user_width
 from sam_jax.types import Examples, Key, TrainConfig, TrainLog, TrainState
 
 
@@ -66,6 +66,7 @@ def train_chunks(
     keep = np.asarray(keep)
     hyperparams = jax.tree.map(lambda a: np.asarray(a, np.float32), hyperparams)
     check_training(keep, hyperparams, pool, task.config)
+    task = with_user_width(task)
     ensemble = Ensemble(
         lift_training(task, tuple(jax.local_devices())),
         key,
@@ -74,37 +75,36 @@ def train_chunks(
         jax.tree.map(jnp.asarray, pool),
     )
     wanted = np.arange(len(keep)) if models is None else np.asarray(models)
-    return _chunks(ensemble, wanted, task.config, callbacks)
+    return _chunks(ensemble, wanted, task, callbacks)
 
 
 def _chunks(
     ensemble: Ensemble,
     left: Int[np.ndarray, "k"],
-    config: TrainConfig,
+    task: TrainingTask,
     callbacks: Callbacks,
 ) -> Iterator[Chunk]:
     """The chunks of ``train_chunks``, trained one at a time as they are consumed."""
-    num_models, devices = len(left), jax.local_devices()
-    size, plan = _first_size(config, len(ensemble.keep), left, devices), None
+    num_models, devices, config = len(left), jax.local_devices(), task.config
+    size, program = _first_size(config, len(ensemble.keep), left, devices), None
     diverged: dict[int, int] = {}
     while len(left):
-        announce = no_seconds
         try:
-            if plan is None:
-                plan = _fitting_plan(ensemble, left, size, config)
-                callbacks.on_plan(plan)
-                announce = functools.partial(_announce, callbacks, plan, config)
-            size = plan.models_per_chunk
+            if program is None:
+                program = _fitting_program(ensemble, left, size, task)
+                callbacks.on_plan(program.plan)
+            size = program.plan.models_per_chunk
             # Chunks lie on a fixed grid: a model trains beside the same others whether
             # or not the run was interrupted, and so comes out the same bit for bit.
-            start = ensemble.start(left[left // size == left[0] // size], size)
+            chosen = ensemble._replace(lifted=program.lifted)
+            start = chosen.start(left[left // size == left[0] // size], size)
             report = functools.partial(_report, callbacks, len(left), num_models, start)
-            chunk = train_chunk(start, config, callbacks, report, announce)
+            chunk = train_chunk(start, config, callbacks, report, program.after_epoch)
         except jax.errors.JaxRuntimeError as error:
             # The one retry: the same models again, fewer at once.
             if not chunk_size.is_out_of_memory(error) or size == len(devices):
                 raise
-            size, plan = chunk_size.smaller(size, 0.5, len(devices)), None
+            size, program = chunk_size.smaller(size, 0.5, len(devices)), None
             warnings.warn(f"Out of memory: trying {size} models at once.", stacklevel=2)
             continue
         left = left[len(chunk.models) :]
@@ -128,24 +128,15 @@ def _first_size(
     return chunk_size.first_guess(config.models_per_chunk, len(wanted), devices)
 
 
-def _fitting_plan(
-    ensemble: Ensemble, left: Int[np.ndarray, "k"], size: int, config: TrainConfig
-) -> chunk_size.Plan:
+def _fitting_program(
+    ensemble: Ensemble, left: Int[np.ndarray, "k"], size: int, task: TrainingTask
+) -> ChunkProgram:
     """Compiles smaller chunks until one fits into the free memory."""
-    fixed, devices = config.models_per_chunk is not None, jax.local_devices()
     while True:
-        program = ensemble.start(left[:1], size).program()
         try:
-            return chunk_size.make_plan(program, size, len(left), devices, fixed=fixed)
+            return ChunkProgram(task, ensemble.start(left[:1], size), len(left))
         except chunk_size.DoesNotFit as error:
             size = error.size
-
-
-def _announce(
-    callbacks: Callbacks, plan: chunk_size.Plan, config: TrainConfig, seconds: float
-) -> None:
-    total = seconds * config.num_epochs * plan.num_chunks
-    callbacks.on_plan(plan._replace(seconds=total))
 
 
 def _report(
