@@ -70,12 +70,7 @@ def test_a_long_run_goes_on_with_the_fastest_width_and_the_next_begins_with_it(
             other.params,
         )
     np.testing.assert_allclose(log.loss, curves.loss, rtol=1e-4)
-
-    # A damaged file is measured again.
-    (path,) = folder.rglob("*.json")
-    path.write_text(path.read_text()[:40])
-    train()
-    assert timed
+    assert len(list(folder.rglob("*.json"))) == 1
 
 
 def test_a_short_run_is_not_timed(folder, monkeypatch):
