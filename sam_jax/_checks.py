@@ -121,10 +121,13 @@ def mask(**arguments: Any) -> Bool[np.ndarray, "..."]:
     if array.dtype == np.bool_:
         return array
     if not (np.issubdtype(array.dtype, np.number) and np.isin(array, (0, 1)).all()):
+        hint = ""
+        if array.dtype.kind in "iu" and array.min() >= 0:
+            hint = " Of indices i of n examples it is np.isin(np.arange(n), i)."
         raise ArgumentError(
             name,
             "must be a mask of True and False (or 1 and 0), got "
-            f"{array.dtype} of shape {array.shape}.",
+            f"{array.dtype} of shape {array.shape}.{hint}",
         )
     return array.astype(np.bool_)
 

@@ -25,6 +25,7 @@ from sam_jax.auditing.trained_signals import (
     without_diverged,
 )
 from sam_jax.data import dataset_from_arrays
+from sam_jax.data.class_order import other_test_order
 from sam_jax.data.duplicates import find_duplicates
 from sam_jax.training.checkpoint import ChunkStore
 from sam_jax.training.chunk_files import Arrays
@@ -99,7 +100,8 @@ def audit(
     model, train_config, attack_config = check_audit(
         model, optimizers, dataset, train_config, attack_config, augment
     )
-    for text in find_duplicates(dataset).texts(dataset):
+    order = other_test_order(dataset)
+    for text in [*find_duplicates(dataset).texts(dataset), *filter(None, [order])]:
         warnings.warn(text, stacklevel=2)
     plan = _plan(dataset, attack_config)
     given = None

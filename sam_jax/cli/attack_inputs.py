@@ -21,6 +21,7 @@ from sam_jax.auditing.target_matching import (
     match_models,
     shadows_of,
 )
+from sam_jax.cli.errors import as_option
 from sam_jax.cli.named_code import named_attack
 from sam_jax.metrics import model_checks
 from sam_jax.reporting.given_models import shadow_models
@@ -251,7 +252,8 @@ def make_dataset(
     labels = np.asarray(signals.labels)
     x = np.zeros((len(labels), 0), np.float32)
     if images is not None:
-        x = files.read_array(images, "x")
+        with as_option("x", "images"):
+            x = files.read_array(images, "x")
         if x.ndim < 2 or x.dtype.kind not in "biuf":
             raise ArgumentError(
                 "images",

@@ -44,7 +44,8 @@ def locked_run(
 
 def check_run_name(name: str) -> None:
     """Refuses what is no name of one visible folder."""
-    if name != pathlib.Path(name).name or name in ("", "..") or name.startswith("."):
+    is_one = name == pathlib.Path(name).name and name not in ("", "..")
+    if not is_one or name.startswith(".") or not name.isprintable():
         raise ArgumentError(
             "name",
             "must be that of one folder, without slashes or a dot in front, got "

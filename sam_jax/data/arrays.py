@@ -142,15 +142,20 @@ def _whole_labels(
     """``y`` as integers; refuses what is no vector of whole numbers."""
     y = np.asarray(y)
     if y.shape != (num_rows,):
+        hint = ""
+        if y.ndim == 2 and len(y) == num_rows and y.shape[1] > 0:
+            way = "argmax(axis=1)" if y.shape[1] > 1 else "ravel()"
+            hint = f" Save {name}.{way}."
         raise ArgumentError(
             name,
             f"must have one label for each row of {x_name}, shape ({num_rows},), got "
-            f"shape {y.shape}.",
+            f"shape {y.shape}.{hint}",
         )
-    if y.dtype.kind not in "iuf":
+    if y.dtype.kind not in "biuf":
         raise ArgumentError(name, f"must hold whole numbers, got dtype {y.dtype}.")
-    if y.dtype.kind in "iu":
-        return y.astype(y.dtype.newbyteorder("="))
+    if y.dtype.kind in "biu":
+        whole = y.astype(np.uint8) if y.dtype.kind == "b" else y
+        return whole.astype(whole.dtype.newbyteorder("="))
     # Above 2**53 a float is no longer one whole number.
     whole = np.isfinite(y) & (np.abs(y) < 2**53) & (np.trunc(y) == y)
     if not whole.all():

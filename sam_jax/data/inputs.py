@@ -13,9 +13,15 @@ CHANNELS = (1, 3, 4)
 SMALL = 16
 """Values up to this train well as they are: standardised, or in [0, 1]."""
 
+FAINT = 1 / 32
+"""Images that stay below this were scaled twice, and train to chance level."""
+
+FULL_RANGES = (255, 1023, 4095, 16383, 65535)
+"""Largest pixels of 8, 10, 12, 14 and 16 bits."""
+
 PIXEL_COLUMNS = 64
-"""A table with so many columns that are all whole numbers from 0 to between 128 and 255
-holds flattened images."""
+"""A table with so many columns, from 0 to between 128 and 255, holds flattened images
+if all are whole numbers, or if most columns reach a quarter of the largest."""
 
 
 def as_inputs(
@@ -27,11 +33,10 @@ def as_inputs(
 
     | images | divided by |
     | --- | --- |
-    | of dtype ``uint8`` | 255 |
-    | of any other dtype, within [-16, 16] | 1 |
-    | of any other dtype, from 0 to 255 at most | 255 |
-    | of any other dtype, from 0 to 65535 at most | 65535 |
-    | others | refused |
+    | within [-16, 16], and beyond 1/32 somewhere | 1 |
+    | from 0 to 255 at most | 255 |
+    | from 0 to 1023, 4095, 16383 or 65535 at most | that |
+    | others, and training and test images of different units | refused |
 
     Args:
         x: Training inputs [N, *features] of any real dtype.
@@ -56,11 +61,9 @@ def as_inputs(
         )
     _check_channels(arrays[0].shape)
     is_image = arrays[0].ndim >= 3
-    is_uint8 = arrays[0].dtype == np.uint8
     values = [_finite(name, a) for name, a in zip(("x", "x_test"), arrays, strict=True)]
     if is_image or _are_flat_images(values):
-        # By the dtype where it says enough: dark images of bytes stay dark.
-        scale = 255 if is_image and is_uint8 else _pixel_scale(values)
+        scale = _pixel_scale(values)
         if scale != 1:
             values = [v / np.float32(scale) for v in values]
     return values[0], values[1]
@@ -93,7 +96,10 @@ def _finite(name: str, x: np.ndarray) -> Float[np.ndarray, "n *features"]:
 
 def _check_channels(shape: tuple[int, ...]) -> None:
     """Refuses images [N, C, H, W], which would train as images of H channels."""
-    if len(shape) == 4 and shape[1] in CHANNELS and shape[-1] not in CHANNELS:
+    if len(shape) != 4 or shape[-1] in CHANNELS:
+        return
+    _, first, height, width = shape
+    if first in CHANNELS or (height == width and 2 * first <= height):
         raise ArgumentError(
             "x",
             f"must hold images [N, H, W, C], got shape {shape}, which looks like "
@@ -106,21 +112,31 @@ def _are_flat_images(values: Sequence[np.ndarray]) -> bool:
     if values[0].ndim != 2 or values[0].shape[1] < PIXEL_COLUMNS:
         return False
     low, high = min(v.min() for v in values), max(v.max() for v in values)
-    in_range = low >= 0 and 128 <= high <= 255
-    return bool(in_range and all((v == np.floor(v)).all() for v in values))
+    if not (low >= 0 and 128 <= high <= 255):
+        return False
+    is_whole = all((v == np.floor(v)).all() for v in values)
+    return is_whole or bool((values[0].max(axis=0) > high / 4).mean() > 0.5)
 
 
 def _pixel_scale(values: Sequence[np.ndarray]) -> int:
     """What to divide pixels by, from their range in training and test together."""
     low = float(min(v.min() for v in values))
     high = float(max(v.max() for v in values))
-    if max(-low, high) <= SMALL:
+    largest = [float(np.abs(v).max()) for v in values]
+    # Dark beside bright images differ too, but not one in 0 to 1 and one in 0 to 255.
+    if min(largest) <= 1 and max(largest) > SMALL and min(largest) > 0:
+        raise ArgumentError(
+            "x_test",
+            "must be in the unit of x, got pixels up to "
+            f"{largest[1]:g} and {largest[0]:g}: scale both by the same numbers.",
+        )
+    if FAINT <= max(-low, high) <= SMALL or low == high == 0:
         return 1
-    if low >= 0 and high <= 65535:
-        return 255 if high <= 255 else 65535
+    if low >= 0 and SMALL < high <= FULL_RANGES[-1]:
+        return next(full for full in FULL_RANGES if high <= full)
     raise ArgumentError(
         "x",
-        f"must hold pixels from 0 to 255 or 65535, or within [-{SMALL}, {SMALL}], got "
-        f"{low:g} to {high:g}: scale them, as by (x - x.mean()) / x.std(), and x_test "
-        "by the same numbers.",
+        f"must hold pixels from 0 to 255 or {FULL_RANGES[-1]}, or within [-{SMALL}, "
+        f"{SMALL}] and not all below 1/32, got {low:g} to {high:g}: scale them, as by "
+        "(x - x.mean()) / x.std(), and x_test by the same numbers.",
     )

@@ -135,11 +135,14 @@ def read_npy(path: str | os.PathLike[str], *, argument: str = "path") -> np.ndar
 
 def _file_size(path: pathlib.Path, argument: str) -> int:
     """Bytes of a file that exists."""
-    if not path.is_file():
-        raise ArgumentError(
-            argument, f"must name a file that exists: there is no {str(path)!r}."
-        )
-    return path.stat().st_size
+    try:
+        if path.is_file():
+            return path.stat().st_size
+    except OSError:  # a name that no file system takes, or a folder that is closed
+        pass
+    raise ArgumentError(
+        argument, f"must name a file that exists: there is no {str(path)!r}."
+    )
 
 
 @contextlib.contextmanager

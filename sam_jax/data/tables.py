@@ -48,7 +48,7 @@ def load_table(
 
     try:
         table = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = _checks.first_line(error)
         raise ArgumentError(
             "path", f"must be a readable {path.suffix} file, got {path}: {reason}"

@@ -14,6 +14,7 @@ import numpy as np
 
 from sam_jax.metrics import model_comparison
 from sam_jax.metrics.model_comparison import Check, model_facts
+from sam_jax.metrics.model_copies import near_copies
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals
 
@@ -26,7 +27,7 @@ def check_models(signals: Signals) -> list[Check]:
 
     | check | invalid where | warning where |
     | --- | --- | --- |
-    | models | two have identical outputs | an example has fewer than 2 other 'in' or \
+    | models | two have the same outputs | an example has fewer than 2 other 'in' or \
 'out' models |
     | balance | | a training set is unusually small or large |
     | training accuracy | a model is 0.25 off the median | it is an outlier |
@@ -95,14 +96,14 @@ def check_comparison(
 
 def _check_count(signals: Signals) -> Check:
     phi, keep = np.asarray(signals.phi), np.asarray(signals.keep)
-    # Reversed, so that of equal rows the first model stays in the dict.
-    rows = {row.tobytes(): m for m, row in reversed(list(enumerate(phi)))}
-    copies = [m for m, row in enumerate(phi) if rows[row.tobytes()] != m]
-    if copies:
-        twin = rows[phi[copies[0]].tobytes()]
+    is_copy = np.triu(near_copies(phi, phi), k=1)
+    copies = np.flatnonzero(is_copy.any(axis=0))
+    if copies.size:
+        twin = np.flatnonzero(is_copy[:, copies[0]])[0]
         text = (
-            f"models {twin} and {copies[0]} have identical outputs ({len(copies)} "
-            "copies in all): a target's copy is among its shadow models. Drop them."
+            f"models {twin} and {copies[0]} have identical outputs, but for rounding "
+            f"({len(copies)} copies in all): a target's copy is among its shadow "
+            "models. Drop them."
         )
         return Check("models", "invalid", text)
     pool = keep[:, varying_columns(keep)]

@@ -32,9 +32,9 @@ class Meaning(NamedTuple):
     """What values under the name phi seem to be.
 
     Attributes:
-        name: ``"probabilities"``, ``"losses"``, ``"log_probabilities"``,
-            ``"single_logit"``, ``"turned"``, ``"transposed_mask"`` or
-            ``"inverted_mask"``.
+        name: ``"probabilities"``, ``"percentages"``, ``"losses"``,
+            ``"log_probabilities"``, ``"single_logit"``, ``"turned"``,
+            ``"transposed_mask"`` or ``"inverted_mask"``.
         is_certain: Whether sound phi practically never look like this.
         text: What was seen, the likely cause, and the line that corrects it.
     """
@@ -56,6 +56,7 @@ def likely_meaning(
     | seen | taken for |
     | --- | --- |
     | all in [0, 1] | probabilities, or losses where members have smaller values |
+    | all in [0, 100], with a hard edge at 100 | percentages |
     | all >= 0, with a hard edge at 0, or with wrong predictions, or with smaller \
 values of members | losses |
     | all <= 0, with a hard edge at 0 | log-probabilities of the label |
@@ -80,12 +81,15 @@ transposed mask |
     columns = columns[:: -(-len(columns) // MAX_EXAMPLES) or 1]
     ranked, kept = phi[:, columns], keep[:, columns]
     auc = mean_member_auc(ranked, kept)
-    # The range first: losses or probabilities would mislead all checks of signs.
+    # The one value of two classes first: its range says less than its members.
+    by_class = None if labels is None else _by_class(ranked, kept, labels[columns])
+    if by_class is not None and by_class.is_certain:
+        return by_class
+    # Then the range: losses or probabilities would mislead all checks of signs.
     if modified_entropy is None or not _fits(phi, modified_entropy):
         by_range = _by_range(phi, auc, correct)
         if by_range is not None:
             return by_range
-    by_class = None if labels is None else _by_class(ranked, kept, labels[columns])
     if by_class is not None:
         return by_class
     if correct is not None and (by_sign := _by_correctness(phi, correct)) is not None:
@@ -109,6 +113,12 @@ def _by_range(
         is_loss = auc.is_below or (
             high <= 1 and _has_edge(finite) and not _has_edge(1 - finite)
         )
+        if 50 < high <= 100 and not auc.is_below and _has_edge(100 - finite):
+            text = (
+                f"{shown} and they pile up at 100, as percentages do: save "
+                "p = phi / 100 and phi = log(p) - log1p(-p), better from logits"
+            )
+            return Meaning("percentages", True, text)
         if high <= 1 and not is_loss:
             text = (
                 f"{shown}, as probabilities of the label do: save "
@@ -169,33 +179,43 @@ def _has_edge(values: np.ndarray) -> bool:
 
 
 def _by_class(phi: np.ndarray, keep: np.ndarray, labels: np.ndarray) -> Meaning | None:
-    """A logit of class 1: turned, as phi, for the examples of class 0."""
-    if not np.array_equal(np.unique(labels), [0, 1]):
+    """The value of one of two classes: turned, as phi, for examples of the other."""
+    classes = np.unique(labels)
+    if len(classes) != 2:
         return None
-    first, second = (
-        mean_member_auc(phi[:, labels == c], keep[:, labels == c]) for c in (0, 1)
-    )
-    accuracy = [float((phi[:, labels == c] > 0).mean()) for c in (0, 1)]
-    cause = (
-        "as the single logit of a binary classifier does: save "
-        "phi = np.where(labels == 1, z, -z)"
-    )
-    # Members tell it surely.
-    if first.is_below and second.is_above:
-        text = (
-            f"members of class 0 have smaller values than others (AUC "
-            f"{first.value:.3f}) and members of class 1 larger ones "
-            f"({second.value:.3f}), {cause}"
+    of_class = [labels == c for c in classes]
+    aucs = [mean_member_auc(phi[:, c], keep[:, c]) for c in of_class]
+    positive = [float((phi[:, c] > 0).mean()) for c in of_class]
+    for turned, scored in ((0, 1), (1, 0)):
+        name = classes[scored]
+        cause = (
+            "as the single logit of a binary classifier does: save "
+            f"phi = np.where(labels == {name}, z, -z)"
         )
-        return Meaning("single_logit", True, text)
-    # Without members that stand out, the signs of both classes may still hint at it.
-    is_even = 0.35 < float(labels.mean()) < 0.65
-    if is_even and accuracy[0] < 0.25 and accuracy[1] > 0.75 and not first.is_above:
-        text = (
-            f"{100 * accuracy[0]:.0f} % of the values of class 0 and "
-            f"{100 * accuracy[1]:.0f} % of those of class 1 are positive, {cause}"
-        )
-        return Meaning("single_logit", False, text)
+        if phi.min() >= 0 and phi.max() <= 1:
+            cause = (
+                f"as the probability of class {name} does: save "
+                "phi = log(p) - log1p(-p) with "
+                f"p = np.where(labels == {name}, phi, 1 - phi)"
+            )
+        # Members tell it surely.
+        if aucs[turned].is_below and aucs[scored].is_above:
+            text = (
+                f"members of class {classes[turned]} have smaller values than others "
+                f"(AUC {aucs[turned].value:.3f}) and members of class {name} larger "
+                f"ones ({aucs[scored].value:.3f}), {cause}"
+            )
+            return Meaning("single_logit", True, text)
+        # Without members that stand out, the signs of both may still hint at it.
+        is_even = 0.35 < float(of_class[0].mean()) < 0.65
+        is_apart = positive[turned] < 0.25 and positive[scored] > 0.75
+        if is_even and is_apart and not aucs[turned].is_above:
+            text = (
+                f"{100 * positive[turned]:.0f} % of the values of class "
+                f"{classes[turned]} and {100 * positive[scored]:.0f} % of those of "
+                f"class {name} are positive, {cause}"
+            )
+            return Meaning("single_logit", False, text)
     return None
 
 

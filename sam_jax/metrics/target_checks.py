@@ -7,6 +7,8 @@ from jaxtyping import Bool
 
 from sam_jax.metrics import model_comparison
 from sam_jax.metrics.model_comparison import Check, ModelFacts, model_facts
+from sam_jax.metrics.model_copies import near_copies
+from sam_jax.metrics.phi_meaning import likely_meaning
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals
 
@@ -28,6 +30,7 @@ def check_target(
     | check | invalid where | warning where |
     | --- | --- | --- |
     | examples | | few members or non-members; members that no shadow model had |
+    | mask | it is inverted, or phi is something else | |
     | copy | a shadow model has its outputs | |
     | shadow counts | | its members are in more (or fewer) shadow models than its \
 non-members |
@@ -43,9 +46,9 @@ loss or size of the training set is not like theirs |
     """
     members = np.asarray(target.keep)[0]
     checks = [_check_examples(members, counted, population)]
+    alone, facts = target.select(examples=counted), model_facts(target, counted)
+    checks.append(_check_mask(alone))
     if shadows is None:
-        alone = target.select(examples=counted)
-        facts = model_facts(target, counted)
         return [*checks, model_comparison.check_learning(alone, facts)]
     # A copy explains all that follows, and masks explain scores: these come first.
     checks.append(_check_copy(target, shadows))
@@ -53,8 +56,7 @@ loss or size of the training set is not like theirs |
         checks.append(
             _check_counts(members[counted], np.asarray(shadows.keep)[:, counted])
         )
-    facts = model_facts(target, counted), model_facts(shadows, counted)
-    return [*checks, *_check_likeness(*facts)]
+    return [*checks, *_check_likeness(facts, model_facts(shadows, counted))]
 
 
 def _check_examples(
@@ -79,13 +81,23 @@ def _check_examples(
     return Check("examples", "ok", text + ".")
 
 
+def _check_mask(target: Signals) -> Check:
+    values = np.asarray(target.phi)[..., 0], np.asarray(target.keep)
+    entropies = np.asarray(target.modified_entropy)
+    meaning = likely_meaning(*values, modified_entropy=entropies)
+    if meaning is None:
+        return Check("mask", "ok", "members are not less confident than others.")
+    severity = "invalid" if meaning.is_certain else "warning"
+    return Check("mask", severity, meaning.text + ".")
+
+
 def _check_copy(target: Signals, shadows: Signals) -> Check:
-    phi = np.asarray(shadows.phi)
-    same = np.flatnonzero((phi == np.asarray(target.phi)).all(axis=(1, 2)))
+    is_copy = near_copies(np.asarray(target.phi), np.asarray(shadows.phi))
+    same = np.flatnonzero(is_copy.any(axis=0))
     if same.size:
         text = (
-            f"shadow model {same[0]} has exactly its outputs: the target is among its "
-            "own shadow models. Drop that model."
+            f"shadow model {same[0]} has its outputs, but for rounding at most: the "
+            "target is among its own shadow models. Drop that model."
         )
         return Check("copy", "invalid", text)
     return Check("copy", "ok", "no shadow model has its outputs.")

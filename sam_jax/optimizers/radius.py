@@ -53,7 +53,9 @@ def check_setting(
     for name, value in settings.items():
         _scalar(name, value, "must be a scalar number")
         if not isinstance(value, jax.core.Tracer):
-            rule(**{name: float(value)})
+            # Beyond float32 it would turn infinite in the weights' arithmetic.
+            fits = not value > np.finfo(np.float32).max
+            rule(**{name: float(value) if fits else np.inf})
 
 
 def _scalar(name: str, value: Any, rule: str) -> None:
@@ -65,7 +67,7 @@ def _scalar(name: str, value: Any, rule: str) -> None:
             raise ArgumentError(
                 name, f"{rule}, got shape {value.shape} and dtype {value.dtype}."
             )
-    elif not isinstance(value, numbers.Real):
+    elif isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ArgumentError(name, f"{rule}, got {value!r}.")
 
 

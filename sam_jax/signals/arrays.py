@@ -71,8 +71,8 @@ def _from_logits(
     num_models, num_examples, *_, num_classes = logits.shape
     keep = check_keep(arrays["keep"], (num_models, num_examples))
     labels = plain_array(labels=arrays["labels"])
-    is_outside = labels.size and (labels.min() < 0 or labels.max() >= num_classes)
-    if labels.ndim == 1 and labels.dtype.kind in "iu" and is_outside:
+    is_whole = labels.ndim == 1 and labels.dtype.kind in "iu" and labels.size
+    if is_whole and (labels.min() < 0 or labels.max() >= num_classes):
         # As many ids as columns: those of scikit-learn's classes_, in order.
         ids, (encoded,) = class_ids.encode(labels)
         labels = encoded if len(ids) == num_classes else labels

@@ -256,7 +256,13 @@ def check_labels(
     if labels.shape != (num_examples,):
         raise ArgumentError("labels", f"must be [{num_examples}], got {labels.shape}.")
     if labels.dtype.kind not in "iu":
-        raise ArgumentError("labels", f"must be integers, got {labels.dtype}.")
+        hint = ""
+        if labels.dtype.kind in "USb":
+            hint = (
+                " Save the number of each label's column of logits, which is "
+                "np.unique(labels, return_inverse=True)[1] where columns are sorted."
+            )
+        raise ArgumentError("labels", f"must be integers, got {labels.dtype}.{hint}")
     top = np.iinfo(np.int32).max if num_classes is None else num_classes - 1
     if labels.size and not (0 <= labels.min() and labels.max() <= top):
         raise ArgumentError(

@@ -108,6 +108,8 @@ def _read_lira(
             array = array[:, 0]
         if array.ndim not in ((2, 3) if has_logits else (1, 2)) or not len(array):
             raise _error(argument, file, f"has the shape {array.shape}")
+        if array.dtype.kind != "f":
+            raise _error(argument, file, f"holds {array.dtype}, no floats")
         first = first or (file, array.shape)
         if array.shape != first[1]:
             text = f"has the shape {array.shape}, and {first[0]} has {first[1]}"

@@ -21,6 +21,7 @@ from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.data import class_ids, safe_npz
 from sam_jax.data.atomic_files import open_atomically
+from sam_jax.metrics.roc import varying_columns
 from sam_jax.signals import exchange
 from sam_jax.signals.arrays import listed, signals_from_arrays
 from sam_jax.signals.checks import check_targets
@@ -258,6 +259,13 @@ def _canaries(
             "canaries",
             f"must be different columns, whole numbers in [0, {num_examples}), got "
             f"{str(columns.tolist())[:60]} of dtype {columns.dtype}. (File: {source})",
+        )
+    pool = varying_columns(_checks.mask(keep=arrays["keep"]))
+    if columns.size and not (pool[columns].all() and pool.sum() > columns.size):
+        raise ArgumentError(
+            "canaries",
+            "must be columns that some models trained on and others not, beside other "
+            f"such columns, got {str(columns.tolist())[:60]}. (File: {source})",
         )
     if before.size and not np.array_equal(before, columns):
         raise ArgumentError(

@@ -4,23 +4,15 @@ import warnings
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import optimize, special
+from scipy import special
 
 from sam_jax._checks import ArgumentError
 from sam_jax.metrics import phi_meaning
-from sam_jax.metrics.member_auc import mean_member_auc
-from sam_jax.metrics.roc import varying_columns
+from sam_jax.signals.class_order import order_of_group, order_of_labels
 from sam_jax.types import Signals
 
 MAX_ROWS = 1_000_000
 """Predictions of which the outputs are looked at, where there are more."""
-
-MAX_CLASSES = 1000
-"""Classes among which another order is searched; it takes time cubic in them."""
-
-MIN_MODELS, MIN_EXAMPLES = 8, 64
-"""Below these, models without any training may favour another order by chance: it then
-counts as certain only where members fit it better."""
 
 READ_AS = ("probabilities", "losses", "log_probabilities")
 """Meanings that a reader can convert from, on request (``conversions``)."""
@@ -92,9 +84,9 @@ def check_logits_meaning(
     if other is not None:
         _refuse("logits", other, is_certain=not is_stated)
         return
-    order = _class_order(first, labels, keep)
+    order = order_of_labels(first, labels, keep) or order_of_group(first, labels, keep)
     if order is not None:
-        _refuse("labels", order[0], is_certain=order[1] and not is_stated)
+        _refuse("labels", order.text, is_certain=order.is_certain and not is_stated)
 
 
 def _option(signals_are: str) -> str:
@@ -117,122 +109,55 @@ _EXPECTED = {
 
 
 def _other_outputs(logits: np.ndarray) -> str | None:
-    """What the rows are, if they are probabilities, percentages or losses."""
+    """What the rows are, if they are shares, losses, or logarithms to another base."""
     rows = logits.reshape(-1, logits.shape[-1]).astype(np.float64)
-    if len(rows) < 4 or not np.isfinite(rows).all() or (rows < 0).any():
+    if len(rows) < 4 or not np.isfinite(rows).all():
         return None
+    # Outputs that are the same for all examples have equal sums, whatever they mean.
+    varies = bool((logits != logits[:, :1]).any())
+    shares = _shares(rows, varies) if (rows >= 0).all() else None
+    return shares or _logarithms(rows)
+
+
+def _shares(rows: np.ndarray, varies: bool) -> str | None:
+    """Decisions, probabilities in any unit, or a sigmoid of each class."""
     sums = rows.sum(axis=1)
     if np.isin(rows, (0, 1)).all() and (sums == 1).all():
         return (
             "each row is one-hot, a decision without its confidence: save the model's "
             "outputs before argmax"
         )
-    for total, unit in ((1, "probabilities"), (100, "percentages")):
-        if (np.abs(sums - total) < 0.02 * total).all():
+    middle = float(np.median(sums))
+    for total, unit in ((1, "probabilities"), (100, "percentages"), (middle, "shares")):
+        is_clear = total in (1, 100) or (varies and total > 0)
+        if is_clear and (np.abs(sums - total) < 0.02 * total).all():
+            p = "p" if total == 1 else f"p/{total:.4g}"
             return (
-                f"each row sums to {total} and none is negative, as {unit} do: save "
-                f"the outputs before softmax, or np.log(p{'' if total == 1 else '/100'}"
-                f"), or read them as probabilities ({_option('probabilities')})"
+                f"each row sums to {total:.4g} and none is negative, as {unit} do: "
+                f"save the outputs before softmax, or np.log({p}), or read {p} as "
+                f"probabilities ({_option('probabilities')})"
             )
-    if (np.abs(special.logsumexp(-rows, axis=1)) < 0.02).all():
+    if 0.9 < rows.max() <= 1 and rows.size >= 64:
         return (
-            "exp(-row) sums to 1 in each row, as losses of each class do: save their "
-            "negative"
+            "all lie in [0, 1], as a sigmoid of each class and rounded probabilities "
+            "do: save the outputs before it"
         )
     return None
 
 
-def _class_order(
-    logits: np.ndarray, labels: np.ndarray, keep: np.ndarray
-) -> tuple[str, bool] | None:
-    """Another order of classes, or of signs, under which models are far more accurate.
-
-    The order is chosen on half of the examples and judged on the other half.
-
-    Returns:
-        The text, and whether it is certain; None where the labels fit.
-    """
-    num_models, num_examples, num_classes = logits.shape
-    if num_examples < 16 or num_classes > MAX_CLASSES:
-        return None
-    predicted = logits.argmax(axis=-1)
-    accuracy = float((predicted == labels).mean())
-    lowest = logits.argmin(axis=-1)
-    # The best order by the even examples, judged on the odd ones.
-    half = np.arange(num_examples) % 2 == 0
-    order = _best_order(predicted[:, half], labels[half], num_classes)
-    candidates = {
-        "order": predicted == order[labels],
-        "sign": lowest == labels,
-    }
-    judged = {name: right[:, ~half] for name, right in candidates.items()}
-    name = max(judged, key=lambda name: judged[name].mean())
-    if num_classes == 2:  # the other order of two classes is the other sign
-        name = "order"
-    # Far better: twice as accurate, by 20 points, and clearly above chance.
-    better = float(judged[name].mean())
-    if better < max(2 * accuracy, accuracy + 0.2, 1.5 / num_classes):
-        return None
-    # Certain only if each model gains, and there is more behind it than chance.
-    by_model = candidates[name].mean(axis=1) > (predicted == labels).mean(axis=1)
-    is_certain = bool(by_model.all()) and (
-        (num_models >= MIN_MODELS and num_examples >= MIN_EXAMPLES)
-        or _fits_members(candidates[name], keep)
-    )
-    shown = (
-        f"the largest logit is that of the label for {100 * accuracy:.0f} % of the "
-        "predictions"
-    )
-    if name == "sign":
-        text = (
-            f"{shown} and the smallest for {100 * better:.0f} %: the signs are turned "
-            "(save -logits)"
-        )
-        return text, is_certain
-    return f"{shown} and {_describe(order, better)}", is_certain
-
-
-def _best_order(
-    predicted: np.ndarray, labels: np.ndarray, num_classes: int
-) -> np.ndarray:
-    """The column that fits each class best, one each."""
-    pairs = np.broadcast_to(labels, predicted.shape) * num_classes + predicted
-    confusion = np.bincount(pairs.ravel(), minlength=num_classes**2)
-    confusion = confusion.reshape(num_classes, num_classes)
-    return optimize.linear_sum_assignment(-confusion)[1]
-
-
-def _fits_members(right: np.ndarray, keep: np.ndarray) -> bool:
-    """Whether members are predicted better, as only trained models do."""
-    pool = varying_columns(keep) | (len(keep) == 1)
-    auc = mean_member_auc(right[:, pool].astype(np.float64), keep[:, pool])
-    return auc.is_above
-
-
-def _describe(order: np.ndarray, accuracy: float) -> str:
-    """What the order says about the labels, and the line that corrects them."""
-    num_classes = len(order)
-    percent = f"{100 * accuracy:.0f} %"
-    shifts = (order - np.arange(num_classes)) % num_classes
-    if num_classes == 2:
-        return (
-            f"that of the other class for {percent}: the two classes are swapped "
-            "(save labels = 1 - labels), or the signs are turned (save -logits)"
-        )
-    shift = int(np.bincount(shifts).argmax())
-    if shift and (shifts == shift).mean() > 0.5:
-        # The shorter way round: 9 up, of 10 classes, is 1 down.
-        step = shift if shift <= num_classes // 2 else shift - num_classes
-        line = f"labels = (labels {step:+d}) % {num_classes}"
-        return f"that of the label {step:+d} for {percent}: labels are shifted ({line})"
-    if (order == np.arange(num_classes)[::-1]).all():
-        return (
-            f"that of class {num_classes - 1} - label for {percent}: the columns are "
-            "reversed (save logits[..., ::-1])"
-        )
-    moved = np.flatnonzero(order != np.arange(num_classes))
-    return (
-        f"{percent} are right where label {moved[0]} is column {order[moved[0]]} and "
-        f"so on ({len(moved)} classes): the columns are in another order (save "
-        "logits[..., order], with the class of each column as your labels count it)"
-    )
+def _logarithms(rows: np.ndarray) -> str | None:
+    """Losses of each class, and log-probabilities to another base than e."""
+    for base, factor in ((np.e, ""), (2, "np.log(2) * "), (10, "np.log(10) * ")):
+        for sign, unit in ((1, "log-probabilities"), (-1, "losses of each class")):
+            sums = special.logsumexp(sign * np.log(base) * rows, axis=1)
+            if (np.abs(sums) >= 0.02).any():
+                continue
+            if sign == 1 and base == np.e:  # what logits may be
+                return None
+            minus = "-" if sign < 0 else ""
+            shown = "exp(" if base == np.e else f"{base}**("
+            return (
+                f"{shown}{minus}row) sums to 1 in each row, as {unit} do: save "
+                f"{minus}{factor}logits"
+            )
+    return None

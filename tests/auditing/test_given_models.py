@@ -210,7 +210,12 @@ def test_a_target_like_its_shadow_models_passes_and_others_are_flagged():
     underfit = TARGET._replace(correct=TARGET.correct & ~wrong)
     assert severities(underfit, SHADOWS) == {"training accuracy": "invalid"}
     copy = SHADOWS.select(models=[3])
-    assert severities(copy, SHADOWS)["copy"] == "invalid"
+    rounded = copy._replace(phi=copy.phi.astype(np.float16).astype(np.float32))
+    for same in (copy, rounded):
+        assert severities(same, SHADOWS)["copy"] == "invalid"
+    inverted = TARGET._replace(keep=~TARGET.keep)
+    for shadows in (None, SHADOWS):
+        assert severities(inverted, shadows)["mask"] == "invalid"
     uneven = SHADOWS._replace(keep=SHADOWS.keep & (MEMBERS | (np.arange(400) % 2 == 0)))
     assert severities(TARGET, uneven)["shadow counts"] == "warning"
     few = TARGET.select(examples=slice(60)), SHADOWS.select(examples=slice(60))

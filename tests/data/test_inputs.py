@@ -31,6 +31,36 @@ def test_sixteen_bit_pixels_become_the_same_images():
     )
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_pixels_of_any_number_of_bits_fill_the_range(bits):
+    pixels = np.round(PIXELS / 255 * (2**bits - 1)).astype(np.uint16)
+    assert load(pixels).train.x.max() == 1
+
+
+def test_masks_and_few_grey_values_in_bytes_stay_as_they_are():
+    for pixels in (PIXELS > 128, PIXELS // 16):
+        pixels = pixels.astype(np.uint8)
+        np.testing.assert_array_equal(load(pixels).train.x, pixels[:15])
+
+
+def test_flattened_pixels_that_are_no_whole_numbers_are_scaled():
+    flat = PIXELS.reshape(20, 64) * 0.99
+    np.testing.assert_allclose(load(flat).train.x, flat[:15] / 255, rtol=1e-6)
+
+
+def test_images_that_were_scaled_twice_are_refused():
+    with pytest.raises(ArgumentError, match="not all below 1/32, got 0 to 0.0039"):
+        load(PIXELS / 255 / 255)
+
+
+@pytest.mark.parametrize("scaled", [slice(0, 15), slice(15, 20)])
+def test_training_and_test_images_in_different_units_are_refused(scaled):
+    x = PIXELS.astype(np.float32)
+    x[scaled] /= 255
+    with pytest.raises(ArgumentError, match="x_test must be in the unit of x"):
+        load(x)
+
+
 def test_flattened_bytes_become_the_same_numbers():
     flat = load(PIXELS.reshape(20, 64))
     np.testing.assert_array_equal(flat.train.x, load(PIXELS).train.x.reshape(15, 64))
@@ -63,6 +93,10 @@ def test_channels_first_is_refused_with_the_remedy():
     with pytest.raises(ArgumentError, match=r"np.moveaxis\(x, 1, -1\)"):
         load(x)
     assert load(np.moveaxis(x, 1, -1)).train.x.shape == (15, 8, 8, 3)
+    bands = RNG.uniform(size=(20, 10, 32, 32))
+    with pytest.raises(ArgumentError, match=r"np.moveaxis\(x, 1, -1\)"):
+        load(bands)
+    assert load(np.moveaxis(bands, 1, -1)).train.x.shape == (15, 32, 32, 10)
 
 
 def test_test_images_are_scaled_as_training_images_are():

@@ -90,8 +90,12 @@ def test_tables_that_cannot_be_used_are_refused(columns, message, tmp_path):
 def test_files_that_are_no_tables_are_refused(tmp_path):
     with pytest.raises(ValueError, match="path must be an existing file"):
         load(str(tmp_path / "none.csv"))
-    for name, text in (("ragged.csv", "a,label\n1,0\n1,2,3\n"), ("x.parquet", "PAR1")):
-        (tmp_path / name).write_text(text)
+    for name, text in (
+        ("ragged.csv", "a,label\n1,0\n1,2,3\n"),
+        ("latin.csv", "\u00e9,label\n1,0\n2,1\n"),
+        ("x.parquet", "PAR1"),
+    ):
+        (tmp_path / name).write_text(text, encoding="latin1")
         with pytest.raises(ValueError, match=f"path must be a readable .*{name}"):
             load(str(tmp_path / name))
     (tmp_path / "twice.csv").write_text("a,a,label\n1,2,0\n1,2,1\n")

@@ -53,6 +53,23 @@ def test_a_copy_of_a_model_is_invalid():
     assert check.severity == "invalid" and "models 2 and 7" in check.text
 
 
+@pytest.mark.parametrize("change", [np.float16, lambda phi: phi + 1e-4])
+def test_a_copy_of_a_model_but_for_rounding_is_invalid(change):
+    copied = with_phi(sound(), lambda phi: phi.__setitem__(7, change(phi[2])))
+    check = found(copied)["models"]
+    assert check.severity == "invalid" and "models 2 and 7" in check.text
+
+
+def test_models_unsure_of_everything_that_tell_their_members_have_learned():
+    """As at a high temperature, where p > 1/2 for no label."""
+    signals = with_phi(sound(), lambda phi: np.copyto(phi, phi / 100 - 2.2))
+    labels = np.arange(signals.keep.shape[1]) % 10
+    assert found(signals._replace(labels=labels))["learning"].severity == "warning"
+    noise = np.random.default_rng(1).normal(-2.2, 0.01, signals.phi.shape)
+    chance = make_signals(noise, signals.keep)._replace(labels=labels)
+    assert found(chance)["learning"].severity == "invalid"
+
+
 def test_an_inverted_mask_is_invalid():
     signals = sound(num_population=0)
     check = found(signals._replace(keep=~signals.keep))["mask"]

@@ -107,6 +107,9 @@ def test_factories_show_their_settings_and_the_formula_of_their_method():
         (lambda: check_radius("0.1"), "rho must be a scalar number, got '0.1'"),
         (lambda: check_radius([0.1]), "rho must be a scalar number, got \\[0.1\\]"),
         (lambda: check_radius(None), "rho must be a scalar number, got None"),
+        (lambda: check_radius(True), "rho must be a scalar number, got True"),
+        (lambda: check_radius(1e39), "rho must be finite and >= 0, got inf"),
+        (lambda: check_radius(10**400), "rho must be finite and >= 0, got inf"),
         (
             lambda: check_setting(alpha="0.4"),
             "alpha must be a scalar number, got '0.4'",

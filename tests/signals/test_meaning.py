@@ -53,6 +53,41 @@ MISNAMED = {
         dict(logits=softmax(LOGITS).round(3)),
         "each row sums to 1",
     ),
+    "bytes_of_probabilities": (
+        dict(logits=np.round(255 * softmax(LOGITS)).astype("f4")),
+        "each row sums to 255.*np.log.p/255",
+    ),
+    "probabilities_of_one_digit": (
+        dict(logits=softmax(LOGITS).round(1)),
+        r"all lie in \[0, 1\]",
+    ),
+    "sigmoid_of_each_class": (
+        dict(logits=np.asfortranarray((1 / (1 + np.exp(-LOGITS))).astype("f2"))),
+        "as a sigmoid of each class",
+    ),
+    "bits_as_logits": (dict(logits=LOG_P / np.log(2)), r"save np.log\(2\) \* logits"),
+    "losses_in_decimal_digits_as_logits": (
+        dict(logits=-LOG_P / np.log(10)),
+        r"losses of each class do: save -np.log\(10\) \* logits",
+    ),
+    "percentages_as_phi": (
+        dict(phi=100 * np.exp(LABEL_LOG_P)),
+        "pile up at 100, as percentages",
+    ),
+    "losses_in_bits_as_phi": (
+        dict(phi=-LABEL_LOG_P / np.log(2)),
+        "smaller for members.*as losses do",
+    ),
+    "text_labels": (
+        dict(logits=LOGITS, labels=LABELS.astype(str)),
+        "labels must be integers, got <U21.*np.unique",
+    ),
+    "indices_as_mask": (
+        dict(logits=LOGITS, keep=np.stack([np.flatnonzero(row) for row in KEEP])[:, :9])
+        if len(set(KEEP.sum(axis=1))) == 1
+        else dict(logits=LOGITS, keep=np.arange(8)[:, None]),
+        "np.isin",
+    ),
     "decisions_as_logits": (
         dict(logits=np.eye(10)[LOGITS.argmax(axis=-1)]),
         "one-hot, a decision without its confidence",
@@ -177,17 +212,74 @@ def test_who_insists_on_phi_is_only_warned():
     assert check.severity == "invalid" and "losses" in check.text
 
 
-def test_a_single_logit_of_two_classes_is_recognised_by_its_members():
+@pytest.mark.parametrize("skew", [None, 0, 1])
+@pytest.mark.parametrize("ids", [(0, 1), (1, 2), (-1, 1)])
+def test_a_single_logit_of_two_classes_is_recognised_by_its_members(skew, ids):
+    logits, labels, keep = make_outputs("trained", 1, num_classes=2)
+    if skew is not None:  # four of five examples are of one class
+        chosen = (labels == skew) | (np.arange(len(labels)) % 4 == 0)
+        logits, labels, keep = logits[:, chosen], labels[chosen], keep[:, chosen]
+    labels = np.array(ids)[labels]
+    single = logits[..., 1] - logits[..., 0]
+    p = 1 / (1 + np.exp(-single))
+    # An id below 0 is read as the number of its class.
+    first, second = (0, 1) if ids[0] < 0 else ids
+    for told, outputs, line in (
+        (None, single, rf"phi = np.where\(labels == {second}, z, -z\)"),
+        (None, -single, rf"phi = np.where\(labels == {first}, z, -z\)"),
+        (None, p, rf"p = np.where\(labels == {second}, phi, 1 - phi\)"),
+        (None, 1 - p, rf"p = np.where\(labels == {first}, phi, 1 - phi\)"),
+        ("probabilities", p, rf"phi = np.where\(labels == {second}, z, -z\)"),
+    ):
+        with pytest.raises(ArgumentError, match=line):
+            read(told, labels=labels, keep=keep, phi=outputs)
+
+
+def test_a_single_logit_is_told_from_logits_by_its_shape_and_converted_right():
     logits, labels, keep = make_outputs("trained", 1, num_classes=2)
     single = logits[..., 1] - logits[..., 0]
-    for outputs in (single, 1 / (1 + np.exp(-single))):
-        told = None if outputs is single else "probabilities"
-        with pytest.raises(ArgumentError, match=r"np.where\(labels == 1, z, -z\)"):
-            read(told, labels=labels, keep=keep, phi=outputs)
     with pytest.raises(ArgumentError, match="single logit z of a binary classifier"):
         read(labels=labels, keep=keep, logits=single[..., None])
     right = read(labels=labels, keep=keep, phi=np.where(labels == 1, single, -single))
     np.testing.assert_allclose(right.phi[..., 0], phi_of(logits, labels), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("group", "models", "columns"),
+    [
+        ("the examples that no model trained on", slice(None), slice(240, 280)),
+        ("columns 0 to 34", slice(None), slice(0, 140)),
+        ("model 3", slice(3, 4), slice(None)),
+        ("model 4", slice(4, 8), slice(None)),
+    ],
+)
+def test_another_order_of_classes_in_one_model_or_split_is_named(
+    group, models, columns
+):
+    logits = LOGITS.copy()
+    logits[models, columns] = logits[models, columns][..., permuted(np.arange(10))]
+    with pytest.raises(ArgumentError, match=f"labels must be .* for {group} the larg"):
+        read(logits=logits)
+
+
+def test_sorted_columns_and_a_class_that_is_always_wrong_are_no_other_order():
+    logits, labels, keep = make_outputs("trained", 5, num_classes=3)
+    logits[:, labels == 1, 2] += 12
+    order = np.argsort(labels)
+    read(logits=logits[:, order], labels=labels[order], keep=keep[:, order])
+
+
+def test_logits_of_saturated_and_smoothed_models_and_at_a_temperature_pass():
+    logits, labels, keep = make_outputs("saturated", 2)
+    for outputs in (
+        log_softmax(logits),  # to base 2, these sum to 1 as well
+        np.maximum(logits, 0),
+        6 * np.tanh(logits / 20),
+        logits / 1000,
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            read(logits=outputs, labels=labels, keep=keep)
 
 
 def test_two_swapped_classes_are_called_swapped_or_turned():

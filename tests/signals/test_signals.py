@@ -182,6 +182,7 @@ EMPTY[3] = False
         (dict(metadata=np.array(["{}", "{}"])), "metadata must be the text"),
         (dict(canaries=np.array([-1])), r"canaries must be .* in \[0, 6\), got \[-1\]"),
         (dict(canaries=np.array([6])), "canaries must be different columns"),
+        (dict(canaries=np.arange(6)), "canaries must be columns that some models"),
         (dict(canaries=np.array([1, 1])), "canaries must be different columns"),
         (dict(canaries=np.array([1.0])), "of dtype float64"),
         (dict(canaries=np.array(["1"])), "of dtype <U1"),

@@ -1,0 +1,172 @@
+"""Recognition of labels that count the classes in another order than the columns."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from sam_jax.data.class_order import MAX_CLASSES, best_order
+from sam_jax.metrics.member_auc import mean_member_auc
+from sam_jax.metrics.roc import varying_columns
+
+MIN_MODELS, MIN_EXAMPLES = 8, 64
+"""Below these, models without any training may favour another order by chance: it then
+counts as certain only where members fit it better."""
+
+MIN_GROUP, NUM_BLOCKS = 16, 8
+"""Fewest examples that are looked at, and parts into which the columns are cut."""
+
+
+class OtherOrder(NamedTuple):
+    """What was seen and what to do, and whether chance does practically never do it."""
+
+    text: str
+    is_certain: bool
+
+
+def order_of_labels(
+    logits: Float[np.ndarray, "m n c"],
+    labels: Int[np.ndarray, " n"],
+    keep: Bool[np.ndarray, "m n"],
+) -> OtherOrder | None:
+    """Returns another order of classes, or of signs, that is far more accurate.
+
+    The order is chosen on half of the examples and judged on the other half.
+    """
+    num_models, num_examples, num_classes = logits.shape
+    if num_examples < MIN_GROUP or num_classes > MAX_CLASSES:
+        return None
+    predicted = logits.argmax(axis=-1)
+    accuracy = float((predicted == labels).mean())
+    lowest = logits.argmin(axis=-1)
+    # The best order by the even examples, judged on the odd ones.
+    half = np.arange(num_examples) % 2 == 0
+    order = best_order(predicted[:, half], labels[half], num_classes)
+    candidates = {
+        "order": predicted == order[labels],
+        "sign": lowest == labels,
+    }
+    judged = {name: right[:, ~half] for name, right in candidates.items()}
+    name = max(judged, key=lambda name: judged[name].mean())
+    if num_classes == 2:  # the other order of two classes is the other sign
+        name = "order"
+    # Far better: twice as accurate, by 20 points, and clearly above chance.
+    better = float(judged[name].mean())
+    if better < max(2 * accuracy, accuracy + 0.2, 1.5 / num_classes):
+        return None
+    # Certain only if each model gains, and there is more behind it than chance.
+    by_model = candidates[name].mean(axis=1) > (predicted == labels).mean(axis=1)
+    is_certain = bool(by_model.all()) and (
+        (num_models >= MIN_MODELS and num_examples >= MIN_EXAMPLES)
+        or _fits_members(candidates[name], keep)
+    )
+    shown = (
+        f"the largest logit is that of the label for {100 * accuracy:.0f} % of the "
+        "predictions"
+    )
+    if name == "sign":
+        text = (
+            f"{shown} and the smallest for {100 * better:.0f} %: the signs are turned "
+            "(save -logits)"
+        )
+        return OtherOrder(text, is_certain)
+    return OtherOrder(f"{shown} and {_describe(order, better)}", is_certain)
+
+
+def order_of_group(
+    logits: Float[np.ndarray, "m n c"],
+    labels: Int[np.ndarray, " n"],
+    keep: Bool[np.ndarray, "m n"],
+) -> OtherOrder | None:
+    """Returns another order of classes that holds for a model or some examples alone.
+
+    Looked at are the examples that no model trained on, eighths of the columns, as the
+    sets of a file may follow each other, and each model. Classes count alike, so that
+    one class that models get wrong makes no other order.
+    """
+    num_models, num_examples, num_classes = logits.shape
+    if num_classes > MAX_CLASSES:
+        return None
+    predicted = logits.argmax(axis=-1)
+    columns = {"the examples that no model trained on": np.flatnonzero(~keep.any(0))}
+    for block in np.array_split(np.arange(num_examples), NUM_BLOCKS):
+        columns[f"columns {block[0]} to {block[-1]}" if block.size else ""] = block
+    every = np.arange(num_examples)
+    rows = {f"model {m}": (np.array([m]), every) for m in range(num_models)}
+    for groups in ({k: (slice(None), v) for k, v in columns.items()}, rows):
+        groups = {k: v for k, v in groups.items() if len(v[1]) >= MIN_GROUP}
+        accuracy = {
+            name: _balanced(predicted[models][:, chosen], labels[chosen])
+            for name, (models, chosen) in groups.items()
+        }
+        usual = float(np.quantile(list(accuracy.values()), 0.75)) if groups else 0.0
+        # Trained models are alike; by luck, untrained ones are anything. Parts of the
+        # columns may lie across the two ends of what is in another order.
+        alike = num_models >= MIN_MODELS and num_classes > 2 and usual > 0.5
+        between = sum(0.6 * usual < a < 0.9 * usual for a in accuracy.values())
+        alike &= between <= (0 if groups.keys() <= rows.keys() else 2)
+        for name, (models, chosen) in groups.items():
+            given, labels_there = accuracy[name], labels[chosen]
+            present = np.unique(labels_there)
+            is_rich = len(present) >= max(2, num_classes / 2)
+            if given > 0.6 * usual or not is_rich:
+                continue
+            of_group, half = predicted[models][:, chosen], chosen % 2 == 0
+            order = best_order(of_group[:, half], labels_there[half], num_classes)
+            moved = order[labels_there]
+            better = _balanced(of_group[:, ~half], moved[~half])
+            least = max(2 * given, given + 0.2, 1.5 / num_classes, 0.8 * usual)
+            # One class alone that is taken for another is hard, not in another order.
+            if better < least or (order[present] != present).sum() < 2:
+                continue
+            text = (
+                f"for {name} the largest logit is that of the label for "
+                f"{100 * given:.0f} % of the predictions (classes counted alike), "
+                f"elsewhere for {100 * usual:.0f} %, and {_describe(order, better)}"
+            )
+            fits = _fits_members(of_group == moved, keep[models][:, chosen])
+            return OtherOrder(text, alike or fits)
+    return None
+
+
+def _balanced(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Accuracy as the mean over the classes that are there."""
+    right = (predicted == labels).mean(axis=0)
+    sums, counts = np.bincount(labels, right), np.bincount(labels)
+    return float((sums[counts > 0] / counts[counts > 0]).mean())
+
+
+def _fits_members(right: np.ndarray, keep: np.ndarray) -> bool:
+    """Whether members are predicted better, as only trained models do."""
+    pool = varying_columns(keep) | (len(keep) == 1)
+    auc = mean_member_auc(right[:, pool].astype(np.float64), keep[:, pool])
+    return auc.is_above
+
+
+def _describe(order: np.ndarray, accuracy: float) -> str:
+    """What the order says about the labels, and the line that corrects them."""
+    num_classes = len(order)
+    percent = f"{100 * accuracy:.0f} %"
+    shifts = (order - np.arange(num_classes)) % num_classes
+    if num_classes == 2:
+        return (
+            f"that of the other class for {percent}: the two classes are swapped "
+            "(save labels = 1 - labels), or the signs are turned (save -logits)"
+        )
+    shift = int(np.bincount(shifts).argmax())
+    if shift and (shifts == shift).mean() > 0.5:
+        # The shorter way round: 9 up, of 10 classes, is 1 down.
+        step = shift if shift <= num_classes // 2 else shift - num_classes
+        line = f"labels = (labels {step:+d}) % {num_classes}"
+        return f"that of the label {step:+d} for {percent}: labels are shifted ({line})"
+    if (order == np.arange(num_classes)[::-1]).all():
+        return (
+            f"that of class {num_classes - 1} - label for {percent}: the columns are "
+            "reversed (save logits[..., ::-1])"
+        )
+    moved = np.flatnonzero(order != np.arange(num_classes))
+    return (
+        f"{percent} are right where label {moved[0]} is column {order[moved[0]]} and "
+        f"so on ({len(moved)} classes): the columns are in another order (save "
+        "logits[..., order], with the class of each column as your labels count it)"
+    )
