@@ -73,11 +73,9 @@ transposed mask |
         keep: True where the model trained on the example.
         correct: Whether predictions are right, where that is known by other means.
         labels: Class of each example, where known.
-        modified_entropy: Of the same outputs, where known: what it fits is phi, even
-            where all predictions are right and sure (phi > 0, most of them near 0).
+        modified_entropy: Of the same outputs, where known: what it fits is phi.
     """
-    is_alone = len(keep) == 1
-    columns = np.flatnonzero(varying_columns(keep) | is_alone)
+    columns = np.flatnonzero(varying_columns(keep) | (len(keep) == 1))
     columns = columns[:: -(-len(columns) // MAX_EXAMPLES) or 1]
     ranked, kept = phi[:, columns], keep[:, columns]
     auc = mean_member_auc(ranked, kept)
@@ -86,10 +84,9 @@ transposed mask |
     if by_class is not None and by_class.is_certain:
         return by_class
     # Then the range: losses or probabilities would mislead all checks of signs.
-    if modified_entropy is None or not _fits(phi, modified_entropy):
-        by_range = _by_range(phi, auc, correct)
-        if by_range is not None:
-            return by_range
+    is_phi = modified_entropy is not None and _fits(phi, modified_entropy)
+    if not is_phi and (by_range := _by_range(phi, auc, correct)) is not None:
+        return by_range
     if by_class is not None:
         return by_class
     if correct is not None and (by_sign := _by_correctness(phi, correct)) is not None:

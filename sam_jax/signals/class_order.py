@@ -88,45 +88,64 @@ def order_of_group(
     if num_classes > MAX_CLASSES:
         return None
     predicted = logits.argmax(axis=-1)
-    columns = {"the examples that no model trained on": np.flatnonzero(~keep.any(0))}
+    parts = {"the examples that no model trained on": np.flatnonzero(~keep.any(0))}
     for block in np.array_split(np.arange(num_examples), NUM_BLOCKS):
-        columns[f"columns {block[0]} to {block[-1]}" if block.size else ""] = block
-    every = np.arange(num_examples)
-    rows = {f"model {m}": (np.array([m]), every) for m in range(num_models)}
-    for groups in ({k: (slice(None), v) for k, v in columns.items()}, rows):
+        parts[f"columns {block[0]} to {block[-1]}" if block.size else ""] = block
+    every_model, every_example = np.arange(num_models), np.arange(num_examples)
+    # Parts of the columns may lie across the two ends of what is in another order.
+    families = [
+        (2, {name: (every_model, part) for name, part in parts.items()}),
+        (0, {f"model {m}": (np.array([m]), every_example) for m in every_model}),
+    ]
+    for num_between, groups in families:
         groups = {k: v for k, v in groups.items() if len(v[1]) >= MIN_GROUP}
         accuracy = {
-            name: _balanced(predicted[models][:, chosen], labels[chosen])
+            name: _balanced(predicted[np.ix_(models, chosen)], labels[chosen])
             for name, (models, chosen) in groups.items()
         }
         usual = float(np.quantile(list(accuracy.values()), 0.75)) if groups else 0.0
-        # Trained models are alike; by luck, untrained ones are anything. Parts of the
-        # columns may lie across the two ends of what is in another order.
+        # Trained models are alike; by luck, untrained ones are anything.
         alike = num_models >= MIN_MODELS and num_classes > 2 and usual > 0.5
         between = sum(0.6 * usual < a < 0.9 * usual for a in accuracy.values())
-        alike &= between <= (0 if groups.keys() <= rows.keys() else 2)
+        alike &= between <= num_between
         for name, (models, chosen) in groups.items():
-            given, labels_there = accuracy[name], labels[chosen]
-            present = np.unique(labels_there)
-            is_rich = len(present) >= max(2, num_classes / 2)
-            if given > 0.6 * usual or not is_rich:
+            given, of_group = accuracy[name], predicted[np.ix_(models, chosen)]
+            order = _order_there(of_group, labels[chosen], num_classes, given, usual)
+            if order is None:
                 continue
-            of_group, half = predicted[models][:, chosen], chosen % 2 == 0
-            order = best_order(of_group[:, half], labels_there[half], num_classes)
-            moved = order[labels_there]
-            better = _balanced(of_group[:, ~half], moved[~half])
-            least = max(2 * given, given + 0.2, 1.5 / num_classes, 0.8 * usual)
-            # One class alone that is taken for another is hard, not in another order.
-            if better < least or (order[present] != present).sum() < 2:
-                continue
+            right = of_group == order[labels[chosen]]
             text = (
                 f"for {name} the largest logit is that of the label for "
                 f"{100 * given:.0f} % of the predictions (classes counted alike), "
-                f"elsewhere for {100 * usual:.0f} %, and {_describe(order, better)}"
+                f"elsewhere for {100 * usual:.0f} %, and "
+                f"{_describe(order, float(right.mean()))}"
             )
-            fits = _fits_members(of_group == moved, keep[models][:, chosen])
+            fits = _fits_members(right, keep[np.ix_(models, chosen)])
             return OtherOrder(text, alike or fits)
     return None
+
+
+def _order_there(
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    given: float,
+    usual: float,
+) -> np.ndarray | None:
+    """An order of the classes that is as good for a group as the usual one elsewhere.
+
+    Chosen on half of the examples and judged on the other half.
+    """
+    present = np.unique(labels)
+    if given > 0.6 * usual or len(present) < max(2, num_classes / 2):
+        return None
+    half = np.arange(len(labels)) % 2 == 0
+    order = best_order(predicted[:, half], labels[half], num_classes)
+    better = _balanced(predicted[:, ~half], order[labels[~half]])
+    least = max(2 * given, given + 0.2, 1.5 / num_classes, 0.8 * usual)
+    # One class alone that is taken for another is hard, not in another order.
+    is_order = better >= least and (order[present] != present).sum() >= 2
+    return order if is_order else None
 
 
 def _balanced(predicted: np.ndarray, labels: np.ndarray) -> float:
