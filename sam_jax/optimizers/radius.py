@@ -54,7 +54,7 @@ def check_setting(
         _scalar(name, value, "must be a scalar number")
         if not isinstance(value, jax.core.Tracer):
             # Beyond float32 it would turn infinite in the weights' arithmetic.
-            fits = not value > np.finfo(np.float32).max
+            fits = not value > float(np.finfo(np.float32).max)
             rule(**{name: float(value) if fits else np.inf})
 
 

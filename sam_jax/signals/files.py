@@ -10,6 +10,7 @@ outputs under one of the names of ``conversions.OUTPUTS`` |
 """
 
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -176,7 +177,7 @@ def read_algorithms(
     if path.suffix == ".npy":
         return {path.stem: {signals_are or "phi": read_array(path, argument)}}
     arrays = None
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike `Path.is_dir`, of any name
         arrays = exchange.read_folder(path, argument)
     if arrays is None:
         arrays = _read_arrays(path, argument)
@@ -214,7 +215,7 @@ def read_array(path: str | pathlib.Path, name: str) -> np.ndarray:
 
 def _read_arrays(path: pathlib.Path, argument: str) -> dict[str, np.ndarray]:
     """Arrays of an ``.npz`` file or a folder of ``.npy`` files, by name."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return {
             file.stem: safe_npz.read_npy(file, argument=argument)
             for file in sorted(path.glob("*.npy"))
