@@ -19,7 +19,7 @@ from experiments.common.measure import MODELS
 from experiments.common.pages import FIT_NOTE, Sweep, change_table, described, table
 from experiments.common.presets import ARCHITECTURES
 from experiments.common.runs import Config, run_design, write_with_page
-from sam_jax.cli.errors import usage_errors
+from sam_jax.cli.errors import command_line
 
 LEAKAGE = (
     ("loss AUC", "loss", "auc"),
@@ -77,5 +77,5 @@ def verdict_table(sweep: Sweep) -> str:
 
 if __name__ == "__main__":
     sam_jax.use_all_cores()
-    with usage_errors():
+    with command_line():
         main(tyro.cli(Config, description=__doc__))

@@ -18,7 +18,7 @@ import tyro
 from experiments.null_attacks import attack_noise, markdown_row, noise_draws
 from sam_jax import _checks, metrics
 from sam_jax.attacks import ATTACKS, direct, lira, rmia, score_targets
-from sam_jax.cli.errors import usage_errors
+from sam_jax.cli.errors import command_line
 from sam_jax.metrics import num_models, shadow_thresholds
 from sam_jax.signals import load_signals
 from sam_jax.types import AttackFn, Signals
@@ -267,5 +267,5 @@ def print_null(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    with usage_errors():
+    with command_line():
         main(tyro.cli(Config, description=__doc__))

@@ -32,7 +32,7 @@ from experiments.common.privacy_budget import (
 from experiments.common.runs import Config, run_design, write_tables
 from experiments.common.tables import read_rows, write_rows, write_table
 from sam_jax.attacks import ATTACKS, score_targets
-from sam_jax.cli.errors import usage_errors
+from sam_jax.cli.errors import command_line
 
 ATTACK_NAMES = ("loss", "lira_online", "rmia_online")
 COLUMNS = (
@@ -199,5 +199,5 @@ def budget_table(sweep: Sweep) -> str:
 
 if __name__ == "__main__":
     sam_jax.use_all_cores()
-    with usage_errors():
+    with command_line():
         main(tyro.cli(Config, description=__doc__))

@@ -19,7 +19,7 @@ import tyro
 from sam_jax import metrics
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS, score_targets
-from sam_jax.cli.errors import usage_errors
+from sam_jax.cli.errors import command_line
 from sam_jax.types import AttackFn, Signals
 
 Mask = Literal["half", "tenth", "folds", "one in", "two out", "independent"]
@@ -149,5 +149,5 @@ def draw_noise(keep: np.ndarray, rng: np.random.Generator) -> Signals:
 
 
 if __name__ == "__main__":
-    with usage_errors():
+    with command_line():
         main(tyro.cli(Config, description=__doc__))

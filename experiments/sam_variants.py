@@ -18,7 +18,7 @@ from experiments.common.pages import Sweep
 from experiments.common.presets import VARIANTS
 from experiments.common.runs import Config, run_design, write_with_page
 from experiments.rho_sweep import optimizer_table
-from sam_jax.cli.errors import usage_errors
+from sam_jax.cli.errors import command_line
 
 
 def main(config: Config) -> pathlib.Path | None:
@@ -39,5 +39,5 @@ def page(sweep: Sweep) -> str:
 
 if __name__ == "__main__":
     sam_jax.use_all_cores()
-    with usage_errors():
+    with command_line():
         main(tyro.cli(Config, description=__doc__))

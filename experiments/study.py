@@ -33,7 +33,7 @@ from experiments import (
 from experiments.common.pages import read_sweep
 from experiments.common.presets import ARCHITECTURES, MITIGATIONS, VARIANTS
 from experiments.common.runs import Config, chosen_cells
-from sam_jax.cli.errors import usage_errors
+from sam_jax.cli.errors import command_line
 
 PAGES = {
     "claims": claims.page,
@@ -83,5 +83,5 @@ def main(config: Config) -> None:
 
 if __name__ == "__main__":
     sam_jax.use_all_cores()
-    with usage_errors():
+    with command_line():
         main(tyro.cli(Config, description=__doc__))

@@ -19,7 +19,7 @@ import tyro
 from experiments.common.pages import described, table
 from experiments.common.tables import write_table
 from sam_jax.cli import run_folder, theory
-from sam_jax.cli.errors import usage_errors
+from sam_jax.cli.errors import command_line
 from sam_jax.reporting.drawings import Drawing
 
 FIGURES = ("claim_1", "claim_2", "claim_3", "claim_4_map_mu_sigma", "claim_6")
@@ -105,5 +105,5 @@ def _lines(path: pathlib.Path) -> tuple[list[str], list[list[str]]]:
 
 
 if __name__ == "__main__":
-    with usage_errors():
+    with command_line():
         main(tyro.cli(Config, description=__doc__))

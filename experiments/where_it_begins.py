@@ -17,7 +17,7 @@ import sam_jax
 from experiments.common.presets import SCALES
 from experiments.common.runs import Config, run_design
 from experiments.common.sweep_results import write_results
-from sam_jax.cli.errors import usage_errors
+from sam_jax.cli.errors import command_line
 
 
 def main(config: Config) -> pathlib.Path | None:
@@ -31,5 +31,5 @@ def main(config: Config) -> pathlib.Path | None:
 
 if __name__ == "__main__":
     sam_jax.use_all_cores()
-    with usage_errors():
+    with command_line():
         main(tyro.cli(Config, description=__doc__))

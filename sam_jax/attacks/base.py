@@ -192,18 +192,19 @@ def score_targets(
     else:
         scores = _score_attack(attack, signals, targets, block_size)
     _check_scores(attack, scores, (len(targets), num_examples))
-    return scores.astype(np.float32)
+    return scores.astype(np.float32, copy=False)
 
 
 def _concrete(signals: Signals) -> Signals:
     """Arrays of the types that attacks expect, in native byte order."""
     with np.errstate(over="ignore"):  # too large for float32 is infinite
-        phi = np.asarray(signals.phi).astype(np.float32)
-        entropy = np.asarray(signals.entropy).astype(np.float32)
-        modified = np.asarray(signals.modified_entropy).astype(np.float32)
+        phi, entropy, modified = (
+            np.asarray(field).astype(np.float32, copy=False)
+            for field in (signals.phi, signals.entropy, signals.modified_entropy)
+        )
     correct = _checks.mask(correct=signals.correct)
     keep = _checks.mask(keep=signals.keep)
-    labels = np.asarray(signals.labels).astype(np.int32)
+    labels = np.asarray(signals.labels).astype(np.int32, copy=False)
     return Signals(phi, correct, entropy, modified, keep, labels)
 
 

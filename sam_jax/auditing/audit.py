@@ -123,12 +123,24 @@ def audit(
     start = time.perf_counter()
     if given is None:
         result = attack_signals(
-            signals, plan.dataset, attack_config, logs=logs, canaries=plan.canaries
+            signals,
+            plan.dataset,
+            attack_config,
+            logs=logs,
+            canaries=plan.canaries,
+            progress=train_config.progress,
         )
     else:
         # No population is given: the mask shows that no model had the test examples.
         nothing = np.zeros(plan.keep.shape[1], np.bool_)
-        result = attack_given(given, signals, nothing, plan.dataset, attack_config)
+        result = attack_given(
+            given,
+            signals,
+            nothing,
+            plan.dataset,
+            attack_config,
+            progress=train_config.progress,
+        )
     seconds["attack"] = time.perf_counter() - start
     return dataclasses.replace(result, seconds=seconds)
 

@@ -1,7 +1,7 @@
 """From signals to the result of an audit: attacks, metrics, bounds, risk."""
 
 import dataclasses
-import warnings
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,13 +18,18 @@ from sam_jax.auditing.result import (
     ExposureChange,
     OptimizerResult,
 )
+from sam_jax.auditing.signal_checks import (
+    check_all,
+    refuse_unpaired,
+    warn_of_invalid,
+)
+from sam_jax.auditing.steps import Steps
 from sam_jax.metrics import (
     Bootstrap,
     IntervalConfig,
     attack_metrics,
     bootstrap_attack,
     example_risk,
-    model_checks,
     num_models,
     one_run_epsilon,
     thresholds,
@@ -34,6 +39,9 @@ from sam_jax.metrics.estimate import mean_over_models, targets_to_resolve
 from sam_jax.metrics.refits import leave_models_out
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import AttackFn, Dataset, Signals, TrainLog
+
+_MODEL_COUNT, _RISK, _RELIABILITY = "number of models", "risk", "reliability"
+"""Steps of an optimizer's evaluation beside its attacks."""
 
 DELTAS = (0.0, 1e-5)
 """Additive slacks at which epsilon is bounded."""
@@ -71,7 +79,7 @@ def attack_signals(
     logs: Mapping[str, TrainLog] | None = None,
     canaries: Int[np.ndarray, " c"] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
-    on_attack: Callable[[str, str], Any] = lambda *_: None,
+    progress: bool = False,
 ) -> AuditResult:
     """Attacks every model of every optimizer; the audit after its training.
 
@@ -83,7 +91,7 @@ def attack_signals(
         logs: Training curves, where they are known.
         canaries: Columns that are canaries; see ``AttackConfig``.
         settings: By optimizer, hyper-parameters where they are known.
-        on_attack: Called with optimizer and attack before each is run.
+        progress: Whether to show a progress bar.
 
     Raises:
         ArgumentError: If optimizers do not share mask and labels, or a score is NaN.
@@ -94,26 +102,28 @@ def attack_signals(
     baseline = config.baseline or next(iter(signals))
     _checks.one_of(signals, baseline=baseline)
     checks, comparison = check_all(signals, settings)
-    _refuse_unpaired(comparison)
-    _warn_of_invalid(checks)
+    refuse_unpaired(comparison)
+    warn_of_invalid(checks)
     columns = count_columns(signals[baseline], canaries)
-    # All are scored before any is evaluated: the baseline need not be the first.
-    scored: dict[str, dict[str, Scored]] = {}
-    for name, of_optimizer in signals.items():
-        scored[name] = {}
-        for attack, attack_fn in config.attacks.items():
-            on_attack(name, attack)
-            scored[name][attack] = score_attack(
-                attack_fn, of_optimizer, columns, config
+    scored, optimizers = {}, {}
+    num_steps = len(signals) * (2 * len(config.attacks) + 3)
+    with Steps(num_steps, progress) as steps:
+        # All are scored before any is evaluated: the baseline need not be the first.
+        for name, of_optimizer in signals.items():
+            attacks = {}
+            for attack, attack_fn in config.attacks.items():
+                attacks[attack] = functools.partial(
+                    score_attack, attack_fn, of_optimizer, columns, config
+                )
+            scored[name] = steps.run(f"{name}, scores and intervals", attacks)
+        for name, of_optimizer in signals.items():
+            base = None if name == baseline else (signals[baseline], scored[baseline])
+            result = evaluate_optimizer(
+                of_optimizer, scored[name], columns, config, steps, base
             )
-
-    optimizers = {}
-    for name, of_optimizer in signals.items():
-        base = None if name == baseline else (signals[baseline], scored[baseline])
-        result = evaluate_optimizer(of_optimizer, scored[name], columns, config, base)
-        optimizers[name] = dataclasses.replace(
-            result, checks=checks[name], log=(logs or {}).get(name)
-        )
+            optimizers[name] = dataclasses.replace(
+                result, checks=checks[name], log=(logs or {}).get(name)
+            )
     return AuditResult(
         dataset=dataset,
         baseline=baseline,
@@ -137,16 +147,6 @@ def count_columns(
     return Columns(counted, canaries)
 
 
-def check_all(
-    signals: Mapping[str, Signals],
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
-) -> tuple[dict[str, list[model_checks.Check]], list[model_checks.Check]]:
-    """Returns the checks of each optimizer's models, and those of their comparison."""
-    checks = {name: model_checks.check_models(s) for name, s in signals.items()}
-    several = len(signals) > 1
-    return checks, model_checks.check_comparison(signals, settings) if several else []
-
-
 def score_attack(
     attack: AttackFn, signals: Signals, columns: Columns, config: AttackConfig
 ) -> Scored:
@@ -168,6 +168,7 @@ def evaluate_optimizer(
     scored: Mapping[str, Scored],
     columns: Columns,
     config: AttackConfig,
+    steps: Steps,
     baseline: tuple[Signals, Mapping[str, Scored]] | None = None,
 ) -> OptimizerResult:
     """Returns what all attacks reached on the models of one optimizer.
@@ -177,15 +178,33 @@ def evaluate_optimizer(
         scored: By attack.
         columns: Which examples count, and the canaries.
         config: Attacks, rates and level.
+        steps: Runs the attacks' and the examples' figures side by side.
         baseline: The baseline's signals and attacks; None for the baseline itself.
     """
     main, keep = config.main_attack, np.asarray(signals.keep)
     kept = keep[:, columns.counted]
     main_scores = scored[main].scores[:, columns.counted]
-    attacks = {}
+    work: dict[Any, Callable[[], Any]] = {}
+    # The steps of the main attack's examples take longest, so they come first.
+    work[_MODEL_COUNT] = functools.partial(
+        num_models.model_count_curve,
+        config.attacks[main],
+        signals,
+        scored[main].scores,
+        mask=columns.counted,
+        intervals=IntervalConfig(config.level, num_replicates=200),
+    )
+    work[_RISK] = functools.partial(
+        example_risk.risk, main_scores, kept, config.risk_fpr
+    )
+    work[_RELIABILITY] = functools.partial(example_risk.reliability, main_scores, kept)
     for name, of_attack in scored.items():
         base = None if baseline is None else baseline[1][name].bootstrap
-        attacks[name] = evaluate_attack(of_attack, signals, columns, config, base)
+        work[name] = functools.partial(
+            evaluate_attack, of_attack, signals, columns, config, base
+        )
+    done = steps.run("thresholds and risk", work)
+    attacks = {name: done[name] for name in scored}
     by_model = accuracies(signals)
     result = OptimizerResult(
         signals=signals,
@@ -196,16 +215,10 @@ def evaluate_optimizer(
         accuracy_difference=None,
         checks=[],
         attacks=attacks,
-        model_count=num_models.model_count_curve(
-            config.attacks[main],
-            signals,
-            scored[main].scores,
-            mask=columns.counted,
-            intervals=IntervalConfig(config.level, num_replicates=200),
-        ),
-        risk=example_risk.risk(main_scores, kept, config.risk_fpr),
+        model_count=done[_MODEL_COUNT],
+        risk=done[_RISK],
         risk_change=None,
-        reliability=example_risk.reliability(main_scores, kept),
+        reliability=done[_RELIABILITY],
         models_to_resolve={},
     )
     if baseline is None:
@@ -275,17 +288,3 @@ def _models_to_resolve(
         for metric, estimate in attack.difference.pooled.items():
             num_targets[metric] = targets_to_resolve(estimate, num_models, level)
     return num_targets
-
-
-def _refuse_unpaired(comparison: list[model_checks.Check]) -> None:
-    for check in comparison:
-        if check.severity == "invalid":
-            raise _checks.ArgumentError("signals", f"must be paired: {check.text}")
-
-
-def _warn_of_invalid(checks: Mapping[str, list[model_checks.Check]]) -> None:
-    for name, of_optimizer in checks.items():
-        for check in of_optimizer:
-            if check.severity == "invalid":
-                text = f"The figures of {name} are not valid: {check.text}"
-                warnings.warn(text, stacklevel=3)

@@ -7,7 +7,7 @@ target and its shadow models are as they are.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +42,7 @@ from sam_jax.metrics import (
 from sam_jax.metrics.accuracy import accuracy_gap_over_examples, accuracy_over_examples
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.metrics.target_checks import check_target
+from sam_jax.training.progress import make_bar
 from sam_jax.types import AttackFn, Dataset, Signals
 
 
@@ -66,7 +67,7 @@ def attack_given(
     dataset: Dataset,
     config: AttackConfig,
     *,
-    on_attack: Callable[[str, str], Any] = lambda *_: None,
+    progress: bool = False,
 ) -> AuditResult:
     """Attacks given models.
 
@@ -80,7 +81,7 @@ def attack_given(
             it themselves: those that neither they nor a target trained on.
         dataset: The data behind the columns.
         config: Attacks, rates and level.
-        on_attack: Called with target and attack before each is run.
+        progress: Whether to show a progress bar.
 
     Raises:
         ArgumentError: If examples or labels of targets and shadow models differ, or an
@@ -89,6 +90,7 @@ def attack_given(
     given, question = match_models(targets, shadows, population)
     check_attacks(config.attacks, targets, given, question)
     baseline, scored, optimizers = next(iter(targets)), {}, {}
+    bar = make_bar(len(targets) * len(config.attacks), progress)
     # Of shadow models, which several targets may share, by algorithm and attack.
     shadow_scores: dict[tuple[str, Any], np.ndarray | None] = {}
     for name, target in targets.items():
@@ -96,13 +98,14 @@ def attack_given(
         joined = join_target(target, models, question)
         scored[name] = {}
         for attack, attack_fn in config.attacks.items():
-            on_attack(name, attack)
+            bar.set_description_str(f"{name}: {attack}")
             key = given.shadows_of.get(name, ""), attack
             if key not in shadow_scores:
                 shadow_scores[key] = _score_shadows(attack_fn, models)
             scored[name][attack] = _score(
                 attack_fn, target, joined, shadow_scores[key], question, config
             )
+            bar.update()
         # Differences are paired by example, so only where the members are the same.
         base = None
         if name != baseline and np.array_equal(target.keep, targets[baseline].keep):
@@ -110,6 +113,7 @@ def attack_given(
         result = _evaluate(target, models, scored[name], question, config, base)
         checks = check_given(target, models, question)
         optimizers[name] = dataclasses.replace(result, checks=checks)
+    bar.close()
     return AuditResult(
         dataset=dataset,
         baseline=baseline,

@@ -23,7 +23,6 @@ folder too.
 """
 
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
 
@@ -49,9 +48,7 @@ def main(config: Config) -> sam_jax.AuditResult:
     for name, why in prepared.skipped.items():
         print(f"{name} is left out: it needs {why}.")
     start = time.perf_counter()
-    result = prepared.run(
-        on_attack=lambda name, attack: print(f"{name}: {attack}", file=sys.stderr)
-    )
+    result = prepared.run(progress=True)
     seconds = {"attack": time.perf_counter() - start}
     result = dataclasses.replace(result, seconds=seconds)
     about = run_folder.read_config(folder)

@@ -13,8 +13,9 @@ from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS, NEEDS, missing_needs, unmet_needs
 from sam_jax.auditing.checks import check_attack_config
 from sam_jax.auditing.config import ATTACKS_ALONE
-from sam_jax.auditing.evaluate import attack_signals, check_all
+from sam_jax.auditing.evaluate import attack_signals
 from sam_jax.auditing.given_models import attack_given, check_given
+from sam_jax.auditing.signal_checks import check_all
 from sam_jax.auditing.target_matching import (
     SHADOW_NEEDS,
     join_target,
@@ -82,7 +83,7 @@ class Prepared:
     Attributes:
         summary: What is attacked, in one line.
         skipped: Attacks left out of all, and what they would need.
-        run: Attacks; called with ``on_attack``.
+        run: Attacks; called with ``progress``.
     """
 
     summary: str

@@ -52,6 +52,21 @@ def end_by_signal(error: KeyboardInterrupt) -> NoReturn:
 
 
 @contextlib.contextmanager
+def command_line(settings: type | None = None) -> Iterator[None]:
+    """The edge of a command: errors in one line, signals with how to go on.
+
+    Args:
+        settings: As in ``usage_errors``.
+    """
+    stop_on_signals()
+    try:
+        with usage_errors(settings):
+            yield
+    except KeyboardInterrupt as error:
+        end_by_signal(error)
+
+
+@contextlib.contextmanager
 def usage_errors(settings: type | None = None) -> Iterator[None]:
     """Turns an ``ArgumentError`` into one line with the option's name, and status 2.
 

@@ -15,6 +15,9 @@ COMMANDS = {
 }
 """Subcommand -> what it does; each is ``command`` of the module of its name."""
 
+MIN_ADDRESS_SPACE = 3 * 2**30
+"""The smallest audit reserves 2.3 GiB on two cores, most of it for threads."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns its exit status.
@@ -31,21 +34,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices = ", ".join(COMMANDS)
         print(f"error: command must be one of {choices}; got {name!r}", file=sys.stderr)
         return 2
+    limit = _address_space_limit()
+    if limit is not None and limit < MIN_ADDRESS_SPACE:
+        print(
+            "error: the limit on address space (ulimit -v) must be at least "
+            f"{MIN_ADDRESS_SPACE // 2**20:,} MiB, got {limit // 2**20:,} MiB: JAX "
+            "reserves that much, and waits for ever where it gets less.",
+            file=sys.stderr,
+        )
+        return 1
     module = importlib.import_module(f"sam_jax.cli.{name}")
     # Imported after the subcommand, which may set what JAX reads at its start.
     from sam_jax.cli.compilation_cache import use_compilation_cache
-    from sam_jax.cli.errors import end_by_signal, stop_on_signals, usage_errors
+    from sam_jax.cli.errors import command_line
     from sam_jax.cli.logs import show_logs
 
     use_compilation_cache()
 
     show_logs()
-    stop_on_signals()
+    with command_line(module.Config):
+        return module.command(options)
+
+
+def _address_space_limit() -> int | None:
+    """Bytes of ``ulimit -v``; None without such a limit."""
     try:
-        with usage_errors(module.Config):
-            return module.command(options)
-    except KeyboardInterrupt as error:
-        end_by_signal(error)
+        import resource
+    except ImportError:  # Windows has none.
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _usage() -> str:

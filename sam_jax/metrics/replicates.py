@@ -114,6 +114,9 @@ def target_replicates(
 ) -> TargetReplicates:
     """Returns the metrics of every target alone, and replicates that draw examples."""
     num_replicates, num_groups = weights.groups.shape
+    # Whole numbers, which single precision holds exactly up to 2**24.
+    is_exact = weights.groups.max(initial=0) * scores.shape[-1] < 2**24
+    groups = weights.groups.astype(np.float32 if is_exact else np.float64)
     value = np.empty((len(scores), 2 + len(fprs)))
     examples = np.empty((len(scores), num_replicates, 2 + len(fprs)))
     for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
@@ -122,7 +125,8 @@ def target_replicates(
         codes, num_codes = codes_of(row, kept, edges), 2 * (len(edges) + 1)
         histogram = _histogram(weights.example_groups, codes, num_groups, num_codes)
         value[target] = exact_metrics(ordered, fprs)
-        examples[target] = binned_metrics(weights.groups @ histogram, fprs)
+        counts = groups @ histogram.astype(groups.dtype)
+        examples[target] = binned_metrics(counts, fprs)
     return TargetReplicates(value, examples)
 
 
@@ -216,7 +220,7 @@ def binned_metrics(
     cumulative = np.cumsum(counts, axis=-1)
     cumulative = np.concatenate([np.zeros_like(cumulative[..., :1]), cumulative], -1)
     # A replicate may have drawn no member at all.
-    rates = cumulative / np.maximum(cumulative[..., -1:], 1)
+    rates = cumulative / np.maximum(cumulative[..., -1:], 1).astype(np.float64)
     fpr, tpr = rates[:, 0], rates[:, 1]
     area = np.sum(np.diff(fpr) * (tpr[:, 1:] + tpr[:, :-1]), axis=-1) / 2
     accuracy = (1 + np.max(tpr - fpr, axis=-1)) / 2

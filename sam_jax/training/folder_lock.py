@@ -63,8 +63,8 @@ class FolderLock:
             self.files.pop().close()
 
     def _take(self, name: str, shared: bool, argument: str) -> None:
-        path, is_locked = self.folder / name, False
-        while not is_locked:
+        path = self.folder / name
+        while True:
             try:
                 # Not "w", which would erase the holder's name before the lock is tried.
                 file = path.open("a+")
@@ -85,9 +85,9 @@ class FolderLock:
                 )
             # A run that ended in between has removed the file: the lock of a file
             # without a name keeps no one out.
-            is_locked = _is_at(file, path)
-            if not is_locked:
-                self.files.pop().close()
+            if _is_at(file, path):
+                break
+            self.files.pop().close()
         if not shared:
             file.truncate(0)
             json.dump({"process": os.getpid(), "host": socket.gethostname()}, file)

@@ -1,4 +1,4 @@
-"""The memory that this process may still take on its host, as far as the system tells."""
+"""The memory that this process may still take, as far as the system tells."""
 
 import pathlib
 

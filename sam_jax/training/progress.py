@@ -19,12 +19,11 @@ _logger = logging.getLogger(__name__)
 class ProgressLines:
     """What a bar does, as a line on standard error every now and then."""
 
-    def __init__(self, total: int):
+    def __init__(self, total: int, compiles: bool):
         self.total, self.n, self.text = total, 0, ""
         self.start, self.last = time.monotonic(), -float("inf")
-        # Number and moment after the first work, which waits for a compilation and so
-        # is no pace.
-        self.first: tuple[int, float] | None = None
+        # Number and moment from which the pace counts.
+        self.first = None if compiles else (0, self.start)
 
     def set_description_str(self, text: str, refresh: bool = True) -> None:
         """Says what is done now, in the next line."""
@@ -73,16 +72,18 @@ class _Bar(tqdm):
         return True
 
 
-def make_bar(total: int, shown: bool = True) -> Any:
+def make_bar(total: int, shown: bool = True, compiles: bool = True) -> Any:
     """Returns a bar of tqdm; ``ProgressLines`` where standard error is no terminal.
 
     Args:
         total: Work to do, in any unit.
         shown: Whether to show anything.
+        compiles: Whether the first work waits for a compilation, and so is no pace.
     """
     if shown and not (sys.stderr.isatty() or _is_notebook()):
-        return ProgressLines(total)
-    return _Bar(
+        return ProgressLines(total, compiles)
+    make = _Bar if compiles else tqdm
+    return make(
         total=total,
         disable=not shown,
         smoothing=0.05,

@@ -1,5 +1,7 @@
 """An audit whose models several processes train."""
 
+import dataclasses
+
 import numpy as np
 import optax
 import pytest
@@ -7,6 +9,7 @@ import pytest
 import sam_jax
 from sam_jax import models
 from sam_jax._checks import ArgumentError
+from sam_jax.attacks import ATTACKS
 from sam_jax.auditing.audit import train_shard
 from sam_jax.training.checkpoint import ChunkStore
 
@@ -57,3 +60,36 @@ def test_a_shard_that_is_none_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match="store must have a folder and a shard"):
         train_shard(*ARGUMENTS, ChunkStore(tmp_path))
     assert not list(tmp_path.glob("*.npz"))
+
+
+def test_what_is_added_to_a_finished_run_trains_nothing_again(tmp_path):
+    """Attacks, an optimizer; augmented queries need the models' outputs again."""
+    model, optimizers, data, settings, config = ARGUMENTS
+
+    def run(names, attacks, num_queries=1, **changes):
+        chosen = {name: optimizers[name] for name in names}
+        attacked = dataclasses.replace(
+            config,
+            attacks={name: ATTACKS[name] for name in attacks},
+            num_queries=num_queries,
+        )
+        store = ChunkStore(tmp_path, say=said.append, **changes)
+        arguments = model, chosen, data, settings, attacked
+        return sam_jax.audit(*arguments, augment=lambda key, x: x, cache_dir=store)
+
+    said = []
+    first = run(["sgd"], ["loss"])
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.npz")}
+    assert len(before) == 3
+    grown = run(["sgd", "sam"], ["loss", "lira_offline"])
+    after = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.npz")}
+    assert len(after) == 6 and before.items() <= after.items()
+    assert set(grown["sgd"].attacks) == {"loss", "lira_offline"}
+    phi = grown["sgd"].signals.phi
+    np.testing.assert_array_equal(phi, first["sgd"].signals.phi)
+    with pytest.raises(ArgumentError, match="signals"):
+        run(["sgd"], ["loss"], num_queries=2)
+    assert not said
+    more = run(["sgd"], ["loss"], num_queries=2, retrain_changed=True)["sgd"].signals
+    assert len(said) == 3 and more.phi.shape[-1] == 2
+    np.testing.assert_array_equal(more.phi[..., :1], phi)

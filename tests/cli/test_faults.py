@@ -1,6 +1,8 @@
 """Runs that are stopped, run twice, find no room, or are shared by processes."""
 
 import json
+import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -31,18 +33,42 @@ def phi(folder):
         return signals["sgd/phi"]
 
 
+COMMANDS = {
+    "audit": (
+        [
+            "sam_jax",
+            "audit",
+            *SMALL,
+            "--num-epochs",
+            "100000",
+            "--stop-accuracy",
+            "None",
+        ],
+        "runs/audit/default/chunks",
+    ),
+    "explain": (["sam_jax", "explain"], "runs/audit/explain/chunks"),
+    "theory": (["sam_jax", "theory"], "runs/theory/default"),
+    "study": (["experiments.study"], "runs/where_it_begins/default/*/chunks"),
+}
+"""Commands that take long, and a folder that they make before."""
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS]
+
+
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
-def test_a_signal_ends_a_run_in_one_line(tmp_path, name, status):
-    long = [*SMALL, "--num-epochs", "100000", "--stop-accuracy", "None"]
-    command = [sys.executable, "-W", "ignore", "-m", "sam_jax", "audit", *long]
+@pytest.mark.parametrize("command", ["audit", *SLOW[1:]])
+def test_a_signal_ends_a_run_in_one_line(tmp_path, command, name, status):
+    options, folder = COMMANDS[command]
+    paths = {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-W", "ignore", "-m", *options],
         cwd=tmp_path,
+        env=os.environ | paths,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list(tmp_path.glob("runs/audit/default/chunks")):
+    while not list(tmp_path.glob(folder)):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     time.sleep(1)
@@ -147,3 +173,14 @@ def test_shares_are_merged_and_the_cache_stays(tmp_path, monkeypatch):
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 2
     audit.main(parse(*cache, "--name", "more", "--optimizers", "sgd", "sam"))
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 4
+
+
+def test_too_little_address_space_is_said_at_once():
+    """With 1 GB JAX was seen to hang without using the processor."""
+    command = f"ulimit -v 1000000; {sys.executable} -m sam_jax audit"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "ulimit -v) must be at least 3,072 MiB, got 976 MiB" in done.stderr

@@ -1,4 +1,4 @@
-"""The memory that limits of the system leave, read from made files and from real ones."""
+"""The memory that limits leave: those of made control groups, and a real one."""
 
 import subprocess
 import sys

@@ -60,6 +60,12 @@ def start(script, *arguments):
     )
 
 
+def start_command(command, folder):
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
 def finish(process):
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
@@ -95,6 +101,41 @@ def test_two_connected_processes_train_the_models_of_one_bit_for_bit(tmp_path):
     ):
         for name in ("sgd", "sam"):
             np.testing.assert_array_equal(merged[name], alone[name])
+
+
+@pytest.mark.slow
+def test_four_processes_of_the_command_one_killed_and_restarted(tmp_path):
+    """The command merges and attacks in process 0; signals are those of one alone."""
+    audit = [sys.executable, "-W", "ignore", "-m", "sam_jax", "audit"]
+    audit += ["--pool-size", "200", "--num-models", "8", "--num-epochs", "3"]
+    audit += ["--models-per-chunk", "2", "--attacks", "loss", "--cache-dir"]
+
+    def start_all(port):
+        processes = []
+        for number in range(4):
+            place = ["--coordinator", f"localhost:{port}", "--num-processes", "4"]
+            place += ["--process-id", str(number), "--name", "four"]
+            processes.append(start_command([*audit, "four", *place], tmp_path))
+        return processes
+
+    processes = start_all(free_port())
+    while not list((tmp_path / "four").glob("*.npz")):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.05)
+    processes[3].kill()
+    for process in processes:  # One job: it ends with the process that was killed.
+        process.terminate()
+        process.communicate(timeout=120)
+    for process in start_all(free_port()):
+        finish(process)
+    finish(start_command([*audit, "one", "--name", "one"], tmp_path))
+    runs = tmp_path / "runs" / "audit"
+    with (
+        np.load(runs / "four" / "signals.npz") as four,
+        np.load(runs / "one" / "signals.npz") as one,
+    ):
+        for name in ("sgd/phi", "sam/phi"):
+            np.testing.assert_array_equal(four[name], one[name])
 
 
 def test_training_waits_for_no_other_device():
