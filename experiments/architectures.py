@@ -1,25 +1,18 @@
 """Does SAM leak more or less than SGD in each network?
 
-    python -m experiments.architectures --scale laptop
+    python -m experiments.architectures
 
-trains SGD and SAM in an MLP, an MLP with batch norm, a CNN and a ResNet-18 with batch
-norm, in the run folder of ``where_it_begins``, whose cells it shares, and writes
-architectures.md and, beside it, a folder of its tables. A killed run goes on where it
-stopped.
+writes docs/results/architectures.md from the tables of ``where_it_begins``: an MLP, an
+MLP and a CNN with batch norm, and where they were run ResNet-18 and VGG-16.
 """
 
-import pathlib
+import dataclasses
 
-import tyro
-
-import sam_jax
 from experiments.claims import verdict
 from experiments.common.claim_list import CLAIMS
 from experiments.common.measure import MODELS
-from experiments.common.pages import FIT_NOTE, Sweep, change_table, described, table
-from experiments.common.presets import ARCHITECTURES
-from experiments.common.runs import Config, run_design, write_with_page
-from sam_jax.cli.errors import command_line
+from experiments.common.pages import FIT_NOTE, Sweep, change_table, run_page, table
+from experiments.common.presets import NETWORKS
 
 LEAKAGE = (
     ("loss AUC", "loss", "auc"),
@@ -34,19 +27,16 @@ UTILITY = (
 )
 
 
-def main(config: Config) -> pathlib.Path | None:
-    """Runs what is missing and writes tables and page; returns their folder."""
-    return run_design("architectures", ARCHITECTURES, config, write_with_page(page))
-
-
 def page(sweep: Sweep) -> str:
     """Returns the page."""
+    rows = {key: row for key, row in sweep.rows.items() if key[0] in NETWORKS}
+    sweep = dataclasses.replace(sweep, rows=rows)
     return (
         "# Networks\n\n"
-        + described(sweep.folder)
-        + "SGD → SAM, difference with its 95 % interval; bold where it leaves 0 out. "
-        "The networks differ in length of training and weight decay too, as the lines "
-        "say: a line compares SGD and SAM, two lines do not compare networks.\n\n"
+        "Made by `python -m experiments.architectures`. SGD → SAM, difference with its "
+        "95 % interval; bold where it leaves 0 out. The networks differ in length of "
+        "training and number of models too, as the lines say: a line compares SGD and "
+        "SAM, two lines do not compare networks.\n\n"
         + FIT_NOTE
         + "## Leakage\n\n"
         + change_table(sweep, LEAKAGE, fit=True)
@@ -70,12 +60,10 @@ def verdict_table(sweep: Sweep) -> str:
             ),
         ]
         for claim in CLAIMS
-        if (*places[0], claim.attack, claim.metric) in sweep.rows
+        if places and (*places[0], claim.attack, claim.metric) in sweep.rows
     ]
     return table(["The paper: statement", *map(sweep.label, places)], lines)
 
 
 if __name__ == "__main__":
-    sam_jax.use_all_cores()
-    with command_line():
-        main(tyro.cli(Config, description=__doc__))
+    run_page("architectures", __doc__, page)

@@ -4,9 +4,9 @@
 
 trains what is missing of ``experiments.where_it_begins``, writes its tables to
 runs/where_it_begins/NAME/where_it_begins (or ``--results``), and a page for each
-question beside that folder; then the same for ``sam_variants``, ``architectures``,
-``mitigations`` and ``theory``. ``--plan`` prints models, steps, memory and hours of
-each question at each scale, and stops.
+question beside that folder; then the same for ``sam_variants``, ``mitigations`` and
+``theory``. ``--plan`` prints models, steps, memory and hours of each at each scale, and
+stops.
 """
 
 import dataclasses
@@ -31,11 +31,12 @@ from experiments import (
     where_it_begins,
 )
 from experiments.common.pages import read_sweep
-from experiments.common.presets import ARCHITECTURES, MITIGATIONS, VARIANTS
+from experiments.common.presets import MITIGATIONS, VARIANTS
 from experiments.common.runs import Config, chosen_cells
 from sam_jax.cli.errors import command_line
 
 PAGES = {
+    "architectures": architectures.page,
     "claims": claims.page,
     "direct_attacks": direct_attacks.page,
     "influence_buckets": influence_buckets.page,
@@ -49,7 +50,6 @@ PAGES = {
 
 QUESTIONS = {
     "sam_variants": (VARIANTS, sam_variants),
-    "architectures": (ARCHITECTURES, architectures),
     "mitigations": (MITIGATIONS, mitigations),
 }
 """Questions that train further cells: presets and module, whose page is theirs."""

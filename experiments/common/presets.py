@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import replace
 from typing import Literal, get_args
 
-from experiments.common.cells import Cell, Method, Perturbation
+from experiments.common.cells import Cell, Method, Network, Perturbation
 from experiments.common.cost import Design, Device
 from sam_jax.optimizers.registry import default_rho
 
@@ -110,9 +110,20 @@ _RESNET = Cell(
     num_models=32,
 )
 
+_OTHER_NETWORKS: tuple[tuple[Network, int], ...] = (
+    ("mlp", 512),
+    ("mlp_bn", 512),
+    ("cnn_bn", 32),
+    ("vgg16_bn", 16),
+)
+
 GPU: Design = (
     *((replace(cell, num_models=64), optimizers) for cell, optimizers in _SCREEN[:11]),
     (_RESNET, sam(0.05, 0.1)),
+    *(
+        (replace(_RESNET, network=network, width=width), sam(0.05, 0.1))
+        for network, width in _OTHER_NETWORKS
+    ),
     (replace(_RESNET, augment=()), sam(0.05, 0.1)),
     (replace(_RESNET, dataset="cifar100_subset", pool_size=8_000), sam(0.1)),
 )
@@ -132,7 +143,22 @@ _PAPER = Cell(
 PAPER: Design = (
     (_PAPER, sam(0.05, 0.1)),
     (replace(_PAPER, dataset="cifar100"), sam(0.05, 0.1)),
+    (replace(_PAPER, network="vgg16_bn"), sam(0.05, 0.1)),
 )
+
+NETWORKS: frozenset[str] = frozenset(
+    cell.name
+    for cell in (
+        MANY,
+        replace(MANY, network="mlp_bn"),
+        replace(CENTRE, network="cnn_bn", width=8, num_epochs=100),
+        _RESNET,
+        *(replace(_RESNET, network=n, width=width) for n, width in _OTHER_NETWORKS),
+        _PAPER,
+        replace(_PAPER, network="vgg16_bn"),
+    )
+)
+"""Names of the cells, of all scales, that ``experiments.architectures`` shows."""
 
 _VARIANTS = (
     *sam(0.05),
@@ -145,42 +171,6 @@ VARIANTS: dict[Scale, Preset] = {
     "paper": Preset(((_PAPER, _VARIANTS),), "gpu"),
 }
 """SAM and its relatives, each at its published radius, and noise of SAM's radius."""
-
-_NETWORKS: Design = (
-    (MANY, sam(0.05, 0.1)),
-    (replace(MANY, network="mlp_bn"), sam(0.05)),
-    (replace(CENTRE, network="cnn_bn", width=8, num_epochs=100), sam(0.05)),
-    (
-        replace(
-            CENTRE,
-            network="resnet18_bn",
-            width=16,
-            num_epochs=40,
-            weight_decay=5e-4,
-        ),
-        sam(0.05),
-    ),
-)
-
-_NETWORKS_GPU: Design = tuple(
-    (replace(_RESNET, network=network, width=width), sam(0.05, 0.1))
-    for network, width in (
-        ("mlp", 512),
-        ("mlp_bn", 512),
-        ("cnn_bn", 32),
-        ("resnet18_bn", 16),
-        ("vgg16_bn", 16),
-    )
-)
-
-ARCHITECTURES: dict[Scale, Preset] = {
-    "laptop": Preset(_NETWORKS, "laptop"),
-    "gpu": Preset(_NETWORKS_GPU, "gpu"),
-    "paper": Preset(
-        (*PAPER, (replace(_PAPER, network="vgg16_bn"), sam(0.05, 0.1))), "gpu"
-    ),
-}
-"""Networks; those of the laptop are cells of the sweep and a small ResNet-18."""
 
 
 def mitigations(

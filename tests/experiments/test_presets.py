@@ -18,7 +18,6 @@ from sam_jax.types import Examples
 QUESTIONS = {
     "where_it_begins": presets.SCALES,
     "sam_variants": presets.VARIANTS,
-    "architectures": presets.ARCHITECTURES,
     "mitigations": presets.MITIGATIONS,
 }
 DESIGNS = [scales["paper"].design for scales in QUESTIONS.values()]
