@@ -32,7 +32,7 @@ def test_each_committed_page_is_what_the_committed_tables_give(name):
     assert (RESULTS / f"{name}.md").read_text() == study.PAGES[name](sweep)
 
 
-@pytest.mark.parametrize("name", ["sam_variants"])
+@pytest.mark.parametrize("name", study.QUESTIONS)
 def test_each_committed_page_of_further_cells_is_what_its_tables_give(name):
     _, module = study.QUESTIONS[name]
     page = module.page(read_sweep(RESULTS / name))
@@ -87,7 +87,7 @@ def test_every_run_of_sam_has_a_line_in_every_table_of_the_variance():
 
 
 def test_every_number_that_the_reading_gives_is_on_a_page_made_from_the_tables():
-    names = [*study.PAGES, "sam_variants", "theory"]
+    names = [*study.PAGES, *study.QUESTIONS, "theory"]
     pages = "".join((RESULTS / f"{name}.md").read_text() for name in names)
     reading = (RESULTS / "README.md").read_text()
     intervals = re.findall(r"\[[+-]\d\.\d+,\s[+-]\d\.\d+\]", reading)
