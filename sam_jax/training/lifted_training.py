@@ -41,7 +41,14 @@ def _lifted_init(model: Model, devices: tuple[jax.Device, ...]) -> Callable[...,
         key, x = shared
         return model.init(jax.random.split(jax.random.fold_in(key, index))[0], x)
 
-    return vmap_models.over_models(init, models_per_vmap=1, devices=devices)
+    # It runs once: on a CPU its loops compile in half the time at a lower level, to the
+    # same numbers (`benchmarks/compile_time.py`).
+    options = None
+    if devices[0].platform == "cpu":
+        options = {"xla_backend_optimization_level": 1}
+    return vmap_models.over_models(
+        init, models_per_vmap=1, devices=devices, compiler_options=options
+    )
 
 
 @functools.lru_cache(maxsize=16)

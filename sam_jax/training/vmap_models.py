@@ -77,6 +77,7 @@ def over_models(
     models_per_vmap: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     replaced: int | None = None,
+    compiler_options: dict[str, Any] | None = None,
 ) -> jax.stages.Wrapped:
     """Returns ``fn(shared, *one)`` lifted to ``(shared, *many)``, jitted.
 
@@ -86,6 +87,7 @@ def over_models(
         devices: Devices that split the models; all local ones by default.
         replaced: Position of an argument that the first of ``fn``'s results replaces:
             a state, in whose memory the new one is written.
+        compiler_options: Of XLA, by name.
 
     Returns:
         A function whose arguments after the first, and whose result, carry a leading
@@ -119,7 +121,7 @@ def over_models(
 
     lifted = _filled_up(on_one_device, len(devices))
     donated = () if replaced is None else (replaced,)
-    return jax.jit(lifted, donate_argnums=donated)
+    return jax.jit(lifted, donate_argnums=donated, compiler_options=compiler_options)
 
 
 def _filled_up(fn: Callable[[Any, Any], Any], num_devices: int) -> Callable[..., Any]:
