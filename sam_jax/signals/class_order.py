@@ -105,7 +105,7 @@ def order_of_group(
         }
         usual = float(np.quantile(list(accuracy.values()), 0.75)) if groups else 0.0
         # Trained models are alike; by luck, untrained ones are anything.
-        alike = num_models >= MIN_MODELS and num_classes > 2 and usual > 0.5
+        alike = num_models >= MIN_MODELS and num_classes > 2 and usual > 0.7
         between = sum(0.6 * usual < a < 0.9 * usual for a in accuracy.values())
         alike &= between <= num_between
         for name, (models, chosen) in groups.items():
@@ -121,7 +121,8 @@ def order_of_group(
                 f"{_describe(order, float(right.mean()))}"
             )
             fits = _fits_members(right, keep[np.ix_(models, chosen)])
-            return OtherOrder(text, alike or fits)
+            if alike or fits:
+                return OtherOrder(text, True)
     return None
 
 
