@@ -2,11 +2,18 @@
 
     python -m tools.run_notebooks
 
-writes their outputs, which the site shows. Needs ``pip install -e ".[test,slow]"``;
+writes their outputs, which the site shows, and prints how long each took; --times
+writes nothing and times the default audit too. Needs ``pip install -e ".[test,slow]"``;
 with ``torch`` the models of its notebook are trained instead of read.
 """
 
+import os
 import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
 from typing import Any
 
 FOLDER = pathlib.Path(__file__).parent.parent / "docs" / "notebooks"
@@ -37,18 +44,28 @@ def executed(path: pathlib.Path, folder: pathlib.Path, timeout: float = 300) -> 
 
 
 def main() -> None:
-    """Executes every notebook in a scratch folder and writes it back."""
-    import shutil
-    import tempfile
-
+    """Executes every notebook in a scratch folder, and writes it back but for times."""
     import nbformat
 
+    only_times = sys.argv[1:] == ["--times"]
     for path in sorted(FOLDER.glob("*.ipynb")):
         with tempfile.TemporaryDirectory() as folder:
             shutil.copytree(FOLDER, folder, dirs_exist_ok=True)
+            start = time.perf_counter()
             notebook = executed(path, pathlib.Path(folder))
-        nbformat.write(notebook, path)
-        print(path.name)
+            seconds = time.perf_counter() - start
+        if not only_times:
+            nbformat.write(notebook, path)
+        print(f"{path.name}: {seconds:.0f} s", flush=True)
+    if only_times:
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            command = [sys.executable, "-m", "sam_jax", "audit"]
+            environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent.parent)}
+            subprocess.run(
+                command, cwd=folder, env=environment, check=True, capture_output=True
+            )
+        print(f"sam-jax audit: {time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from sam_jax.theory import sampling
 from sam_jax.theory.agreement import GridCell
 from sam_jax.theory.claims import TheoryClaim
 from sam_jax.theory.simulated_problems import TAU
+from sam_jax.types import Key
 
 RHOS = (0.0, 0.05, 0.1, 0.2, 0.5)
 NUM_TRAIN, NUM_TEST, NUM_INPUTS, WIDTH = 32, 400, 16, 96
@@ -76,7 +77,14 @@ def linear_models(key: jax.Array) -> tuple[TheoryClaim, dict[str, float]]:
     return claim, notes
 
 
-def _descend_linear(X, y, metric, rho, anneal, num_steps=4000):
+def _descend_linear(
+    X: jax.Array,
+    y: jax.Array,
+    metric: jax.Array,
+    rho: jax.Array,
+    anneal: bool | jax.Array,
+    num_steps: int = 4000,
+) -> jax.Array:
     """Full-batch descent with the library's SAM, preconditioned by 1 / metric.
 
     ``anneal`` switches the ascent off for the second half; otherwise it stays.
@@ -92,7 +100,7 @@ def _descend_linear(X, y, metric, rho, anneal, num_steps=4000):
 
     tx = sharpness_aware(SAM(), schedule)
 
-    def step(carry, _):
+    def step(carry: tuple[jax.Array, Any], _: None) -> tuple[Any, None]:
         w, state = carry
         g, state = tx.update(gradient(w), state, w, grad_fn=gradient)
         # Gradient descent is stable for steps below 2 / curvature.
@@ -170,7 +178,7 @@ def networks(key: jax.Array, network: str, num_seeds: int, num_steps: int) -> Me
     )
 
 
-def _attack(margins, mean, variance):
+def _attack(margins: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Rate at which margins seen at resolution TAU fall into the attack's region."""
     region = theory.likelihood_ratio_region(mean, np.sqrt(variance), TAU)
     lower, upper = (1 + edge[..., None] for edge in region)
@@ -180,7 +188,9 @@ def _attack(margins, mean, variance):
     return passes.mean(-1)
 
 
-def _train_network(network, num_steps, rho, key):
+def _train_network(
+    network: str, num_steps: int, rho: jax.Array, key: Key
+) -> tuple[jax.Array, jax.Array]:
     """Returns the margins of members and of non-members of one network."""
     data_key, test_key, *weight_keys = jax.random.split(key, 4)
     scales = jnp.asarray(np.sqrt(theory.power_law(NUM_INPUTS).pooled), jnp.float32)
@@ -194,7 +204,7 @@ def _train_network(network, num_steps, rho, key):
     if network == "two-layer ReLU":
         params["first"] = first
 
-    def output(params, x):
+    def output(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
         with_bias = jnp.concatenate([x, jnp.ones((len(x), 1))], axis=1)
         hidden = jax.nn.relu(with_bias @ params.get("first", first))
         return hidden @ params["last"] / WIDTH**0.5
@@ -209,7 +219,7 @@ def _train_network(network, num_steps, rho, key):
     base = optax.sgd(0.4, momentum=0.9)
     tx = optax.chain(sharpness_aware(SAM(), schedule), base)
 
-    def step(carry, _):
+    def step(carry: tuple[Any, Any], _: None) -> tuple[Any, None]:
         params, state = carry
         updates, state = tx.update(
             jax.grad(loss)(params), state, params, grad_fn=jax.grad(loss)
@@ -220,7 +230,9 @@ def _train_network(network, num_steps, rho, key):
     return y * output(carry[0], x), y_test * output(carry[0], x_test)
 
 
-def _classes(key, num_examples, scales):
+def _classes(
+    key: Key, num_examples: int, scales: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Returns inputs of class means ± 0.5 along every axis, and labels ±1."""
     z = jax.random.normal(key, (num_examples, len(scales)))
     y = jnp.where(jnp.arange(num_examples) % 2 == 0, 1.0, -1.0)

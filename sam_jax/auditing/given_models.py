@@ -68,6 +68,7 @@ def attack_given(
     config: AttackConfig,
     *,
     progress: bool = False,
+    checks: Mapping[str, list[model_checks.Check]] | None = None,
 ) -> AuditResult:
     """Attacks given models.
 
@@ -82,6 +83,7 @@ def attack_given(
         dataset: The data behind the columns.
         config: Attacks, rates and level.
         progress: Whether to show a progress bar.
+        checks: By target, what ``check_given`` returned where it was called already.
 
     Raises:
         ArgumentError: If examples or labels of targets and shadow models differ, or an
@@ -111,8 +113,8 @@ def attack_given(
         if name != baseline and np.array_equal(target.keep, targets[baseline].keep):
             base = targets[baseline], scored[baseline]
         result = _evaluate(target, models, scored[name], question, config, base)
-        checks = check_given(target, models, question)
-        optimizers[name] = dataclasses.replace(result, checks=checks)
+        made = check_given(target, models, question) if checks is None else checks[name]
+        optimizers[name] = dataclasses.replace(result, checks=made)
     bar.close()
     return AuditResult(
         dataset=dataset,

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from sam_jax.metrics import (
     attack_metrics,
     example_risk,
+    long_format,
     model_checks,
     multiple_tests,
     num_models,
@@ -213,16 +214,20 @@ class AuditResult:
             >>> pandas.DataFrame(result.to_rows())  # doctest: +SKIP
         """
         rows = []
+
+        def add(name: str, minus: str, attack: str, values: Mapping[str, Any]) -> None:
+            place = {"optimizer": name, "minus": minus, "attack": attack}
+            rows.extend(long_format.estimate_rows(place, values))
+
         for name, optimizer in self.optimizers.items():
-            rows += _rows(name, "", "", _accuracies(optimizer.accuracy))
+            add(name, "", "", _accuracies(optimizer.accuracy))
             if optimizer.accuracy_difference is not None:
                 gaps = _accuracies(optimizer.accuracy_difference)
-                rows += _rows(name, self.baseline, "", gaps)
+                add(name, self.baseline, "", gaps)
             for attack, reached in optimizer.attacks.items():
-                rows += _rows(name, "", attack, reached.metrics.pooled)
+                add(name, "", attack, reached.metrics.pooled)
                 if reached.difference is not None:
-                    pooled = reached.difference.pooled
-                    rows += _rows(name, self.baseline, attack, pooled)
+                    add(name, self.baseline, attack, reached.difference.pooled)
         return rows
 
     def to_frame(self) -> Any:
@@ -231,14 +236,7 @@ class AuditResult:
         Raises:
             ImportError: If pandas is not installed.
         """
-        try:
-            import pandas  # pyrefly: ignore[missing-import]
-        except ImportError as error:
-            raise ImportError(
-                "to_frame needs pandas (pip install pandas); to_rows gives the same "
-                "without it."
-            ) from error
-        return pandas.DataFrame(self.to_rows())
+        return long_format.to_frame(self.to_rows())
 
     def save(
         self, folder: str | pathlib.Path, about: Mapping[str, Any] | None = None
@@ -250,9 +248,13 @@ class AuditResult:
             about: Settings, versions and the like, for the end of the report and
                 ``config.json``.
         """
-        from sam_jax.reporting import audit_files
+        from sam_jax.reporting import audit_files, audit_numbers, plain_json
 
-        audit_files.write_audit(self, folder, dict(about or {}))
+        def write_files(folder: pathlib.Path, about: Mapping[str, Any]) -> None:
+            audit_files.save_audit(self, folder, about)
+
+        numbers = audit_numbers.metrics_json(self)
+        plain_json.save_run(folder, about, write_files, numbers)
 
     def __repr__(self) -> str:
         """A few lines: models, accuracies, strongest attacks, verdict."""
@@ -272,14 +274,3 @@ def _accuracies(accuracy: Accuracy) -> dict[str, Estimate]:
     for data, estimate in accuracy._asdict().items():
         named[f"{data}_accuracy"] = estimate
     return named
-
-
-def _rows(
-    optimizer: str, minus: str, attack: str, estimates: Mapping[str, Estimate]
-) -> list[dict[str, Any]]:
-    place = {"optimizer": optimizer, "minus": minus, "attack": attack}
-    rows = []
-    for metric, estimate in estimates.items():
-        limits = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-        rows.append(place | {"metric": metric} | limits)
-    return rows

@@ -3,14 +3,13 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
 import sam_jax
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
-from sam_jax.attacks import ATTACKS, NEEDS, missing_needs, unmet_needs
 from sam_jax.auditing.checks import check_attack_config
 from sam_jax.auditing.config import ATTACKS_ALONE
 from sam_jax.auditing.evaluate import attack_signals
@@ -23,16 +22,14 @@ from sam_jax.auditing.target_matching import (
     shadows_of,
 )
 from sam_jax.cli.errors import as_option
-from sam_jax.cli.named_code import named_attack
+from sam_jax.cli.named_code import choose_attacks
 from sam_jax.metrics import model_checks
 from sam_jax.reporting.given_models import shadow_models
 from sam_jax.signals import exchange, files
 from sam_jax.signals.conversions import SignalsAre
 from sam_jax.signals.exchange import ExportTo
 from sam_jax.signals.targets import load_targets
-from sam_jax.types import AttackFn
 
-ALL, MAIN = "all", "lira_online"
 DEFAULT = ("lira_online", "lira_offline", "rmia_online", "loss")
 DEFAULT_OUT = ("lira_offline", "attack_r", "calibrated_loss", "loss")
 """Attacks by default, and those where shadow models trained on none of the examples."""
@@ -59,7 +56,8 @@ class Config:
     name: str = "default"
     """Folder of the results: runs/attack/NAME."""
     attacks: tuple[str, ...] | None = None
-    """Registered attacks or module:attack, the main one first; or all. By default
+    """Registered attacks or module:attack, the main one first, and all: those
+    that the signals have the means for. By default
     lira_online, lira_offline, rmia_online and loss; offline ones, or attack_p, loss,
     modified_entropy and entropy, where a target's shadow models allow no more."""
     fprs: tuple[float, ...] = (0.01, 0.001)
@@ -163,9 +161,8 @@ def prepare_target(config: Config) -> Prepared:
         f"{int(question.counted.sum()):,} examples, {int(given.population.sum()):,} "
         "more as a population."
     )
-    run = functools.partial(
-        attack_given, targets, shadows, loaded.population, dataset, attack_config
-    )
+    arguments = (targets, shadows, loaded.population, dataset, attack_config)
+    run = functools.partial(attack_given, *arguments, checks=checks)
     return Prepared(summary, skipped, run)
 
 
@@ -176,48 +173,20 @@ def export(config: Config) -> None:
     signals = files.load_signals(
         config.signals, config.keep, config.labels, config.signals_are, True
     ).signals
+    logits = {}
+    if tool == "lira":
+        logits = files.load_logits(config.signals, config.signals_are)
     for name, of_algorithm in signals.items():
         folder = pathlib.Path(path)
         if len(signals) > 1:
             folder = folder / name
-        exchange.export_signals(of_algorithm, folder, tool, name)
+        exchange.export_signals(of_algorithm, folder, tool, name, logits.get(name))
         print(f"{name}: {len(of_algorithm.keep)} models, written to {folder}.")
-
-
-def choose_attacks(
-    names: tuple[str, ...],
-    signals: sam_jax.Signals,
-    needs: Mapping[str, str] = NEEDS,
-) -> tuple[dict[str, AttackFn], dict[str, str]]:
-    """Returns the attacks by name, and of all those left out what they would need.
-
-    Args:
-        names: Of registered attacks; or all.
-        signals: Of models, or of a target and its shadow models.
-        needs: How each unmet need is called.
-
-    Raises:
-        ValueError: If an attack is unknown, or was chosen by name and cannot run.
-    """
-    if names == (ALL,):
-        order = sorted(ATTACKS, key=lambda name: name != MAIN)
-        skipped = {}
-        for name in order:
-            unmet = unmet_needs(ATTACKS[name], signals)
-            if unmet:
-                skipped[name] = " and ".join(needs.get(n, NEEDS[n]) for n in unmet)
-        return {name: ATTACKS[name] for name in order if name not in skipped}, skipped
-    if not names:
-        raise ArgumentError("attacks", "must name at least one, or all; got none.")
-    chosen: dict[str, AttackFn] = {name: named_attack(name) for name in names}
-    for name, attack in chosen.items():
-        missing = missing_needs(attack, signals)
-        if missing:
-            needed = " and ".join(needs.get(n, NEEDS[n]) for n in missing)
-            raise ArgumentError(
-                "attacks", f"must be able to run, but {name} needs {needed}."
+        if tool == "lira" and name not in logits:
+            print(
+                "Without logits/, which score.py reads: the file holds none. plot.py "
+                "needs scores/ alone."
             )
-    return chosen, {}
 
 
 def check(

@@ -12,10 +12,11 @@ import sam_jax
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS
+from sam_jax.auditing.plan import make_plan
 from sam_jax.cli import run_folder
 from sam_jax.cli.audit_options import Config
 from sam_jax.cli.errors import as_option
-from sam_jax.cli.named_code import named_attack, named_model
+from sam_jax.cli.named_code import ALL, choose_attacks, named_attack, named_model
 from sam_jax.data import DATASETS
 from sam_jax.data.augment import AUGMENTATIONS, chain
 from sam_jax.data.label_noise import corrupt_labels
@@ -24,7 +25,7 @@ from sam_jax.optimizers import bases
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
 from sam_jax.training.identity import hash_arrays
 from sam_jax.training.trainer import check_train_config, num_steps_per_epoch
-from sam_jax.types import AugmentFn
+from sam_jax.types import AttackFn, AugmentFn
 
 
 def _cosine(peak: float, num_steps: int) -> optax.Schedule:
@@ -50,20 +51,22 @@ CHOICES = run_folder.list_choices(
     base=bases.base_factories(),
     schedule=SCHEDULES,
     augment=AUGMENTATIONS,
-    attacks=ATTACKS,
+    attacks=[ALL, *ATTACKS],
 )
 
 
 def make_arguments(config: Config) -> tuple[tuple[Any, ...], AugmentFn | None]:
     """Makes the arguments of ``sam_jax.audit``, checked, and the augmentation."""
-    attacks = {name: named_attack(name) for name in config.attacks}
+    for name in config.attacks:
+        if name != ALL:  # Before data are loaded.
+            named_attack(name)
     dataset = make_dataset(config)
     train_config = make_train_config(config)
     optimizers = make_optimizers(config, train_config, len(dataset.train.y))
     model = make_model(config, dataset.num_classes)
     augment = make_augment(config, dataset.train.x.shape)
     attack_config = sam_jax.AttackConfig(
-        attacks=attacks,
+        attacks=_make_attacks(config, dataset),
         num_models=config.num_models,
         num_queries=config.num_queries,
         num_canaries=config.num_canaries,
@@ -72,6 +75,27 @@ def make_arguments(config: Config) -> tuple[tuple[Any, ...], AugmentFn | None]:
     arguments = (model, optimizers, dataset, train_config, attack_config)
     sam_jax.check_audit(*arguments, augment)
     return arguments, augment
+
+
+def _make_attacks(config: Config, dataset: sam_jax.Dataset) -> dict[str, AttackFn]:
+    """Makes the attacks, and prints which of all are left out, and why."""
+    _checks.at_least(4, num_models=config.num_models)
+    _checks.at_least(1, num_queries=config.num_queries)
+    keep = make_plan(dataset, config.num_models, config.num_canaries, config.seed).keep
+    zeros = np.broadcast_to(np.float32(0), (*keep.shape, config.num_queries))
+    # What an attack needs is in the mask and the shapes, not in the values.
+    signals = sam_jax.Signals(
+        phi=zeros,
+        correct=keep,
+        entropy=zeros[..., 0],
+        modified_entropy=zeros[..., 0],
+        keep=keep,
+        labels=np.concatenate([dataset.train.y, dataset.test.y]),
+    )
+    attacks, skipped = choose_attacks(config.attacks, signals)
+    for name, why in skipped.items():
+        print(f"{name} is left out: it needs {why}.")
+    return attacks
 
 
 def make_dataset(config: Config) -> sam_jax.Dataset:

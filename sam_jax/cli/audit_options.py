@@ -70,7 +70,8 @@ class Config:
     """Freeze a model once its running training accuracy reaches this, to compare at
     equal accuracy where some optimizer does not fit all; None trains all epochs."""
     attacks: tuple[str, ...] = sam_jax.DEFAULT_ATTACKS
-    """Registered attacks or module:attack of your code, the main one first."""
+    """Registered attacks or module:attack of your code, the main one first; and
+    all: those that models, data and queries have the means for."""
     models_per_chunk: int | None = None
     """Models that train at once; chosen for the machine by default."""
     models_per_vmap: int | None = None

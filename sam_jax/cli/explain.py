@@ -96,8 +96,8 @@ class Audited(NamedTuple):
     dataset: sam_jax.Dataset
 
 
-def main(config: Config) -> list[explain_claims.PaperClaim]:
-    """Runs the explanation and writes its folder; returns the claims."""
+def main(config: Config) -> explain_report.Explanation:
+    """Runs the explanation and writes its folder; returns the result."""
     given = None
     if config.run is None:
         _checks.at_least(8, num_models=config.audit.num_models)
@@ -112,7 +112,7 @@ def main(config: Config) -> list[explain_claims.PaperClaim]:
 
 def _explain(
     config: Config, source: pathlib.Path, audited: Audited, folder: pathlib.Path
-) -> list[explain_claims.PaperClaim]:
+) -> explain_report.Explanation:
     """Measures, writes the folder and prints the claims."""
     baseline, compared = audited.comparison.names
     print(
@@ -121,30 +121,28 @@ def _explain(
     )
     with ChunkStore(folder / "chunks") as store:
         evidence = gather_evidence(config, audited, store)
-    claims = explain_claims.check_claims(evidence)
-    reproduced = explain_source.reproduced(
-        evidence.sweep, evidence.rho, audited.comparison
+    result = explain_report.Explanation(
+        evidence,
+        explain_claims.check_claims(evidence),
+        audited.dataset,
+        str(source),
+        explain_source.reproduced(evidence.sweep, evidence.rho, audited.comparison),
+        config.num_images,
     )
-    explain_report.write_explanation(
-        explain_report.Explanation(evidence, claims, audited.dataset, str(source)),
-        folder,
-        run_folder.read_config(folder),
-        num_images=config.num_images,
-    )
-    metrics = explain_report.metrics_json(evidence, claims)
-    folder = run_folder.finish_run(folder, metrics | {"reproduced": reproduced})
+    explain_report.write_explanation(result, folder, run_folder.read_config(folder))
+    folder = run_folder.finish_run(folder, result.numbers())
     # Kept until the run is finished, so that a killed one measures no radius twice.
     shutil.rmtree(folder / "chunks")
-    rows = [[*claim.row[:-1], claim.agrees] for claim in claims]
+    rows = [[*claim.row[:-1], claim.agrees] for claim in result.claims]
     print(tables.text_table(explain_claims.COLUMNS, rows, width=160))
-    print(f"\n{explain_claims.verdict(claims)}")
-    if reproduced is not None:
+    print(f"\n{explain_claims.verdict(result.claims)}")
+    if result.reproduced is not None:
         print(
             "The models trained again agree with those of the audit on "
-            f"{100 * reproduced:.2f} % of the examples."
+            f"{100 * result.reproduced:.2f} % of the examples."
         )
     print(f"Report: {folder / 'report.html'}")
-    return claims
+    return result
 
 
 def gather_evidence(
@@ -176,6 +174,7 @@ def gather_evidence(
         comparison=comparison,
         attack_name=config.attack,
         attack=explain_source.attack_difference(comparison, config.attack),
+        threshold_attack_name=THRESHOLD_ATTACK,
         threshold_attack=explain_source.attack_difference(comparison, THRESHOLD_ATTACK),
         memorized=memorized,
         typical=typical,

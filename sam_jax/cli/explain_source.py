@@ -136,7 +136,8 @@ def train_again(
     if (source / "models").is_dir():
         x = np.asarray(dataset.train.x[:2])
         like = jax.eval_shape(task.model.init, jax.random.key(0), x)
-        saved = radius(settings, name), load_models(source / "models", like)[name]
+        models = load_models(source / "models", like, optimizers=(name,))
+        saved = radius(settings, name), models[name]
     training = (plan.train_key, task, plan.keep, plan.examples(), saved)
     return rho_sweep.sweep_rho(
         rho_sweep.SweptTraining(*training),

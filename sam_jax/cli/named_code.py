@@ -4,13 +4,16 @@ import importlib
 import inspect
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
-from sam_jax.attacks import ATTACKS
+from sam_jax.attacks import ATTACKS, NEEDS, missing_needs, unmet_needs
 from sam_jax.models import MODELS, compute_dtype
-from sam_jax.types import AttackFn, Model
+from sam_jax.types import AttackFn, Model, Signals
+
+ALL, MAIN = "all", "lira_online"
 
 
 def import_callable(argument: str, text: str) -> Any:
@@ -61,6 +64,45 @@ def named_attack(text: str, argument: str = "attacks") -> AttackFn:
     if ":" in text:
         return import_callable(argument, text)
     return _checks.one_of(ATTACKS, **{argument: text})
+
+
+def choose_attacks(
+    names: Sequence[str], signals: Signals, needs: Mapping[str, str] = NEEDS
+) -> tuple[dict[str, AttackFn], dict[str, str]]:
+    """Returns the attacks by name, and of all those left out what they would need.
+
+    Args:
+        names: Of attacks, the main one first; all stands for those registered that the
+            signals have the means for, lira_online first.
+        signals: Of models, or of a target and its shadow models.
+        needs: How each unmet need is called.
+
+    Raises:
+        ArgumentError: If an attack is unknown, or was chosen by name and cannot run.
+    """
+    if not names:
+        raise ArgumentError("attacks", "must name at least one, or all; got none.")
+
+    def listed(unmet: Sequence[str]) -> str:
+        return " and ".join(needs.get(need, NEEDS[need]) for need in unmet)
+
+    chosen, skipped = {}, {}
+    for name in names:
+        if name == ALL:
+            for other in sorted(ATTACKS, key=lambda other: other != MAIN):
+                unmet = unmet_needs(ATTACKS[other], signals)
+                if unmet and other not in names:
+                    skipped[other] = listed(unmet)
+                elif other not in names:
+                    chosen[other] = ATTACKS[other]
+            continue
+        chosen[name] = named_attack(name)
+        missing = missing_needs(chosen[name], signals)
+        if missing:
+            raise ArgumentError(
+                "attacks", f"must be able to run, but {name} needs {listed(missing)}."
+            )
+    return chosen, skipped
 
 
 def named_model(

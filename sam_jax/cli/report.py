@@ -3,22 +3,28 @@
     sam-jax report runs/audit/a runs/audit/b
 
 puts finished audits and attacks on one page: verdicts, one table of attacks by metrics
-with intervals, ROC curves, and the settings that differ. Of one audit it writes the
-report again, from its files.
+with intervals, differences to the first run, ROC curves, and the settings that differ.
+Differences are paired where runs have the same data and training sets. Of one run it
+writes the report again, from its files, with pictures if its data are there.
 """
 
 import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
 from tyro.conf import Positional
 
+from sam_jax import _checks
 from sam_jax._checks import ArgumentError
-from sam_jax.cli import run_folder
+from sam_jax.auditing.result import AuditResult
+from sam_jax.cli import explain_source, run_folder
 from sam_jax.cli.errors import as_option
 from sam_jax.data.atomic_files import make_folder
-from sam_jax.reporting import audit_report, runs_report
+from sam_jax.reporting import audit_report, run_files, runs_report
 from sam_jax.reporting.saved_audits import load_audit
+from sam_jax.signals import files
+from sam_jax.types import Examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +43,11 @@ def main(config: Config) -> pathlib.Path:
         raise ArgumentError("runs", "must name at least one folder, got none.")
     if len({folder.resolve() for folder in config.runs}) < len(config.runs):
         raise ArgumentError("runs", "must be different folders.")
-    runs = [runs_report.read_run(folder) for folder in config.runs]
+    runs = [run_files.read_run(folder) for folder in config.runs]
     if len(runs) == 1:
         with as_option("folder", "runs"):
-            written = audit_report.report(load_audit(config.runs[0]), runs[0].about)
+            result = _with_inputs(load_audit(config.runs[0]), runs[0])
+        written = audit_report.report(result, runs[0].about)
         output = config.output or config.runs[0] / "report.html"
     else:
         written = runs_report.report(runs)
@@ -49,6 +56,30 @@ def main(config: Config) -> pathlib.Path:
     output.write_text(written, encoding="utf-8")
     print(f"Report: {output}")
     return output
+
+
+def _with_inputs(result: AuditResult, run: run_files.Run) -> AuditResult:
+    """The result with the inputs that it was run on, for pictures, if they are there.
+
+    A run keeps no inputs; of data that are gone or changed the report has no pictures.
+    """
+    settings = run.about.get("settings", {})
+    try:
+        if settings.get("images"):
+            x = files.read_array(settings["images"], "x")
+        elif "dataset" in settings:
+            made = explain_source.audit_settings(run.folder)
+            x = explain_source.load_data(run.folder, made).train.x
+        else:
+            return result
+    except (ValueError, OSError) as error:
+        print(f"Pictures are left out: {_checks.first_line(error)}")
+        return result
+    dataset = result.dataset
+    train = Examples(np.asarray(x), dataset.train.y)
+    return dataclasses.replace(
+        result, dataset=dataclasses.replace(dataset, train=train)
+    )
 
 
 def command(arguments: Sequence[str]) -> int:

@@ -13,27 +13,26 @@ the largest. Needs 120 s of processor time; made for a CPU with 2 cores.
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
-from collections.abc import Sequence
-
-from sam_jax.reporting import theory_figures
+from collections.abc import Mapping, Sequence
 
 # Thousands of small factorisations: threads of BLAS would only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 
-from sam_jax import _checks, theory
+from sam_jax import _checks
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.cli import run_folder
 from sam_jax.cli.run_lock import locked_run
-from sam_jax.reporting import drawings, page, tables
+from sam_jax.reporting import drawings, tables, theory_figures, theory_report
 from sam_jax.theory import claims, high_dimension, simulated_problems
+from sam_jax.theory.simulated_problems import SimulatedProblem
 from sam_jax.training.progress import make_bar
 
 NETWORKS = ("random features", "two-layer ReLU")
-COLUMNS = ("claim", "statement", "grid", "cells", "worst (s.e.)", "limit", "verdict")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,17 +63,7 @@ class Config:
         _checks.at_least(3, num_network_steps=self.num_network_steps)
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Everything that the report shows."""
-
-    claims: list[claims.TheoryClaim]
-    linear: dict[str, float]
-    networks: dict[str, nets.Measured]
-    drawings: dict[str, drawings.Drawing]
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> theory_report.TheoryResult:
     """Simulates the grid, checks the claims and draws the figures."""
     small, large = simulated_problems.claim_problems()
     keys = iter(jax.random.split(jax.random.key(config.seed), 128))
@@ -84,16 +73,13 @@ def run(config: Config) -> Result:
     with contextlib.closing(make_bar(num_tasks)) as bar:
         bar.set_description_str("of the problems", refresh=False)
 
-        def simulate(problems, exact):
+        def simulate(
+            problems: Sequence[simulated_problems.GridProblem], exact: bool
+        ) -> list[SimulatedProblem]:
             runs = []
             for spectrum, labels, (n, d) in problems:
-                sets = config.num_sets
-                key = next(keys)
-                runs.append(
-                    simulated_problems.simulate_problem(
-                        key, spectrum, labels, n, d, sets, exact
-                    )
-                )
+                setting = (spectrum, labels, n, d, config.num_sets, exact)
+                runs.append(simulated_problems.simulate_problem(next(keys), *setting))
                 bar.update()
             return runs
 
@@ -121,15 +107,21 @@ def run(config: Config) -> Result:
         high_dimension.high_dimensional_values(at_size, averages),
         last,
     ]
-    return Result(
-        checked, linear, networks, _draw(checked, trained, averages, networks)
+    figures = _draw(checked, trained, averages, networks)
+    return theory_report.TheoryResult(
+        checked, linear, networks, figures, config.num_sets
     )
 
 
-def _draw(checked, trained, averages, networks) -> dict[str, drawings.Drawing]:
+def _draw(
+    checked: Sequence[claims.TheoryClaim],
+    trained: Sequence[SimulatedProblem],
+    averages: Sequence[high_dimension.Averaged],
+    networks: Mapping[str, nets.Measured],
+) -> dict[str, drawings.Drawing]:
     figures = theory_figures
-    over_eta = lambda *arguments: figures.against_eta(trained, *arguments)
-    drawings = {
+    over_eta = functools.partial(figures.against_eta, trained)
+    by_claim = {
         "claim_1": over_eta("variance", None, "Claim 1: variance of non-members"),
         "claim_2": over_eta("confidence", -1, "Claim 2: advantage of m >= 0.9"),
         "claim_3": over_eta(
@@ -141,156 +133,29 @@ def _draw(checked, trained, averages, networks) -> dict[str, drawings.Drawing]:
         "claim_6": figures.networks(networks),
     }
     cells = {f"cells_claim_{c.name[0]}": figures.deviations(c) for c in checked}
-    return drawings | cells
+    return by_claim | cells
 
 
-def claim_rows(result: Result) -> list[list[tables.Cell]]:
-    """One row per claim; the verdict of one that fails says where."""
-    return [
-        [
-            f"claim {claim.name}",
-            claim.statement,
-            claim.grid,
-            len(claim.cells),
-            round(claim.worst.deviation, 2),
-            round(claim.limit, 2),
-            "holds" if claim.holds else f"FAILS at {claim.worst.label}",
-        ]
-        for claim in result.claims
-    ]
-
-
-def network_rows(result: Result) -> list[list[tables.Cell]]:
-    """One row per network and radius: SAM minus SGD with 95 % intervals."""
-    rows: list[list[tables.Cell]] = []
-    for network, measured in result.networks.items():
-        for r, rho in enumerate(nets.RHOS[1:], start=1):
-            gaps = nets.differences(measured, r)
-            interpolates = measured.residual[[0, r]].max() < nets.RESIDUAL
-            deviation = measured.variance[r].mean() ** 0.5
-            near = theory.contraction_raises_advantage(
-                measured.mean[r].mean(), deviation, simulated_problems.TAU
-            )
-            rows.append(
-                [
-                    network,
-                    rho,
-                    "yes" if interpolates else "no",
-                    str(gaps["variance"]),
-                    str(gaps["confidence"]),
-                    str(gaps["likelihood_ratio"]),
-                    "raises" if near else "lowers",
-                ]
-            )
-    return rows
-
-
-NETWORK_COLUMNS = (
-    "network",
-    "rho",
-    "interpolates",
-    "variance",
-    "confidence advantage",
-    "likelihood ratio",
-    "less variance",
-)
-
-
-def verdict(result: Result) -> str:
-    """The verdict in one sentence."""
-    failed = [claim.name for claim in result.claims if not claim.holds]
-    if failed:
-        return (
-            f"{len(failed)} of {len(result.claims)} claims fail: {'; '.join(failed)}."
-        )
-    cells = sum(len(claim.cells) for claim in result.claims)
-    return f"All {len(result.claims)} claims agree with simulation on {cells} cells."
-
-
-def network_verdict(result: Result) -> str:
-    """What SAM does to each network, in one sentence each."""
-    shown = {
-        "variance": "the variance of non-members",
-        "confidence": "the confidence advantage",
-        "likelihood_ratio": "the likelihood-ratio advantage",
-    }
-    sentences = []
-    for network, measured in result.networks.items():
-        changes = []
-        for field, label in shown.items():
-            at: dict[str, list[str]] = {"falls": [], "rises": []}
-            for r, rho in enumerate(nets.RHOS[1:], start=1):
-                sign = nets.differences(measured, r)[field].sign
-                at.get(sign, []).append(f"{rho:g}")
-            said = [f"{sign} at rho {', '.join(a)}" for sign, a in at.items() if a]
-            if said:
-                changes.append(f"{label} {' and '.join(said)}")
-        text = "; ".join(changes) if changes else "no difference from SGD seen"
-        sentences.append(f"SAM on {network}: {text}.")
-    return " ".join(sentences)
-
-
-def write_report(folder: pathlib.Path, config: Config, result: Result) -> None:
-    """Writes the figures, their CSVs and report.html."""
-    body = [
-        page.heading("Claims"),
-        page.table(COLUMNS, claim_rows(result)),
-        page.heading("Actual SAM on networks that interpolate"),
-        page.table(
-            NETWORK_COLUMNS,
-            network_rows(result),
-            "Differences from the same networks under SGD with 95 % intervals. The "
-            "last column: what less variance does to the likelihood-ratio advantage by "
-            "claim 4, at the mean and variance of the networks.",
-        ),
-        page.heading("Actual SAM on linear least squares"),
-        page.table(("quantity", "value"), [list(i) for i in result.linear.items()]),
-    ]
-    body.append(page.heading("Figures"))
-    for name, drawing in result.drawings.items():
-        drawings.save_drawing(folder, name, drawing)
-        body.append(page.figure(drawing.figure, drawing.caption))
-    body.append(page.heading("Details"))
-    body.append(page.json_block(dataclasses.asdict(config), "Settings"))
-    body.append(page.json_block(run_folder.environment(), "Versions and device"))
-    written = page.page(
-        "Theory of the linear interpolating regime",
-        "Do the closed forms agree with simulation, and where does less variance help "
-        "the attacker?",
-        f"{verdict(result)} {network_verdict(result)}",
-        body,
-        subtitle=f"{config.num_sets} training sets for each problem of the grid; "
-        f"{config.num_network_seeds} networks for each radius",
-    )
-    (folder / "report.html").write_text(written)
-
-
-def main(config: Config) -> int:
-    """Runs, reports and returns the exit status."""
+def main(config: Config) -> theory_report.TheoryResult:
+    """Runs the checks and writes their folder; returns the result."""
     with locked_run("theory", config.name):
         return _write_run(config, run_folder.open_run("theory", config))
 
 
-def _write_run(config: Config, folder: pathlib.Path) -> int:
+def _write_run(config: Config, folder: pathlib.Path) -> theory_report.TheoryResult:
     result = run(config)
-    write_report(folder, config, result)
-    table = [dict(zip(COLUMNS, row, strict=True)) for row in claim_rows(result)]
-    metrics = {
-        "verdict": f"{verdict(result)} {network_verdict(result)}",
-        "claims": table,
-        "linear": result.linear,
-        "networks": result.networks,
-    }
-    folder = run_folder.finish_run(folder, metrics)
-    short = [row[:1] + row[3:] for row in claim_rows(result)]
-    print(tables.text_table(COLUMNS[:1] + COLUMNS[3:], short))
+    theory_report.write_report(result, folder, run_folder.read_config(folder))
+    folder = run_folder.finish_run(folder, result.numbers())
+    print(theory_report.short_table(result))
     print("\nSAM minus SGD on networks that interpolate, with 95 % intervals")
-    print(tables.text_table(NETWORK_COLUMNS, network_rows(result), width=120))
-    print(network_verdict(result))
-    print(f"{verdict(result)} Report: {folder / 'report.html'}")
-    return 0 if all(claim.holds for claim in result.claims) else 1
+    columns, rows = theory_report.NETWORK_COLUMNS, theory_report.network_rows(result)
+    print(tables.text_table(columns, rows, width=120))
+    print(theory_report.network_verdict(result))
+    print(f"{theory_report.verdict(result)} Report: {folder / 'report.html'}")
+    return result
 
 
 def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax theory``; exit status 1 where a claim fails."""
-    return main(run_folder.parse_options("theory", Config, __doc__, arguments))
+    config = run_folder.parse_options("theory", Config, __doc__, arguments)
+    return 0 if main(config).holds else 1

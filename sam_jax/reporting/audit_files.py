@@ -12,44 +12,24 @@ import numpy as np
 from sam_jax.auditing.result import AuditResult
 from sam_jax.data.atomic_files import open_atomically
 from sam_jax.reporting import audit_report
-from sam_jax.reporting.audit_numbers import metrics_json
-from sam_jax.reporting.plain_json import write_json
 from sam_jax.signals import save_signals
 from sam_jax.signals.targets import save_targets
-
-
-def write_audit(
-    result: AuditResult, folder: str | pathlib.Path, about: Mapping[str, Any]
-) -> None:
-    """Writes all files of an audit; those of an earlier one are replaced.
-
-    Args:
-        result: Of an audit.
-        folder: Where to; made if it is missing.
-        about: Settings, versions and the like, for ``config.json``.
-    """
-    folder = pathlib.Path(folder)
-    # It marks a finished audit: the first file to go, and the last to be written.
-    (folder / "metrics.json").unlink(missing_ok=True)
-    save_audit(result, folder, about)
-    write_json(folder / "config.json", about)
-    write_json(folder / "metrics.json", metrics_json(result))
 
 
 def save_audit(
     result: AuditResult,
     folder: str | pathlib.Path,
     about: Mapping[str, Any],
-    with_signals: bool = True,
 ) -> None:
     """Writes ``report.html``, ``roc.csv``, ``roc.svg``, ``risk.csv``, ``signals.npz``.
+
+    ``AuditResult.save`` and the commands add settings and numbers.
 
     Args:
         result: Of an audit.
         folder: Where to; made if it is missing. Files of these names are replaced.
         about: Settings, versions and the like, for the end of the report; what it has
             under ``"settings"`` is kept with the signals, to be compared with others'.
-        with_signals: Whether to write the signals too.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,8 +41,6 @@ def save_audit(
         figure.savefig(file, format="svg", bbox_inches="tight")
     _write_roc(result, folder / "roc.csv")
     _write_risk(result, folder / "risk.csv")
-    if not with_signals:
-        return
     settings = {k: v for k, v in about.get("settings", {}).items() if k != "name"}
     signals = {name: optimizer.signals for name, optimizer in result.optimizers.items()}
     if result.given is not None:

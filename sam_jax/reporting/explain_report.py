@@ -1,4 +1,4 @@
-"""The report of an explanation: claims, figures and their numbers."""
+"""The result of an explanation and its report: claims, figures and their numbers."""
 
 import dataclasses
 import pathlib
@@ -9,14 +9,18 @@ import numpy as np
 from markupsafe import Markup
 
 from sam_jax.auditing.result import EQUAL_ACCURACY
+from sam_jax.metrics import long_format
 from sam_jax.reporting import (
     explain_claims,
+    explain_numbers,
     memorization_figures,
     page,
+    tables,
     variance_figures,
 )
 from sam_jax.reporting.drawings import NUMBERS, Drawing, numbers, save_drawing
 from sam_jax.reporting.explain_claims import Evidence, PaperClaim
+from sam_jax.reporting.plain_json import save_run
 from sam_jax.types import Dataset
 
 SECTIONS = {
@@ -28,36 +32,94 @@ SECTIONS = {
 }
 """First figure of each section -> its heading."""
 
-ARRAYS = frozenset(
-    ("estimates", "difference", "bins", "gain", "entropy", "num_positive", "bucket")
-    + ("pairs", "values", "signals")
-)
-"""Fields with a value for each example, which metrics.json leaves to the CSVs."""
 
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Explanation:
-    """What a report of an explanation shows.
+    """The result of ``sam-jax explain``.
 
     Attributes:
         evidence: Everything measured.
         claims: From ``explain_claims.check_claims``.
         dataset: Of the audit, for pictures.
         source: Folder of the audit.
+        reproduced: Share of the audit's predictions that its models give when they are
+            trained again; None where none were.
+        num_images: Images in each strip of the report.
     """
 
     evidence: Evidence
     claims: Sequence[PaperClaim]
     dataset: Dataset
     source: str
+    reproduced: float | None = None
+    num_images: int = 16
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Returns what was measured in long format, one row a value.
+
+        Keys: ``topic`` (leakage, memorization, influence, variance, decomposition,
+        sharpness); ``optimizer``; ``minus``, what a difference is from, else ``""``;
+        ``group``, the attack, bin, bucket or score; ``metric``,
+        ``value``, ``low``, ``high``. ``claims`` says what the paper has of them.
+        """
+        return explain_numbers.evidence_rows(self.evidence)
+
+    def to_frame(self) -> Any:
+        """Returns ``to_rows`` as a pandas data frame.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        return long_format.to_frame(self.to_rows())
+
+    def numbers(self) -> dict[str, Any]:
+        """Returns what ``metrics.json`` holds."""
+        return explain_numbers.metrics_json(self.evidence, self.claims, self.reproduced)
+
+    def save(
+        self, folder: str | pathlib.Path, about: Mapping[str, Any] | None = None
+    ) -> None:
+        """Writes all that ``sam-jax explain`` writes, ``metrics.json`` the last.
+
+        Args:
+            folder: Where to; made if it is missing.
+            about: Settings, versions and the like, for the end of the report and
+                ``config.json``.
+        """
+
+        def write_files(folder: pathlib.Path, about: Mapping[str, Any]) -> None:
+            write_explanation(self, folder, about)
+
+        save_run(folder, about, write_files, self.numbers())
+
+    def __repr__(self) -> str:
+        """A few lines: what was compared, the claims, the verdict."""
+        names = " and ".join(self.evidence.comparison.names)
+        rows = [[claim.name, *claim.row[2:]] for claim in self.claims]
+        head = f"Explanation of {names}, from {self.source}."
+        columns = ["claim", *explain_claims.COLUMNS[2:]]
+        table = tables.text_table(columns, rows, width=160)
+        return "\n".join([head, table, explain_claims.verdict(self.claims)])
+
+    def _repr_html_(self) -> str:
+        """Verdict and claims, for notebooks."""
+        verdict = page.text(explain_claims.verdict(self.claims))
+        return verdict + _claims_html(self)
+
+
+def _claims_html(explanation: Explanation) -> Markup:
+    base, other = explanation.evidence.comparison.names
+    return page.table(
+        explain_claims.COLUMNS,
+        [claim.row for claim in explanation.claims],
+        f"Differences are {other} minus {base}, paired by model and example.",
+    )
 
 
 def write_explanation(
     explanation: Explanation,
     folder: pathlib.Path,
     about: Mapping[str, Any],
-    *,
-    num_images: int = 16,
 ) -> None:
     """Writes ``report.html``, ``claims.csv``, and an SVG and a CSV for each figure.
 
@@ -65,20 +127,15 @@ def write_explanation(
         explanation: What to show.
         folder: Where to; it must exist.
         about: Settings, versions, command and commit.
-        num_images: Images in each strip.
     """
     comparison, claims = explanation.evidence.comparison, explanation.claims
     base, other = comparison.names
     body = [
         *_fit_warning(explanation.evidence),
         page.heading("Claims of the paper"),
-        page.table(
-            explain_claims.COLUMNS,
-            [claim.row for claim in claims],
-            f"Differences are {other} minus {base}, paired by model and example.",
-        ),
+        _claims_html(explanation),
     ]
-    for name, drawing in draw_figures(explanation, num_images).items():
+    for name, drawing in draw_figures(explanation).items():
         if name in SECTIONS:
             body.append(page.heading(SECTIONS[name]))
         save_drawing(folder, name, drawing)
@@ -94,13 +151,14 @@ def write_explanation(
         body,
         subtitle=f"{len(comparison.keep)} models for each optimizer, from "
         f"{explanation.source}.",
-        footer=f"{about['command']} | commit {about['commit']}",
+        footer=f"{about.get('command', '')} | commit {about.get('commit', '')}",
     )
     (folder / "report.html").write_text(written, encoding="utf-8")
 
 
-def draw_figures(explanation: Explanation, num_images: int) -> dict[str, Drawing]:
+def draw_figures(explanation: Explanation) -> dict[str, Drawing]:
     """Returns every figure with its numbers, by the name of its file."""
+    num_images = explanation.num_images
     evidence, dataset = explanation.evidence, explanation.dataset
     comparison, memorized = evidence.comparison, evidence.memorized
     memory, variance, names = memorization_figures, variance_figures, comparison.names
@@ -134,29 +192,6 @@ def draw_figures(explanation: Explanation, num_images: int) -> dict[str, Drawing
             names[1], evidence.sweep
         )
     return drawings
-
-
-def metrics_json(evidence: Evidence, claims: Sequence[PaperClaim]) -> dict[str, Any]:
-    """Returns every number of the report but those of single examples."""
-    return {
-        "verdict": explain_claims.verdict(claims),
-        "claims": [dataclasses.asdict(c) | {"agrees": c.agrees} for c in claims],
-        "attacks": {
-            evidence.attack_name: evidence.attack.as_dict(),
-            "modified_entropy": evidence.threshold_attack.as_dict(),
-        },
-        "memorization": _without_arrays(evidence.memorized),
-        "influence": _without_arrays(evidence.typical),
-        "success": _without_arrays(evidence.success),
-        "variance": _without_arrays(evidence.variance),
-        "sharpness": None
-        if evidence.sweep is None
-        else _without_arrays(evidence.sweep),
-    }
-
-
-def _without_arrays(result: Any) -> dict[str, Any]:
-    return {k: v for k, v in result._asdict().items() if k not in ARRAYS}
 
 
 def _claims_table(claims: Sequence[PaperClaim]) -> Drawing:

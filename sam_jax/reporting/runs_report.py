@@ -1,82 +1,25 @@
-"""Several runs on one page: verdicts, attacks by metrics, ROC curves, settings."""
+"""Several runs on one page: verdicts, attacks, differences, ROC curves, settings."""
 
-import csv
-import dataclasses
 import json
-import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
-from sam_jax._checks import ArgumentError
 from sam_jax.metrics.attack_metrics import AttackMetrics
-from sam_jax.reporting import page, plots
-from sam_jax.reporting.saved_audits import Rows, decode, roc_band
+from sam_jax.reporting import page, plots, run_differences
+from sam_jax.reporting.run_files import Run
+from sam_jax.reporting.saved_audits import decode, roc_band
 from sam_jax.reporting.tables import Cell, metric_label
 
-FILES = ("metrics.json", "config.json", "roc.csv")
 _FACTS = ("data_sha256", "commit", "device")
 _NOT_SETTINGS = ("name", "config", "overwrite")
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What a page says of a finished audit or attack.
-
-    Attributes:
-        folder: Where it is.
-        numbers: Its ``metrics.json``.
-        about: Its ``config.json``.
-        curves: Rows of its ``roc.csv``.
-    """
-
-    folder: pathlib.Path
-    numbers: Mapping[str, Any]
-    about: Mapping[str, Any]
-    curves: Rows
-
-
-def read_run(folder: pathlib.Path) -> Run:
-    """Reads the files of a finished audit or attack.
-
-    Args:
-        folder: Of ``sam-jax audit`` or ``sam-jax attack``.
-
-    Raises:
-        ArgumentError: If the folder lacks a file, or a file is damaged or of another
-            command; the error names it.
-    """
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise ArgumentError(
-                "runs", f"must be folders of finished runs: {folder} has no {name}."
-            )
-    read = []
-    for name in FILES[:2]:
-        try:
-            read.append(json.loads((folder / name).read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ArgumentError(
-                "runs", f"must have whole files: {folder / name} is damaged."
-            ) from error
-    numbers, about = read
-    for key in ("verdict", "metrics", "dataset"):
-        if key not in numbers:
-            raise ArgumentError(
-                "runs",
-                f"must be audits or attacks of this version: {folder}/metrics.json has "
-                f"no {key}.",
-            )
-    with open(folder / "roc.csv", newline="", encoding="utf-8") as file:
-        return Run(folder, numbers, about, list(csv.DictReader(file)))
 
 
 def report(runs: Sequence[Run]) -> str:
     """Returns a page of several runs.
 
     Args:
-        runs: From ``read_run``, of different folders.
+        runs: From ``run_files.read_run``, of different folders.
     """
     by_label = _labelled(runs)
     verdicts = [
@@ -87,6 +30,8 @@ def report(runs: Sequence[Run]) -> str:
         page.table(["run", "verdict"], verdicts),
         page.heading("Attacks"),
         page.table(*_attack_table(by_label), "Pooled over all targets of a run."),
+        page.heading("Differences"),
+        *run_differences.sections(by_label),
         page.heading("ROC curves"),
         page.side_by_side(*(_roc(label, run) for label, run in by_label.items())),
         page.heading("Settings"),

@@ -11,9 +11,10 @@
 | | ``models/memberships.npy`` | mask [M, N] |
 
 Of several epochs the last file by name is read, as the LiRA scripts do; they have no
-population, and what is written for them leaves it out. Privacy Meter keeps no labels,
-and does not say which examples an audit on a sample of its data (``audit.data_size``)
-was on: such a folder is refused.
+population, and what is written for them leaves it out. ``logits`` are written where a
+file holds them; signals, as an audit keeps them, have phi alone. Privacy Meter
+keeps no labels, and does not say which examples an audit on a sample of its data
+(``audit.data_size``) was on: such a folder is refused.
 
 References:
     ``research/mi_lira_2021`` of https://github.com/tensorflow/privacy (score.py,
@@ -27,6 +28,7 @@ import pathlib
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float
 from scipy import special
 
 from sam_jax._checks import ArgumentError
@@ -64,7 +66,11 @@ def read_folder(folder: pathlib.Path, argument: str = "signals") -> Arrays | Non
 
 
 def export_signals(
-    signals: Signals, folder: pathlib.Path, to: ExportTo, name: str = "signals"
+    signals: Signals,
+    folder: pathlib.Path,
+    to: ExportTo,
+    name: str = "signals",
+    logits: Float[np.ndarray, "..."] | None = None,
 ) -> None:
     """Writes signals as another tool reads them.
 
@@ -73,6 +79,8 @@ def export_signals(
         folder: Where to; must be new or empty.
         to: The tool. ``"npy"``: the fields of ``Signals``, an ``.npy`` file each.
         name: Of the training algorithm, for what the tool says about its models.
+        logits: [M, N, C] or [M, N, Q, C] behind the signals, where they are known; for
+            ``logits/`` of the LiRA scripts.
 
     Raises:
         ArgumentError: If the folder holds something, or for Privacy Meter where there
@@ -86,7 +94,7 @@ def export_signals(
         _check_for_privacy_meter(signals)
     make_folder(folder)
     if to == "lira":
-        _write_lira(signals, folder, name)
+        _write_lira(signals, folder, name, logits)
     elif to == "privacy_meter":
         _write_privacy_meter(signals, folder)
     else:
@@ -133,9 +141,12 @@ def _read_lira(
     return arrays
 
 
-def _write_lira(signals: Signals, folder: pathlib.Path, name: str) -> None:
-    """What plot.py reads: scores and masks of examples that some models had."""
-    pool = signals.select(examples=varying_columns(np.asarray(signals.keep)))
+def _write_lira(
+    signals: Signals, folder: pathlib.Path, name: str, logits: np.ndarray | None
+) -> None:
+    """What plot.py, or score.py, reads of examples that some models had."""
+    columns = varying_columns(np.asarray(signals.keep))
+    pool = signals.select(examples=columns)
     np.save(folder / "y_train.npy", np.asarray(pool.labels))
     num_models = len(pool.keep)
     for model in range(num_models):
@@ -145,6 +156,12 @@ def _write_lira(signals: Signals, folder: pathlib.Path, name: str) -> None:
         (path / "hparams.json").write_text(json.dumps(settings))
         np.save(path / "keep.npy", np.asarray(pool.keep)[model])
         np.save(path / "scores" / "0000000001.npy", np.asarray(pool.phi)[model])
+        if logits is not None:
+            make_folder(path / "logits")
+            of_model = np.asarray(logits)[model, columns]
+            # The scripts' axes: examples, one, queries, classes.
+            of_model = of_model.reshape(len(of_model), 1, -1, of_model.shape[-1])
+            np.save(path / "logits" / "0000000001.npy", of_model)
 
 
 def _read_privacy_meter(folder: pathlib.Path, argument: str) -> Arrays:

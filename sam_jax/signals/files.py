@@ -26,7 +26,7 @@ from sam_jax.metrics.roc import varying_columns
 from sam_jax.signals import exchange
 from sam_jax.signals.arrays import listed, signals_from_arrays
 from sam_jax.signals.checks import check_targets
-from sam_jax.signals.conversions import SignalsAre
+from sam_jax.signals.conversions import OUTPUTS, SignalsAre, convert
 from sam_jax.types import Signals
 
 SHARED = ("keep", "labels")
@@ -114,6 +114,25 @@ def load_signals(
                 class_ids=ids_of_labels(arrays, loaded.signals[name], loaded.class_ids),
             )
     return loaded
+
+
+def load_logits(
+    paths: Sequence[str | pathlib.Path], signals_are: str | None = None
+) -> dict[str, np.ndarray]:
+    """Returns logits by training algorithm, of those files that hold them.
+
+    Args:
+        paths: As in ``load_signals``, which checks them.
+        signals_are: As there.
+    """
+    logits = {}
+    for path in map(pathlib.Path, paths):
+        for name, arrays in read_algorithms(path, signals_are).items():
+            output = next(n for n in OUTPUTS if n in arrays)
+            read_as, values = convert(arrays[output], signals_are or output, output)
+            if read_as == "logits":
+                logits[name] = values
+    return logits
 
 
 def load_audit_signals(folder: str | pathlib.Path) -> dict[str, Signals]:

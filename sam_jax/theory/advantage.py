@@ -64,7 +64,7 @@ def two_sided_confidence_advantage(
     return np.asarray(special.erf(threshold / (sigma * np.sqrt(2.0))))
 
 
-def _members_pass(threshold):
+def _members_pass(threshold: Reals) -> np.ndarray:
     threshold = _arrays.finite("threshold", threshold)
     if threshold.size and threshold.max() > 1:
         rule = f"must be <= 1, the margin of a member, got {threshold.max()}."
@@ -167,7 +167,7 @@ def likelihood_ratio_power(
     with np.errstate(over="ignore", divide="ignore"):
         centre = delta * (tau / sigma) ** 2
 
-    def false_positives(edge):
+    def false_positives(edge: np.ndarray) -> np.ndarray:
         return _interval_of_width((edge + delta) / s, 2 * (centre - edge) / s)
 
     # Between the edges of the central interval of mass fpr and the one-sided region.
@@ -271,7 +271,7 @@ def normal_interval(lower: Reals, upper: Reals) -> Float64[np.ndarray, "..."]:
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
-def _interval_of_width(lower, width):
+def _interval_of_width(lower: np.ndarray, width: np.ndarray) -> np.ndarray:
     """Returns ``Phi(lower + width) - Phi(lower)``, to relative accuracy when narrow.
 
     Gauss-Legendre on widths up to 1, where the subtraction would cancel; infinite
@@ -290,7 +290,7 @@ def _interval_of_width(lower, width):
     )
 
 
-def _gaussians(mu, sigma, tau):
+def _gaussians(mu: Reals, sigma: Reals, tau: Reals) -> tuple[np.ndarray, ...]:
     """Returns ``1 - mu``, ``sigma``, ``tau`` and ``s``, checked and broadcast."""
     mu = _arrays.finite("mu", mu)
     sigma = _arrays.positive("sigma", sigma)

@@ -93,7 +93,9 @@ def effective_traces(
     )
 
 
-def _linearise(h, counts, D):
+def _linearise(
+    h: np.ndarray, counts: np.ndarray, D: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns R [d] and the derivative A [k, k] of the right-hand side at D."""
     R = 1 / (1 + (counts / D) @ h)
     A = (h * R**2) @ h.T * (counts / D**2)
@@ -147,7 +149,7 @@ def deterministic_equivalent(
     noise_part = R**2 * ((counts / D**2 * resolve.sum(1)) @ h)
 
     # The mean of w is (1 - R) beta, which takes the risk to the variance.
-    def moments(target):
+    def moments(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         E = resolve @ (h * R**2 @ target)
         bias = R**2 * (target + (counts / D**2 * E) @ h)
         risk = bias @ b2 + noise**2 * (noise_part @ target)

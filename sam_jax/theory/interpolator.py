@@ -6,11 +6,17 @@ Regularising the sharpness of the squared loss, whose Hessian is ``Sigma``, is m
 as least norm in the metric ``G = I + eta Sigma``.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 from jaxtyping import Float, Float64
 
 from sam_jax._checks import ArgumentError
 from sam_jax.theory import _arrays
+
+Product: TypeAlias = Callable[[np.ndarray], np.ndarray]
+"""Vectors -> a matrix times each."""
 
 MAX_CONDITION = 1e12
 """Largest condition number that leaves about four correct digits in float64."""
@@ -101,7 +107,7 @@ def min_norm_interpolator(
     return unwhiten(v)[..., 0]
 
 
-def _square_root(G):
+def _square_root(G: np.ndarray) -> tuple[Product, Product, np.ndarray]:
     """Returns ``v -> L^-1 v``, ``v -> L^-T v`` for ``G = L L^T``, and ``cond(L)``."""
     if G.ndim == 1 or (G.shape[-2] == 1 and G.shape[-1] > 1):
         diagonal = G if G.ndim == 1 else G[..., 0, :]
@@ -134,7 +140,9 @@ def _square_root(G):
     return whiten, unwhiten, np.linalg.cond(L, 1)
 
 
-def _check_condition(X, rows_condition, metric_condition):
+def _check_condition(
+    X: np.ndarray, rows_condition: np.ndarray, metric_condition: np.ndarray
+) -> None:
     """Raises ``ValueError`` where float64 cannot hold the result, and says whose."""
     worst = np.max(rows_condition * metric_condition)
     if not worst <= MAX_CONDITION:

@@ -6,13 +6,14 @@ without JAX, whole or not at all, with a checksum.
 """
 
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Int
 
+from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.training.chunk_files import Arrays, read_chunk, write_chunk
 from sam_jax.types import ModelState, Params, TrainState
@@ -49,7 +50,9 @@ class SavedModels(NamedTuple):
 
 
 def load_models(
-    folder: str | pathlib.Path, like: tuple[Params, ModelState] | None = None
+    folder: str | pathlib.Path,
+    like: tuple[Params, ModelState] | None = None,
+    optimizers: Sequence[str] = (),
 ) -> dict[str, SavedModels]:
     """Returns the models that an audit saved, by optimizer.
 
@@ -58,10 +61,11 @@ def load_models(
             ``save_models``.
         like: Weights and state of any one model (``model.init``), or their shapes,
             whose structure the result has; nested dicts without.
+        optimizers: Whose models to keep; of all by default.
 
     Raises:
-        ArgumentError: If the folder holds no models, or a file is damaged or of another
-            structure; names it.
+        ArgumentError: If the folder holds no models or none of an optimizer, or a file
+            is damaged or of another structure; names it.
 
     Example:
         >>> models = load_models("runs/audit/default/models")  # doctest: +SKIP
@@ -83,7 +87,11 @@ def load_models(
             raise ArgumentError(
                 "folder", f"must hold saved models, but {file}: {error}"
             ) from error
-        by_optimizer.setdefault(name, []).append(arrays)
+        # Others' weights are not kept: a set of models may be all that fits.
+        if not optimizers or name in optimizers:
+            by_optimizer.setdefault(name, []).append(arrays)
+    for name in optimizers:
+        _checks.one_of(paths_of, optimizers=name)
     loaded = {}
     for name, chunks in by_optimizer.items():
         models = np.concatenate([chunk["models"] for chunk in chunks])

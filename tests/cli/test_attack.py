@@ -13,7 +13,7 @@ import sam_jax
 from sam_jax import metrics
 from sam_jax.attacks import ATTACKS
 from sam_jax.cli import attack as experiment
-from sam_jax.cli import attack_inputs
+from sam_jax.cli import named_code
 from sam_jax.cli.errors import usage_errors
 from sam_jax.reporting.risk_sections import NUM_SHOWN
 from tests.attacks.examples import planted_signals
@@ -67,7 +67,10 @@ def test_a_foreign_file_gives_a_run_with_report_numbers_and_curves(here, capsys)
     images = np.random.default_rng(0).random((60, 8, 8, 1))
     save("other.npz", phi=SIGNALS.phi[..., 0] * 0.5)
     np.save("x.npy", images)
-    run("--signals", "mine.npz", "other.npz", "--images", "x.npy", *CHEAP)
+    result = run("--signals", "mine.npz", "other.npz", "--images", "x.npy", *CHEAP)
+    loaded = sam_jax.load_audit("runs/attack/default")
+    assert str(loaded.to_rows()) == str(result.to_rows())
+    assert repr(loaded) == repr(result)
     folder = here / "runs" / "attack" / "default"
     assert {path.name for path in folder.iterdir()} == {
         "report.html",
@@ -76,6 +79,7 @@ def test_a_foreign_file_gives_a_run_with_report_numbers_and_curves(here, capsys)
         "roc.svg",
         "risk.csv",
         "config.json",
+        "signals.npz",
     }
     found = json.loads((folder / "metrics.json").read_text())
     phi, pool = SIGNALS.phi[:, :60, 0], SIGNALS.keep[:, :60]
@@ -105,18 +109,20 @@ def test_a_foreign_file_gives_a_run_with_report_numbers_and_curves(here, capsys)
 
 
 def test_all_are_those_that_the_file_has_the_means_for():
-    chosen, skipped = attack_inputs.choose_attacks(("all",), SIGNALS)
+    chosen, skipped = named_code.choose_attacks(("all",), SIGNALS)
     assert next(iter(chosen)) == "lira_online"
+    first, _ = named_code.choose_attacks(("loss", "all"), SIGNALS)
+    assert next(iter(first)) == "loss" and set(first) == set(chosen)
     assert set(chosen) | set(skipped) == set(ATTACKS)
     assert set(skipped) == {
         name for name, attack in ATTACKS.items() if "queries" in attack.needs
     }
     unknown = np.full_like(SIGNALS.entropy, np.nan)
     foreign = SIGNALS._replace(entropy=unknown, keep=SIGNALS.keep | (np.arange(80) < 1))
-    _, skipped = attack_inputs.choose_attacks(("all",), foreign)
+    _, skipped = named_code.choose_attacks(("all",), foreign)
     assert "probabilities" in skipped["entropy"] and "rmia_online" not in skipped
     pool = SIGNALS._replace(keep=SIGNALS.keep[:, :60], phi=SIGNALS.phi[:, :60])
-    _, skipped = attack_inputs.choose_attacks(("all",), pool)
+    _, skipped = named_code.choose_attacks(("all",), pool)
     assert "no model trained on" in skipped["rmia_online"]
 
 
@@ -204,6 +210,7 @@ def test_a_given_model_is_attacked_with_shadow_models_from_elsewhere(here, capsy
     save_shadows("shadows.npz")
     result = run("--target", "model.npz", "--signals", "shadows.npz")
     assert result.given.mode == "in and out"
+    assert repr(sam_jax.load_audit("runs/attack/default")) == repr(result)
     printed = capsys.readouterr().out
     assert "model: given, 16 shadow models trained with and without" in printed
     assert "300 examples, 100 more as a population" in printed

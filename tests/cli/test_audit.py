@@ -10,7 +10,7 @@ import tyro
 
 from sam_jax.attacks import ATTACKS
 from sam_jax.cli import audit as experiment
-from sam_jax.cli import run_folder
+from sam_jax.cli import audit_arguments, run_folder
 from sam_jax.cli.errors import usage_errors
 from sam_jax.data import DATASETS
 from sam_jax.models import MODELS
@@ -33,6 +33,17 @@ def folder(tmp_path_factory):
         patch.chdir(root)
         run("--name", "small")
     return root / "runs" / "audit" / "small"
+
+
+def test_all_attacks_are_those_that_the_audit_has_the_means_for(capsys):
+    options = ["--attacks", "loss", "all"]
+    config = tyro.cli(experiment.Config, args=[*SMALL, *options])
+    (*_, attack_config), _ = audit_arguments.make_arguments(config)
+    names, printed = list(attack_config.attacks), capsys.readouterr().out
+    assert names[:2] == ["loss", "lira_online"]
+    left_out = {name for name, attack in ATTACKS.items() if "queries" in attack.needs}
+    assert set(names) == set(ATTACKS) - left_out and left_out
+    assert all(f"{name} is left out: it needs" in printed for name in left_out)
 
 
 def test_a_run_leaves_report_numbers_curve_signals_and_settings(folder):
@@ -113,6 +124,8 @@ def test_a_name_cannot_lead_out_of_the_folder_of_runs(name, tmp_path):
         (["--optimizers", "sgd", "sgd"], "--optimizers must differ"),
         (["--attacks", "guess"], "--attacks must be one of"),
         (["--attacks"], "attacks"),
+        (["--attacks", "all", "guess"], "--attacks must be one of"),
+        (["--num-canaries", "-1"], "--num-canaries must be a whole number >= 0"),
         (["--dataset", "mnust"], "--dataset must be one of .* got 'mnust'"),
         (["--augment", "mixup"], "--augment must be one of crop, cutout, flip"),
         (["--num-queries", "2"], "--num-queries must be 1 without augment"),

@@ -40,7 +40,11 @@ def folder(tmp_path_factory):
         patch.chdir(root)
         patch.setattr(rho_sweep, "sharpness_of_chunk", flatness)
         patch.setattr(pictures, "svg", lambda *_: Markup("<svg></svg>"))
-        run()
+        result = run()
+        about = json.loads((root / "runs/explain/default/config.json").read_text())
+        result.save(root / "again", about)
+    (root / "repr").write_text(repr(result))
+    (root / "rows").write_text(json.dumps(result.to_rows()))
     return root / "runs" / "explain" / "default"
 
 
@@ -57,6 +61,27 @@ def test_every_figure_has_its_numbers_and_is_in_the_report(folder):
     assert page.count("<figure>") == len(figures)
     for name in figures:
         assert read(folder / f"{name}.csv")
+
+
+def test_a_result_saves_all_that_the_command_writes(folder):
+    again, names = folder.parents[2] / "again", {path.name for path in folder.iterdir()}
+    assert {path.name for path in again.iterdir()} == names
+    for name in ("report.html", "metrics.json", "claims.csv", "config.json"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_rows_are_what_the_tables_hold(folder):
+    rows = json.loads((folder.parents[2] / "rows").read_text())
+    assert {row["topic"] for row in rows} == {
+        *("leakage", "memorization", "influence"),
+        *("variance", "decomposition", "sharpness"),
+    }
+    (auc,) = [r for r in rows if (r["group"], r["metric"]) == ("lira_online", "auc")]
+    claims = read(folder / "claims.csv")
+    assert float(claims[0]["value"]) == auc["value"]
+    assert (auc["optimizer"], auc["minus"]) == ("sam", "sgd")
+    shown = (folder.parents[2] / "repr").read_text()
+    assert claims[0]["claim"] in shown and "Of 15 claims" in shown
 
 
 def test_the_models_trained_again_are_those_of_the_audit(folder):

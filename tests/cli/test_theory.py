@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from sam_jax import theory
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.cli import theory as experiment
+from sam_jax.reporting import theory_report
 from sam_jax.theory import claims, high_dimension, simulated_problems
 from sam_jax.theory.agreement import GridCell
 
@@ -95,7 +97,9 @@ def fake_run(trained, holds):
     claim = claims.TheoryClaim("1 claim", "statement", "grid", [cell])
     measured = nets.Measured(*np.random.default_rng(0).random((5, len(nets.RHOS), 4)))
     drawing = experiment.theory_figures.deviations(claim)
-    return experiment.Result([claim], {"x": 1.0}, {"net": measured}, {"cells": drawing})
+    return theory_report.TheoryResult(
+        [claim], {"x": 1.0}, {"net": measured}, {"cells": drawing}, 8
+    )
 
 
 @pytest.mark.parametrize("holds", [True, False])
@@ -104,8 +108,7 @@ def test_the_exit_status_and_report_tell_of_failure(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(experiment, "run", lambda config: fake_run(trained, holds))
-    status = experiment.main(experiment.Config(name="t"))
-    assert status == (0 if holds else 1)
+    assert experiment.command(["--name", "t"]) == (0 if holds else 1)
     folder = tmp_path / "runs" / "theory" / "t"
     page = (folder / "report.html").read_text()
     assert ("FAILS at somewhere" in page) == (not holds)
@@ -118,6 +121,31 @@ def test_the_exit_status_and_report_tell_of_failure(
     assert "SAM on net: " in printed and printed.rstrip().endswith("report.html")
     with pytest.raises(ValueError, match="finished"):
         experiment.main(experiment.Config(name="t"))
+
+
+def test_a_result_shows_itself_and_saves_all_that_the_command_writes(
+    trained, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiment, "run", lambda config: fake_run(trained, False))
+    result = experiment.main(experiment.Config(name="t"))
+    folder = tmp_path / "runs" / "theory" / "t"
+    result.save("again", json.loads((folder / "config.json").read_text()))
+    again = pathlib.Path("again")
+    assert {p.name for p in again.iterdir()} == {p.name for p in folder.iterdir()}
+    for name in ("report.html", "metrics.json", "config.json", "cells.csv"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+    assert "1 of 1 claims fail" in repr(result) and len(repr(result)) < 2000
+    assert "FAILS at somewhere" in result._repr_html_()
+
+
+def test_rows_of_a_result_hold_zero_where_the_claim_holds(trained):
+    for holds in (True, False):
+        result = fake_run(trained, holds)
+        cell, *networks = result.to_rows()
+        assert (cell["low"] <= 0 <= cell["high"]) == holds
+        assert len(networks) == (len(nets.RHOS) - 1) * len(nets.Measured._fields)
+        assert networks[0].keys() == cell.keys()
 
 
 def test_settings_that_estimate_nothing_are_refused():

@@ -5,9 +5,11 @@ import pytest
 from scipy import stats
 
 from sam_jax.metrics.estimate import (
+    MISSING,
     CrossedVariance,
     IntervalConfig,
     crossed_variance,
+    independent_difference,
     make_estimate,
     mean_over_models,
 )
@@ -76,6 +78,17 @@ def test_what_models_share_counts_and_a_single_target_has_no_part():
     assert capped.degrees == pytest.approx(7)
     alone = crossed_variance(1.0, 9.0, 0.5, example_degrees=99, target_degrees=0)
     assert alone.variance == 1.0
+
+
+def test_the_difference_of_independent_means_is_welchs():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(1, 2, 7), rng.normal(0, 1, 12)
+    ours = independent_difference(mean_over_models(a), mean_over_models(b), 0.95)
+    welch = stats.ttest_ind(a, b, equal_var=False)
+    low, high = welch.confidence_interval(0.95)
+    np.testing.assert_allclose(ours[:3], [a.mean() - b.mean(), low, high])
+    assert ours.degrees == pytest.approx(welch.df)
+    assert np.isnan(independent_difference(MISSING, mean_over_models(b), 0.95).value)
 
 
 def test_accuracies_stay_in_their_bounds():

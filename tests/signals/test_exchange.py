@@ -176,6 +176,25 @@ def test_the_command_exports_and_attacks_what_it_exported(tmp_path, monkeypatch)
     assert list(found["metrics"]) == ["out"]
 
 
+def test_logits_go_to_lira_where_the_file_has_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    logits, labels, keep = write_lira(tmp_path / "lira")
+    export = ["--export", "lira"]
+    assert command.command(["--signals", "lira", *export, "again"]) == 0
+    assert "logits" not in capsys.readouterr().out
+    for model in range(len(logits)):
+        path = tmp_path / "again" / f"experiment-{model}_{len(logits)}"
+        written = np.load(path / "logits" / "0000000001.npy")
+        np.testing.assert_array_equal(written, logits[model])
+        scores = scores_as_score_py_computes_them(written, labels)
+        phi = np.load(path / "scores" / "0000000001.npy")
+        np.testing.assert_allclose(phi, scores, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(np.load(path / "keep.npy"), keep[model])
+    np.savez("a.npz", phi=SIGNALS.phi, keep=SIGNALS.keep)
+    assert command.command(["--signals", "a.npz", *export, "b"]) == 0
+    assert "Without logits/" in capsys.readouterr().out
+
+
 def damage(folder, what):
     experiment = folder / "lira" / "experiment-3_11"
     if what == "no mask":

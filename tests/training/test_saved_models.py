@@ -53,6 +53,10 @@ def test_saved_models_give_the_signals_of_the_audit(tmp_path):
     three = loaded["sgd"].take(3)
     expected = result["sgd"].signals.phi[3:4]
     np.testing.assert_allclose(phi_of(three), expected, rtol=1e-5, atol=1e-5)
+    (alone,) = sam_jax.load_models(tmp_path / "models", optimizers=["sam"]).items()
+    assert alone[0] == "sam" and len(alone[1].models) == 6
+    with pytest.raises(ValueError, match="optimizers must be one of sam, sgd"):
+        sam_jax.load_models(tmp_path / "models", optimizers=["asam"])
     with pytest.raises(ValueError, match=r"must be saved, got \[7\]"):
         loaded["sgd"].take([3, 7])
 

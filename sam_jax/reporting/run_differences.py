@@ -1,0 +1,120 @@
+"""Differences between runs: each attack of a run minus the same of the first run."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from markupsafe import Markup
+
+from sam_jax.attacks import ATTACKS
+from sam_jax.auditing.config import AttackConfig
+from sam_jax.auditing.evaluate import count_columns, score_attack
+from sam_jax.auditing.result import AuditResult
+from sam_jax.metrics import Bootstrap, pooled_difference
+from sam_jax.metrics.attack_metrics import AttackMetrics
+from sam_jax.metrics.estimate import Estimate, independent_difference
+from sam_jax.reporting import page
+from sam_jax.reporting.run_files import Run
+from sam_jax.reporting.saved_audits import decode, load_audit
+from sam_jax.reporting.tables import Cell, metric_label
+
+CAPTION = (
+    "Each attack minus the same attack of {first}: on the same optimizer, or on its "
+    "baseline where it has no such optimizer. Paired: both runs have the same data and "
+    "training sets, and what their models and examples share cancels. Unpaired: the "
+    "interval is that of independent models and examples, wider where the runs share "
+    "examples."
+)
+
+
+def sections(runs: Mapping[str, Run]) -> list[Markup]:
+    """Returns the table of differences to the first run, and how to read it.
+
+    Args:
+        runs: By label, from ``read_run``.
+    """
+    first, *others = runs
+    rows: list[list[Cell]] = []
+    metrics: dict[str, None] = {}
+    found = []
+    for label in others:
+        compared = _compare(runs[first], runs[label])
+        for (attack, optimizer, other), (differences, is_paired) in compared.items():
+            metrics |= dict.fromkeys(differences)
+            how = "paired" if is_paired else "unpaired"
+            found.append(
+                (
+                    [attack, f"{label}: {optimizer}", f"{first}: {other}", how],
+                    differences,
+                )
+            )
+    for names, differences in found:
+        rows.append([*names, *(differences.get(metric) for metric in metrics)])
+    if not rows:
+        return [page.text("The runs have no attack in common.")]
+    columns = ["attack", "run", "minus", "interval", *map(metric_label, metrics)]
+    return [page.table(columns, rows, CAPTION.format(first=first))]
+
+
+def _compare(
+    first: Run, other: Run
+) -> dict[tuple[str, str, str], tuple[dict[str, Estimate], bool]]:
+    """By attack and both optimizers: differences, and whether they are paired."""
+    pair = _paired_results(first, other)
+    bootstraps: dict[tuple[bool, str, str], Bootstrap] = {}
+
+    def bootstrap(is_first: bool, optimizer: str, attack: str) -> Bootstrap:
+        key = is_first, optimizer, attack
+        if key not in bootstraps:
+            assert pair is not None
+            bootstraps[key] = _bootstrap(pair[not is_first], optimizer, attack)
+        return bootstraps[key]
+
+    compared = {}
+    for optimizer, attacks in other.numbers["metrics"].items():
+        base = optimizer
+        if base not in first.numbers["metrics"]:
+            base = first.numbers["baseline"]
+        for attack, values in attacks.items():
+            before = first.numbers["metrics"][base].get(attack)
+            if before is None:
+                continue
+            now, then = decode(AttackMetrics, values), decode(AttackMetrics, before)
+            is_paired = pair is not None and attack in ATTACKS and now.fprs == then.fprs
+            if is_paired:
+                differences = pooled_difference(
+                    bootstrap(False, optimizer, attack), bootstrap(True, base, attack)
+                )
+            else:
+                differences = {}
+                for metric in filter(then.pooled.__contains__, now.pooled):
+                    estimates = now.pooled[metric], then.pooled[metric]
+                    differences[metric] = independent_difference(*estimates, now.level)
+            compared[attack, optimizer, base] = differences, is_paired
+    return compared
+
+
+def _paired_results(first: Run, other: Run) -> tuple[AuditResult, AuditResult] | None:
+    """Both results, where they are of the same examples and training sets."""
+    hashes = [run.about.get("data_sha256") for run in (first, other)]
+    if hashes[0] != hashes[1]:
+        return None
+    for run in (first, other):
+        has_signals = (run.folder / "signals.npz").is_file()
+        if "given" in run.numbers or not has_signals:
+            return None
+    pair = load_audit(first.folder), load_audit(other.folder)
+    signals = [result[result.baseline].signals for result in pair]
+    for field in ("keep", "labels"):
+        if not np.array_equal(*(np.asarray(getattr(s, field)) for s in signals)):
+            return None
+    same_canaries = np.array_equal(pair[0].canaries, pair[1].canaries)
+    return pair if same_canaries and pair[0].level == pair[1].level else None
+
+
+def _bootstrap(result: AuditResult, optimizer: str, attack: str) -> Bootstrap:
+    """Replicates of an attack's metrics, as the run had them."""
+    signals = result[optimizer].signals
+    metrics = result[optimizer].attacks[attack].metrics
+    config = AttackConfig(fprs=metrics.fprs, level=result.level)
+    columns = count_columns(signals, result.canaries)
+    return score_attack(ATTACKS[attack], signals, columns, config).bootstrap
