@@ -20,6 +20,7 @@ from experiments.common.pages import described, table
 from experiments.common.tables import write_table
 from sam_jax.cli import run_folder, theory
 from sam_jax.cli.errors import command_line
+from sam_jax.reporting import theory_report
 from sam_jax.reporting.drawings import Drawing
 
 FIGURES = ("claim_1", "claim_2", "claim_3", "claim_4_map_mu_sigma", "claim_6")
@@ -42,9 +43,11 @@ def main(config: Config) -> pathlib.Path:
     seconds = time.perf_counter() - start
     results = config.results
     results.mkdir(parents=True, exist_ok=True)
-    write_table(results / "claims.csv", theory.COLUMNS, theory.claim_rows(result))
-    rows = theory.network_rows(result)
-    write_table(results / "networks.csv", theory.NETWORK_COLUMNS, rows)
+    write_table(
+        results / "claims.csv", theory_report.COLUMNS, theory_report.claim_rows(result)
+    )
+    rows = theory_report.network_rows(result)
+    write_table(results / "networks.csv", theory_report.NETWORK_COLUMNS, rows)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "theory"}):
         for name in FIGURES:
             write_drawing(results, name, result.drawings[name])
@@ -52,12 +55,12 @@ def main(config: Config) -> pathlib.Path:
         "command": " ".join(["python", "-m", "experiments.theory", *sys.argv[1:]]),
         "seeds": [config.settings.seed],
         "seconds": round(seconds),
-        "verdict": theory.verdict(result),
-        "networks": theory.network_verdict(result),
+        "verdict": theory_report.verdict(result),
+        "networks": theory_report.network_verdict(result),
     }
     run_folder.write_json(results / "metadata.json", described_run)
     results.with_suffix(".md").write_text(page(results), encoding="utf-8")
-    print(f"{theory.verdict(result)} Results: {results}")
+    print(f"{theory_report.verdict(result)} Results: {results}")
     return results
 
 

@@ -164,7 +164,7 @@ def networks(key: jax.Array, network: str, num_seeds: int, num_steps: int) -> Me
     train = functools.partial(_train_network, network, num_steps)
     margins = jax.vmap(jax.vmap(train, (None, 0)), (0, None))
     members, others = jax.jit(margins)(rhos, keys)
-    members, others = np.float64(members), np.float64(others)
+    members, others = (np.asarray(m, np.float64) for m in (members, others))
     mean, variance = others.mean(-1), others.var(-1, ddof=1)
     threshold = 0.95
     detected = np.mean(members >= threshold, -1)

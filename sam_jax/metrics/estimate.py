@@ -197,3 +197,77 @@ def independent_difference(
 
 
 @functools.lru_cache(maxsize=1024)
+def student_quantile(degrees: float, level: float) -> float:
+    """Returns how many standard errors an interval reaches to either side."""
+    return float(stats.t.isf((1 - level) / 2, degrees))
+
+
+def p_value(estimate: Estimate, null: float = 0.0) -> float:
+    """Returns the two-sided p-value of ``value == null``: Student-t, as the interval.
+
+    NaN where the estimate is; 0 or 1 where its standard error is 0.
+    """
+    gap = abs(estimate.value - null)
+    if estimate.standard_error == 0:
+        return float(gap == 0)
+    return float(2 * stats.t.sf(gap / estimate.standard_error, estimate.degrees))
+
+
+def targets_to_resolve(
+    difference: Estimate, num_targets: int, level: float = 0.95
+) -> float:
+    """Returns how many targets would put 0 outside the interval of a difference.
+
+    Assumes that the difference stays where it is and that its variance is ``target
+    part * T / T' + the rest``. This plans a run; to add models until 0 is outside is
+    no test at ``level``. More shadow models also sharpen an attack, which is left out.
+
+    Args:
+        difference: From ``paired_difference`` with ``num_targets`` targets.
+        num_targets: T.
+        level: Confidence level, in (0, 1).
+
+    Returns:
+        A whole number, at least 2; ``num_targets`` or fewer if resolved already.
+        ``inf`` where the examples alone leave more uncertainty than the difference, or
+        where it is 0 or NaN.
+
+    Raises:
+        ArgumentError: If ``num_targets`` or ``level`` is out of range.
+    """
+    _checks.at_least(1, num_targets=num_targets)
+    _checks.confidence_level(level)
+    rest = max(difference.standard_error**2 - difference.target_variance, 0.0)
+    quantile = float(stats.norm.isf((1 - level) / 2))
+    allowed = (difference.value / quantile) ** 2 - rest
+    if not allowed > 0:
+        return float("inf")
+    return float(max(2, np.ceil(num_targets * difference.target_variance / allowed)))
+
+
+def mean_over_models(
+    values: Float[np.ndarray, " m"],
+    level: float = 0.95,
+    bounds: tuple[float, float] = (-float("inf"), float("inf")),
+) -> Estimate:
+    """Returns the mean of one value a model, with Student's interval for new models.
+
+    Args:
+        values: One value for each of M independently trained models, at least 2.
+        level: Confidence level, in (0, 1).
+        bounds: Where the value can lie, such as (0, 1) for an accuracy: the interval
+            is cut there.
+
+    Example:
+        >>> accuracy = mean_over_models(np.array([1.0, 0.8]), bounds=(0.0, 1.0))
+        >>> round(accuracy.value, 3), accuracy.low, accuracy.high
+        (0.9, 0.0, 1.0)
+    """
+    _checks.confidence_level(level)
+    values = np.asarray(values, np.float64)
+    _checks.at_least(2, num_models=len(values))
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    variance = CrossedVariance(error**2, float(len(values) - 1), error**2)
+    mean = make_estimate(float(values.mean()), variance, level)
+    low, high = np.clip((mean.low, mean.high), *bounds)
+    return mean._replace(low=float(low), high=float(high))

@@ -33,42 +33,33 @@ def sections(runs: Mapping[str, Run]) -> list[Markup]:
         runs: By label, from ``read_run``.
     """
     first, *others = runs
-    rows: list[list[Cell]] = []
+    compared = []
     metrics: dict[str, None] = {}
-    found = []
     for label in others:
-        compared = _compare(runs[first], runs[label])
-        for (attack, optimizer, other), (differences, is_paired) in compared.items():
-            metrics |= dict.fromkeys(differences)
-            how = "paired" if is_paired else "unpaired"
-            found.append(
-                (
-                    [attack, f"{label}: {optimizer}", f"{first}: {other}", how],
-                    differences,
-                )
-            )
-    for names, differences in found:
-        rows.append([*names, *(differences.get(metric) for metric in metrics)])
+        for names, difference in compare_runs(runs[first], runs[label]).items():
+            compared.append((label, names, difference))
+            metrics |= dict.fromkeys(difference[0])
+    rows: list[list[Cell]] = []
+    for label, (attack, optimizer, base), (differences, is_paired) in compared:
+        row: list[Cell] = [attack, f"{label}: {optimizer}", f"{first}: {base}"]
+        row.append("paired" if is_paired else "unpaired")
+        rows.append([*row, *(differences.get(metric) for metric in metrics)])
     if not rows:
         return [page.text("The runs have no attack in common.")]
     columns = ["attack", "run", "minus", "interval", *map(metric_label, metrics)]
     return [page.table(columns, rows, CAPTION.format(first=first))]
 
 
-def _compare(
+def compare_runs(
     first: Run, other: Run
 ) -> dict[tuple[str, str, str], tuple[dict[str, Estimate], bool]]:
-    """By attack and both optimizers: differences, and whether they are paired."""
+    """Returns differences by attack and both optimizers, and whether they are paired.
+
+    Args:
+        first: What is subtracted.
+        other: Whose attacks are compared.
+    """
     pair = _paired_results(first, other)
-    bootstraps: dict[tuple[bool, str, str], Bootstrap] = {}
-
-    def bootstrap(is_first: bool, optimizer: str, attack: str) -> Bootstrap:
-        key = is_first, optimizer, attack
-        if key not in bootstraps:
-            assert pair is not None
-            bootstraps[key] = _bootstrap(pair[not is_first], optimizer, attack)
-        return bootstraps[key]
-
     compared = {}
     for optimizer, attacks in other.numbers["metrics"].items():
         base = optimizer
@@ -79,13 +70,14 @@ def _compare(
             if before is None:
                 continue
             now, then = decode(AttackMetrics, values), decode(AttackMetrics, before)
-            is_paired = pair is not None and attack in ATTACKS and now.fprs == then.fprs
-            if is_paired:
+            same_form = attack in ATTACKS and now.fprs == then.fprs
+            differences, is_paired = {}, pair is not None and same_form
+            if pair is not None and same_form:
                 differences = pooled_difference(
-                    bootstrap(False, optimizer, attack), bootstrap(True, base, attack)
+                    _bootstrap(pair[1], optimizer, attack),
+                    _bootstrap(pair[0], base, attack),
                 )
             else:
-                differences = {}
                 for metric in filter(then.pooled.__contains__, now.pooled):
                     estimates = now.pooled[metric], then.pooled[metric]
                     differences[metric] = independent_difference(*estimates, now.level)
@@ -103,12 +95,9 @@ def _paired_results(first: Run, other: Run) -> tuple[AuditResult, AuditResult] |
         if "given" in run.numbers or not has_signals:
             return None
     pair = load_audit(first.folder), load_audit(other.folder)
-    signals = [result[result.baseline].signals for result in pair]
-    for field in ("keep", "labels"):
-        if not np.array_equal(*(np.asarray(getattr(s, field)) for s in signals)):
-            return None
-    same_canaries = np.array_equal(pair[0].canaries, pair[1].canaries)
-    return pair if same_canaries and pair[0].level == pair[1].level else None
+    one, two = ((r.keep, r[r.baseline].signals.labels, r.canaries) for r in pair)
+    same = all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    return pair if same and pair[0].level == pair[1].level else None
 
 
 def _bootstrap(result: AuditResult, optimizer: str, attack: str) -> Bootstrap:

@@ -10,6 +10,9 @@ from sam_jax._checks import ArgumentError
 Reals: TypeAlias = float | int | np.number | np.ndarray | Sequence[Any]
 """A real number or a (nested sequence or) array of them."""
 
+Floats: TypeAlias = np.floating | np.ndarray
+"""What NumPy computes from arrays: a scalar where all have no axes."""
+
 
 def finite(name: str, value: Reals) -> np.ndarray:
     """Returns ``value`` as a float64 array; ``ArgumentError`` unless all are finite."""

@@ -15,7 +15,7 @@ from scipy import special
 
 from sam_jax._checks import ArgumentError
 from sam_jax.theory import _arrays
-from sam_jax.theory._arrays import Reals
+from sam_jax.theory._arrays import Floats, Reals
 
 
 def confidence_advantage(
@@ -167,7 +167,7 @@ def likelihood_ratio_power(
     with np.errstate(over="ignore", divide="ignore"):
         centre = delta * (tau / sigma) ** 2
 
-    def false_positives(edge: np.ndarray) -> np.ndarray:
+    def false_positives(edge: Floats) -> np.ndarray:
         return _interval_of_width((edge + delta) / s, 2 * (centre - edge) / s)
 
     # Between the edges of the central interval of mass fpr and the one-sided region.
@@ -271,7 +271,7 @@ def normal_interval(lower: Reals, upper: Reals) -> Float64[np.ndarray, "..."]:
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
-def _interval_of_width(lower: np.ndarray, width: np.ndarray) -> np.ndarray:
+def _interval_of_width(lower: Floats, width: Floats) -> np.ndarray:
     """Returns ``Phi(lower + width) - Phi(lower)``, to relative accuracy when narrow.
 
     Gauss-Legendre on widths up to 1, where the subtraction would cancel; infinite
@@ -290,7 +290,7 @@ def _interval_of_width(lower: np.ndarray, width: np.ndarray) -> np.ndarray:
     )
 
 
-def _gaussians(mu: Reals, sigma: Reals, tau: Reals) -> tuple[np.ndarray, ...]:
+def _gaussians(mu: Reals, sigma: Reals, tau: Reals) -> tuple[Floats, ...]:
     """Returns ``1 - mu``, ``sigma``, ``tau`` and ``s``, checked and broadcast."""
     mu = _arrays.finite("mu", mu)
     sigma = _arrays.positive("sigma", sigma)

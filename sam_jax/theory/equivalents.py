@@ -149,7 +149,7 @@ def deterministic_equivalent(
     noise_part = R**2 * ((counts / D**2 * resolve.sum(1)) @ h)
 
     # The mean of w is (1 - R) beta, which takes the risk to the variance.
-    def moments(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def moments(target: np.ndarray) -> tuple[np.floating, np.floating]:
         E = resolve @ (h * R**2 @ target)
         bias = R**2 * (target + (counts / D**2 * E) @ h)
         risk = bias @ b2 + noise**2 * (noise_part @ target)

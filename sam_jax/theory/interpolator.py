@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64
 
 from sam_jax._checks import ArgumentError
 from sam_jax.theory import _arrays
+from sam_jax.theory._arrays import Floats
 
 Product: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """Vectors -> a matrix times each."""
@@ -107,7 +108,7 @@ def min_norm_interpolator(
     return unwhiten(v)[..., 0]
 
 
-def _square_root(G: np.ndarray) -> tuple[Product, Product, np.ndarray]:
+def _square_root(G: np.ndarray) -> tuple[Product, Product, Floats]:
     """Returns ``v -> L^-1 v``, ``v -> L^-T v`` for ``G = L L^T``, and ``cond(L)``."""
     if G.ndim == 1 or (G.shape[-2] == 1 and G.shape[-1] > 1):
         diagonal = G if G.ndim == 1 else G[..., 0, :]
@@ -141,7 +142,7 @@ def _square_root(G: np.ndarray) -> tuple[Product, Product, np.ndarray]:
 
 
 def _check_condition(
-    X: np.ndarray, rows_condition: np.ndarray, metric_condition: np.ndarray
+    X: np.ndarray, rows_condition: Floats, metric_condition: Floats
 ) -> None:
     """Raises ``ValueError`` where float64 cannot hold the result, and says whose."""
     worst = np.max(rows_condition * metric_condition)

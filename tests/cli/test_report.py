@@ -59,7 +59,7 @@ def differences(root, *names):
     runs = {name: run_files.read_run(root / "runs/audit" / name) for name in names}
     first, other = runs.values()
     found = {}
-    for (attack, optimizer, base), compared in run_differences._compare(
+    for (attack, optimizer, base), compared in run_differences.compare_runs(
         first, other
     ).items():
         assert optimizer == base

@@ -48,7 +48,7 @@ def test_a_failed_claim_of_the_theorem_is_on_its_page(tmp_path, monkeypatch):
     claim = TheoryClaim("1 some claim", "|f| is small", "a grid", cells)
     drawing = Drawing(Figure(), "caption", ["x"], [[1.0]])
     drawings = dict.fromkeys(theory.FIGURES, drawing)
-    result = theory.theory.Result([claim], {}, {}, drawings)
+    result = theory.theory_report.TheoryResult([claim], {}, {}, drawings, 8)
     monkeypatch.setattr(theory.theory, "run", lambda settings: result)
     results = theory.main(theory.Config(results=tmp_path / "theory"))
     page = results.with_suffix(".md").read_text()
