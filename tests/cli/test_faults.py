@@ -48,7 +48,7 @@ COMMANDS = {
     ),
     "explain": (["sam_jax", "explain"], "runs/audit/explain/chunks"),
     "theory": (["sam_jax", "theory"], "runs/theory/default"),
-    "study": (["experiments.study"], "runs/where_it_begins/default/*/chunks"),
+    "study": (["experiments.study"], "runs/where_it_begins/default/*"),
 }
 """Commands that take long, and a folder that they make before."""
 
