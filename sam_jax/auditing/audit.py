@@ -120,27 +120,17 @@ def audit(
     signals, logs = without_diverged(
         {name: join_chunks(c, plan, train_config) for name, c in chunks.items()}
     )
-    start = time.perf_counter()
+    start, progress = time.perf_counter(), train_config.progress
     if given is None:
+        known = dict(logs=logs, canaries=plan.canaries)
         result = attack_signals(
-            signals,
-            plan.dataset,
-            attack_config,
-            logs=logs,
-            canaries=plan.canaries,
-            progress=train_config.progress,
+            signals, plan.dataset, attack_config, progress=progress, **known
         )
     else:
         # No population is given: the mask shows that no model had the test examples.
         nothing = np.zeros(plan.keep.shape[1], np.bool_)
-        result = attack_given(
-            given,
-            signals,
-            nothing,
-            plan.dataset,
-            attack_config,
-            progress=train_config.progress,
-        )
+        outputs = given, signals, nothing
+        result = attack_given(*outputs, plan.dataset, attack_config, progress=progress)
     seconds["attack"] = time.perf_counter() - start
     return dataclasses.replace(result, seconds=seconds)
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from sam_jax import _checks
 from sam_jax.attacks import score_targets
+from sam_jax.auditing.columns import Columns, count_columns
 from sam_jax.auditing.config import AttackConfig
 from sam_jax.auditing.result import (
     Accuracy,
@@ -37,7 +38,6 @@ from sam_jax.metrics import (
 from sam_jax.metrics.accuracy import accuracies
 from sam_jax.metrics.estimate import mean_over_models, targets_to_resolve
 from sam_jax.metrics.refits import leave_models_out
-from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import AttackFn, Dataset, Signals, TrainLog
 
 _MODEL_COUNT, _RISK, _RELIABILITY = "number of models", "risk", "reliability"
@@ -45,18 +45,6 @@ _MODEL_COUNT, _RISK, _RELIABILITY = "number of models", "risk", "reliability"
 
 DELTAS = (0.0, 1e-5)
 """Additive slacks at which epsilon is bounded."""
-
-
-class Columns(NamedTuple):
-    """Columns of the signals.
-
-    Attributes:
-        counted: True for the examples behind all figures.
-        canaries: Columns of the canaries; empty without.
-    """
-
-    counted: Bool[np.ndarray, " n"]
-    canaries: Int[np.ndarray, " c"]
 
 
 class Scored(NamedTuple):
@@ -137,16 +125,6 @@ def attack_signals(
     )
 
 
-def count_columns(
-    signals: Signals, canaries: Int[np.ndarray, " c"] | None = None
-) -> Columns:
-    """Returns the examples that count: with and without a model, and no canary."""
-    counted = varying_columns(np.asarray(signals.keep))
-    canaries = np.zeros(0, np.int64) if canaries is None else canaries
-    counted[canaries] = False
-    return Columns(counted, canaries)
-
-
 def score_attack(
     attack: AttackFn, signals: Signals, columns: Columns, config: AttackConfig
 ) -> Scored:
@@ -184,27 +162,8 @@ def evaluate_optimizer(
     main, keep = config.main_attack, np.asarray(signals.keep)
     kept = keep[:, columns.counted]
     main_scores = scored[main].scores[:, columns.counted]
-    work: dict[Any, Callable[[], Any]] = {}
-    # The steps of the main attack's examples take longest, so they come first.
-    work[_MODEL_COUNT] = functools.partial(
-        num_models.model_count_curve,
-        config.attacks[main],
-        signals,
-        scored[main].scores,
-        mask=columns.counted,
-        intervals=IntervalConfig(config.level, num_replicates=200),
-    )
-    work[_RISK] = functools.partial(
-        example_risk.risk, main_scores, kept, config.risk_fpr
-    )
-    work[_RELIABILITY] = functools.partial(example_risk.reliability, main_scores, kept)
-    for name, of_attack in scored.items():
-        base = None if baseline is None else baseline[1][name].bootstrap
-        work[name] = functools.partial(
-            evaluate_attack, of_attack, signals, columns, config, base
-        )
-    done = steps.run("thresholds and risk", work)
-    attacks = {name: done[name] for name in scored}
+    done = _figures(signals, scored, columns, config, steps, baseline)
+    attacks = {name: done["attack", name] for name in scored}
     by_model = accuracies(signals)
     result = OptimizerResult(
         signals=signals,
@@ -215,10 +174,10 @@ def evaluate_optimizer(
         accuracy_difference=None,
         checks=[],
         attacks=attacks,
-        model_count=done[_MODEL_COUNT],
-        risk=done[_RISK],
+        model_count=done["examples", _MODEL_COUNT],
+        risk=done["examples", _RISK],
         risk_change=None,
-        reliability=done[_RELIABILITY],
+        reliability=done["examples", _RELIABILITY],
         models_to_resolve={},
     )
     if baseline is None:
@@ -235,6 +194,42 @@ def evaluate_optimizer(
         risk_change=ExposureChange(*change),
         models_to_resolve=_models_to_resolve(attacks[main], len(keep), config.level),
     )
+
+
+def _figures(
+    signals: Signals,
+    scored: Mapping[str, Scored],
+    columns: Columns,
+    config: AttackConfig,
+    steps: Steps,
+    baseline: tuple[Signals, Mapping[str, Scored]] | None,
+) -> dict[tuple[str, str], Any]:
+    """What takes long of ``evaluate_optimizer``, by ("attack" or "examples", name)."""
+    main = config.main_attack
+    main_scores = scored[main].scores[:, columns.counted]
+    kept = np.asarray(signals.keep)[:, columns.counted]
+    work: dict[tuple[str, str], Callable[[], Any]] = {}
+    # The steps of the main attack's examples take longest, so they come first.
+    work["examples", _MODEL_COUNT] = functools.partial(
+        num_models.model_count_curve,
+        config.attacks[main],
+        signals,
+        scored[main].scores,
+        mask=columns.counted,
+        intervals=IntervalConfig(config.level, num_replicates=200),
+    )
+    work["examples", _RISK] = functools.partial(
+        example_risk.risk, main_scores, kept, config.risk_fpr
+    )
+    work["examples", _RELIABILITY] = functools.partial(
+        example_risk.reliability, main_scores, kept
+    )
+    for name, of_attack in scored.items():
+        base = None if baseline is None else baseline[1][name].bootstrap
+        work["attack", name] = functools.partial(
+            evaluate_attack, of_attack, signals, columns, config, base
+        )
+    return steps.run("thresholds and risk", work)
 
 
 def evaluate_attack(

@@ -39,7 +39,7 @@ class Steps:
             steps: By name.
         """
         results: dict[Any, T] = {}
-        self.bar.set_description_str(f"{title}: {', '.join(map(str, steps))}")
+        self.bar.set_description_str(f"{title}: {', '.join(map(_shown, steps))}")
         num_threads = min(os.cpu_count() or 1, MAX_THREADS)
         pool = concurrent.futures.ThreadPoolExecutor(num_threads)
         try:
@@ -49,7 +49,7 @@ class Steps:
                 running[pool.submit(context.run, step)] = name
             for done in concurrent.futures.as_completed(running):
                 results[running[done]] = done.result()
-                rest = [str(name) for name in steps if name not in results]
+                rest = [_shown(name) for name in steps if name not in results]
                 self.bar.set_description_str(f"{title}: {', '.join(rest)}".rstrip(": "))
                 self.bar.update()
         except BaseException:
@@ -58,3 +58,7 @@ class Steps:
             raise
         pool.shutdown()
         return {name: results[name] for name in steps}
+
+
+def _shown(name: Any) -> str:
+    return name[-1] if isinstance(name, tuple) else str(name)
