@@ -265,10 +265,9 @@ def _canaries(
     if "canaries" not in arrays:
         return before
     columns, num_examples = arrays["canaries"], np.shape(arrays["keep"])[1]
-    type_of_value = columns.dtype.kind
     is_valid = (
         columns.ndim == 1
-        and (type_of_value in "iu" or (type_of_value == "f" and not columns.size))
+        and columns.dtype.kind in ("iu" if columns.size else "iuf")
         and len(np.unique(columns)) == len(columns)
         and bool(((columns >= 0) & (columns < num_examples)).all())
     )
