@@ -53,9 +53,13 @@ def check_setting(
     for name, value in settings.items():
         _scalar(name, value, "must be a scalar number")
         if not isinstance(value, jax.core.Tracer):
+            try:
+                number = float(value)
+            except OverflowError:
+                number = np.inf
             # Beyond float32 it would turn infinite in the weights' arithmetic.
-            fits = not value > float(np.finfo(np.float32).max)
-            rule(**{name: float(value) if fits else np.inf})
+            fits = not number > float(np.finfo(np.float32).max)
+            rule(**{name: number if fits else np.inf})
 
 
 def _scalar(name: str, value: Any, rule: str) -> None:

@@ -67,6 +67,8 @@ def test_a_signal_ends_a_run_in_one_line(tmp_path, command, name, status):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Jobs that a shell starts in the background ignore SIGINT, and so their own.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not list(tmp_path.glob(folder)):
         assert process.poll() is None, process.communicate()

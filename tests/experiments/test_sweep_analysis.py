@@ -56,9 +56,14 @@ def test_model_metrics_match_loops_over_models_and_examples():
     )
 
 
-def test_rows_of_sgd_are_zero_and_a_wider_gap_is_more_leakage():
+@pytest.fixture(scope="module")
+def measured():
     signals = {"sgd": gaussian_signals(0), "sam-0.1": gaussian_signals(0, gap=2.0)}
-    rows = {(r.optimizer, r.attack, r.metric): r for r in measure_cell("c", signals)}
+    return measure_cell("c", signals)
+
+
+def test_rows_of_sgd_are_zero_and_a_wider_gap_is_more_leakage(measured):
+    rows = {(r.optimizer, r.attack, r.metric): r for r in measured}
     # 480 non-members do not resolve a rate of 0.1 %.
     assert np.isnan(rows["sgd", "loss", "tpr_at_fpr_0.001"].value)
     for row in rows.values():
@@ -71,11 +76,9 @@ def test_rows_of_sgd_are_zero_and_a_wider_gap_is_more_leakage():
     assert rows["sam-0.1", "models", "phi_mean_members"].difference == pytest.approx(1)
 
 
-def test_rows_survive_a_table(tmp_path):
-    signals = {"sgd": gaussian_signals(0), "sam-0.1": gaussian_signals(0, gap=2.0)}
-    rows = measure_cell("c", signals)
-    write_rows(tmp_path / "cells.csv", rows)
-    for row, again in zip(rows, read_rows(tmp_path / "cells.csv"), strict=True):
+def test_rows_survive_a_table(tmp_path, measured):
+    write_rows(tmp_path / "cells.csv", measured)
+    for row, again in zip(measured, read_rows(tmp_path / "cells.csv"), strict=True):
         assert dataclasses.astuple(row)[:4] == dataclasses.astuple(again)[:4]
         np.testing.assert_allclose(
             dataclasses.astuple(row)[4:], dataclasses.astuple(again)[4:], rtol=1e-4
@@ -131,10 +134,8 @@ def test_effects_that_the_design_does_not_determine_are_refused():
         main_effects(["a", "b"], design, np.arange(10.0), np.arange(10))
 
 
-def test_nothing_is_fitted_to_too_few_cells():
-    cells = {"a": Cell()}
-    signals = {"sgd": gaussian_signals(0), "sam-0.1": gaussian_signals(0)}
-    assert fitted_effects(cells, measure_cell("a", signals)) == []
+def test_nothing_is_fitted_to_too_few_cells(measured):
+    assert fitted_effects({"c": Cell()}, measured) == []
 
 
 @pytest.mark.parametrize(

@@ -109,8 +109,12 @@ def test_every_network_of_the_sweep_gives_logits_of_all_classes():
     for network in ("mlp", "mlp_bn", "cnn_bn", "resnet18_bn"):
         model = cells.make_model(Cell(network=network, width=4), num_classes=3)
         x = jnp.ones([2, 8, 8, 1])
-        params, state = model.init(jax.random.key(0), x)
-        logits, _ = model.apply(params, state, x, True, jax.random.key(1))
+        params, state = jax.eval_shape(model.init, jax.random.key(0), x)
+        logits, _ = jax.eval_shape(
+            lambda p, s, m=model, x=x: m.apply(p, s, x, True, jax.random.key(1)),
+            params,
+            state,
+        )
         assert logits.shape == (2, 3)
         assert bool(state) == network.endswith("_bn")
 
@@ -181,6 +185,7 @@ def test_a_filter_that_matches_nothing_is_refused():
         where_it_begins.main(where_it_begins.Config(only="nowhere"))
 
 
+@pytest.mark.slow
 def test_noise_of_the_radius_is_not_sam_and_each_variant_has_a_line(
     tiny, tmp_path, monkeypatch
 ):
