@@ -5,8 +5,8 @@
 Makes signals of two optimizers (256 models each, 50,000 examples that models train on
 and 10,000 that none does, 2 queries; Gaussian phi that members and the second optimizer
 raise) and takes the path of ``sam-jax audit`` and ``sam-jax attack`` from there: all
-default attacks with intervals, thresholds, risk of single examples, comparison, report
-and files. Prints a Markdown table and writes JSON. Peak memory is that of the whole
+default attacks with intervals, thresholds, risk of single examples, comparison and
+report. Prints a Markdown table and writes JSON. Peak memory is that of the whole
 process, the signals among it.
 """
 
@@ -29,6 +29,7 @@ import sam_jax
 from benchmarks.machine import in_words, machine
 from sam_jax.auditing import evaluate
 from sam_jax.auditing.steps import Steps
+from sam_jax.reporting import audit_report
 from sam_jax.training.membership import balanced_keep
 from sam_jax.types import Dataset, Examples, Signals
 
@@ -134,8 +135,8 @@ def main() -> None:
     evaluate.Steps = measured_steps(phases)
     wall, processor = time.perf_counter(), time.process_time()
     result = evaluate.attack_signals(signals, dataset, config, progress=True)
-    with tempfile.TemporaryDirectory() as folder, phases.measure("report and tables"):
-        sam_jax.save_audit(result, pathlib.Path(folder), {}, with_signals=False)
+    with tempfile.TemporaryFile() as file, phases.measure("report"):
+        file.write(audit_report.report(result, {}).encode())
     record = {
         "sizes": sizes,
         "machine": machine(jax.devices()[0].device_kind),
