@@ -30,7 +30,7 @@ def run_shard(folder, number, count):
     train_shard(*ARGUMENTS, store)
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_shards_train_the_models_of_one_process(tmp_path, count):
     whole = sam_jax.audit(*ARGUMENTS)
     for number in range(count):

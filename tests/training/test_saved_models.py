@@ -126,6 +126,7 @@ def test_folders_without_sound_models_are_refused_by_name(tmp_path):
         load_models(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_saves_models_and_explain_measures_these(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = "--num-models 8 --pool-size 60 --num-epochs 3 --batch-size 10"
