@@ -100,8 +100,7 @@ def audit(
     model, train_config, attack_config = check_audit(
         model, optimizers, dataset, train_config, attack_config, augment
     )
-    order = other_test_order(dataset)
-    for text in [*find_duplicates(dataset).texts(dataset), *filter(None, [order])]:
+    for text in _doubts(dataset):
         warnings.warn(text, stacklevel=2)
     plan = _plan(dataset, attack_config)
     given = None
@@ -180,6 +179,14 @@ def train_shard(
             attack_config.num_queries,
             store,
         )
+
+
+def _doubts(dataset: Dataset) -> list[str]:
+    """What the data may have that figures with them would not mean."""
+    texts = find_duplicates(dataset).texts(dataset)
+    if (order := other_test_order(dataset)) is not None:
+        texts.append(order)
+    return texts
 
 
 def _plan(dataset: Dataset, config: AttackConfig) -> AuditPlan:

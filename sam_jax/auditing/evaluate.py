@@ -160,8 +160,6 @@ def evaluate_optimizer(
         baseline: The baseline's signals and attacks; None for the baseline itself.
     """
     main, keep = config.main_attack, np.asarray(signals.keep)
-    kept = keep[:, columns.counted]
-    main_scores = scored[main].scores[:, columns.counted]
     done = _figures(signals, scored, columns, config, steps, baseline)
     attacks = {name: done["attack", name] for name in scored}
     by_model = accuracies(signals)
@@ -184,8 +182,8 @@ def evaluate_optimizer(
         return result
     base_signals, base_scored = baseline
     gaps = [a - b for a, b in zip(by_model, accuracies(base_signals), strict=True)]
-    base_main = base_scored[main].scores[:, columns.counted]
-    change = example_risk.exposure_change(main_scores, base_main, kept)
+    tables = scored[main].scores, base_scored[main].scores, keep
+    change = example_risk.exposure_change(*(t[:, columns.counted] for t in tables))
     return dataclasses.replace(
         result,
         accuracy_difference=Accuracy(

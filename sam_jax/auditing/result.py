@@ -1,6 +1,7 @@
 """The result of an audit: by optimizer, then by attack."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -250,9 +251,7 @@ class AuditResult:
         """
         from sam_jax.reporting import audit_files, audit_numbers, plain_json
 
-        def write_files(folder: pathlib.Path, about: Mapping[str, Any]) -> None:
-            audit_files.save_audit(self, folder, about)
-
+        write_files = functools.partial(audit_files.save_audit, self)
         numbers = audit_numbers.metrics_json(self)
         plain_json.save_run(folder, about, write_files, numbers)
 

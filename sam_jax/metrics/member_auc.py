@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 from scipy import stats
 
 STANDARD_ERRORS = 4.0
@@ -51,13 +51,27 @@ def mean_member_auc(
 ) -> MeanAuc:
     """Returns the mean of ``member_aucs`` over the models that have both sides."""
     num_in, num_out = keep.sum(axis=1), (~keep).sum(axis=1)
+    return mean_of_aucs(member_aucs(values, keep), num_in, num_out)
+
+
+def mean_of_aucs(
+    aucs: Float[np.ndarray, " m"],
+    num_in: Real[np.ndarray, " m"],
+    num_out: Real[np.ndarray, " m"],
+) -> MeanAuc:
+    """Returns the mean of AUCs over the models that have both sides.
+
+    Args:
+        aucs: From ``member_aucs``.
+        num_in: Members of each model.
+        num_out: Its other examples.
+    """
     has_both = (num_in > 0) & (num_out > 0)
     if not has_both.any():
         return MeanAuc(float("nan"), float("nan"))
-    aucs = member_aucs(values[has_both], keep[has_both])
-    pairs = num_in[has_both] * num_out[has_both]
+    aucs, num_in, num_out = aucs[has_both], num_in[has_both], num_out[has_both]
     # The Mann-Whitney variance of an AUC where values know nothing.
-    without_signal = (num_in + num_out)[has_both] / (12 * pairs)
+    without_signal = (num_in + num_out) / (12 * num_in * num_out)
     variance = max(
         float(np.var(aucs, ddof=1)) if len(aucs) > 1 else 0.0,
         float(without_signal.mean()),

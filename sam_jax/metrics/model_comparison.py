@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sam_jax.metrics.member_auc import mean_member_auc, member_aucs
+from sam_jax.metrics.member_auc import mean_of_aucs, member_aucs
 from sam_jax.metrics.model_order import check_order
 from sam_jax.metrics.phi_meaning import likely_meaning
 from sam_jax.metrics.roc import varying_columns
@@ -164,9 +164,9 @@ def check_learning(signals: Signals, facts: ModelFacts) -> Check:
     noise = 3 * np.sqrt(chance * (1 - chance) / max(num_members, 1))
     loss = float(np.nanmean(facts.loss)) / entropy
     # Outputs that tell members were learned, however unsure (as at a temperature).
-    phi = np.asarray(signals.phi)[:, counted, 0]
-    tells_members = mean_member_auc(phi, keep[:, counted]).is_above
-    if train <= chance + noise and loss > CHANCE_LOSS and not tells_members:
+    num_others = counted.sum() - facts.num_members
+    auc = mean_of_aucs(facts.auc, facts.num_members, num_others)
+    if train <= chance + noise and loss > CHANCE_LOSS and not auc.is_above:
         text += (
             ": the models are at chance level and learned nothing, so there is nothing "
             "to leak and no figure says anything about their training. Check inputs "

@@ -9,7 +9,6 @@ import numpy as np
 from markupsafe import Markup
 
 from sam_jax.auditing.result import EQUAL_ACCURACY
-from sam_jax.metrics import long_format
 from sam_jax.reporting import (
     explain_claims,
     explain_numbers,
@@ -20,7 +19,7 @@ from sam_jax.reporting import (
 )
 from sam_jax.reporting.drawings import NUMBERS, Drawing, numbers, save_drawing
 from sam_jax.reporting.explain_claims import Evidence, PaperClaim
-from sam_jax.reporting.plain_json import save_run
+from sam_jax.reporting.run_result import RunResult
 from sam_jax.types import Dataset
 
 SECTIONS = {
@@ -34,7 +33,7 @@ SECTIONS = {
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Explanation:
+class Explanation(RunResult):
     """The result of ``sam-jax explain``.
 
     Attributes:
@@ -64,33 +63,13 @@ class Explanation:
         """
         return explain_numbers.evidence_rows(self.evidence)
 
-    def to_frame(self) -> Any:
-        """Returns ``to_rows`` as a pandas data frame.
-
-        Raises:
-            ImportError: If pandas is not installed.
-        """
-        return long_format.to_frame(self.to_rows())
-
     def numbers(self) -> dict[str, Any]:
         """Returns what ``metrics.json`` holds."""
         return explain_numbers.metrics_json(self.evidence, self.claims, self.reproduced)
 
-    def save(
-        self, folder: str | pathlib.Path, about: Mapping[str, Any] | None = None
-    ) -> None:
-        """Writes all that ``sam-jax explain`` writes, ``metrics.json`` the last.
-
-        Args:
-            folder: Where to; made if it is missing.
-            about: Settings, versions and the like, for the end of the report and
-                ``config.json``.
-        """
-
-        def write_files(folder: pathlib.Path, about: Mapping[str, Any]) -> None:
-            write_explanation(self, folder, about)
-
-        save_run(folder, about, write_files, self.numbers())
+    def write_files(self, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
+        """Writes report and figures; see ``write_explanation``."""
+        write_explanation(self, folder, about)
 
     def __repr__(self) -> str:
         """A few lines: what was compared, the claims, the verdict."""

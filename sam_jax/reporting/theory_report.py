@@ -11,14 +11,14 @@ from sam_jax import theory
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.metrics import long_format
 from sam_jax.reporting import drawings, page, tables
-from sam_jax.reporting.plain_json import save_run
+from sam_jax.reporting.run_result import RunResult
 from sam_jax.theory import claims, simulated_problems
 
 COLUMNS = ("claim", "statement", "grid", "cells", "worst (s.e.)", "limit", "verdict")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class TheoryResult:
+class TheoryResult(RunResult):
     """The result of ``sam-jax theory``.
 
     Attributes:
@@ -64,14 +64,6 @@ class TheoryResult:
                 rows += long_format.estimate_rows(place, gaps)
         return rows
 
-    def to_frame(self) -> Any:
-        """Returns ``to_rows`` as a pandas data frame.
-
-        Raises:
-            ImportError: If pandas is not installed.
-        """
-        return long_format.to_frame(self.to_rows())
-
     def numbers(self) -> dict[str, Any]:
         """Returns what ``metrics.json`` holds."""
         return {
@@ -81,21 +73,9 @@ class TheoryResult:
             "networks": self.networks,
         }
 
-    def save(
-        self, folder: str | pathlib.Path, about: Mapping[str, Any] | None = None
-    ) -> None:
-        """Writes all that ``sam-jax theory`` writes, ``metrics.json`` the last.
-
-        Args:
-            folder: Where to; made if it is missing.
-            about: Settings, versions and the like, for the end of the report and
-                ``config.json``.
-        """
-
-        def write_files(folder: pathlib.Path, about: Mapping[str, Any]) -> None:
-            write_report(self, folder, about)
-
-        save_run(folder, about, write_files, self.numbers())
+    def write_files(self, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
+        """Writes report and figures; see ``write_report``."""
+        write_report(self, folder, about)
 
     def __repr__(self) -> str:
         """A few lines: the claims, what SAM does to networks, the verdict."""

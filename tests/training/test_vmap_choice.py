@@ -35,7 +35,7 @@ def train(config=CONFIG):
 
 
 def test_a_long_run_goes_on_with_the_fastest_width_and_the_next_begins_with_it(
-    folder, monkeypatch
+    cache_folder, monkeypatch
 ):
     """One width is made slow, so that the choice is known; and once it does not fit."""
     real, timed = vmap_choice.ChunkProgram._time_width, []
@@ -70,13 +70,13 @@ def test_a_long_run_goes_on_with_the_fastest_width_and_the_next_begins_with_it(
             other.params,
         )
     np.testing.assert_allclose(log.loss, curves.loss, rtol=1e-4)
-    assert len(list(folder.rglob("*.json"))) == 1
+    assert len(list(cache_folder.rglob("*.json"))) == 1
 
 
-def test_a_short_run_is_not_timed(folder, monkeypatch):
+def test_a_short_run_is_not_timed(cache_folder, monkeypatch):
     monkeypatch.setattr(vmap_choice.ChunkProgram, "_time_width", None)
     train(dataclasses.replace(CONFIG, num_epochs=3))
-    assert list(folder.iterdir()) == []
+    assert list(cache_folder.iterdir()) == []
 
 
 def test_the_option_wins_over_the_variable_and_both_over_timing(monkeypatch):
@@ -95,11 +95,3 @@ def test_the_option_wins_over_the_variable_and_both_over_timing(monkeypatch):
         monkeypatch.setenv(vmap_choice.VARIABLE, wrong)
         with pytest.raises(ValueError, match=f"{vmap_choice.VARIABLE} must be a whole"):
             train()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    yield tmp_path
-    jax.config.update("jax_compilation_cache_dir", before)

@@ -71,17 +71,19 @@ def test_candidates_divide_the_models_and_begin_with_the_default():
     assert Device(STEPS).choose(candidate_widths(1, 1), budget=100.0) is None
 
 
-def test_times_are_read_as_they_were_written_and_not_where_nothing_is_kept(folder):
+def test_times_are_read_as_they_were_written_and_not_where_nothing_is_kept(
+    cache_folder,
+):
     device, times = jax.devices()[0], VmapTimes(STEPS)
     assert vmap_times.read_times("a") is None
     vmap_times.write_times("a", times, device)
     assert vmap_times.read_times("a") == times
-    (path,) = (folder / "models_per_vmap").iterdir()
+    (path,) = (cache_folder / "models_per_vmap").iterdir()
     assert json.loads(path.read_text())["device"] == device.device_kind
     jax.config.update("jax_compilation_cache_dir", None)
     vmap_times.write_times("b", times, device)
     assert vmap_times.read_times("a") is None
-    assert [p.name for p in folder.rglob("*.json")] == ["a.json"]
+    assert [p.name for p in cache_folder.rglob("*.json")] == ["a.json"]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +104,8 @@ def test_times_are_read_as_they_were_written_and_not_where_nothing_is_kept(folde
     ],
     ids=range(12),
 )
-def test_a_damaged_file_is_no_file(folder, text):
-    path = folder / "models_per_vmap" / "a.json"
+def test_a_damaged_file_is_no_file(cache_folder, text):
+    path = cache_folder / "models_per_vmap" / "a.json"
     path.parent.mkdir()
     path.write_bytes(text.encode(errors="surrogateescape"))
     assert vmap_times.read_times("a") is None
@@ -111,28 +113,30 @@ def test_a_damaged_file_is_no_file(folder, text):
     assert vmap_times.read_times("a") == VmapTimes(STEPS)
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(folder):
-    (folder / "models_per_vmap").write_text("a file")
+def test_a_folder_that_cannot_be_written_is_no_error(cache_folder):
+    (cache_folder / "models_per_vmap").write_text("a file")
     vmap_times.write_times("a", VmapTimes(STEPS), jax.devices()[0])
     assert vmap_times.read_times("a") is None
 
 
-def write_often(folder, width):
-    jax.config.update("jax_compilation_cache_dir", folder)
+def write_often(cache_folder, width):
+    jax.config.update("jax_compilation_cache_dir", cache_folder)
     for _ in range(50):
         times = VmapTimes({1: 1.0, width: 0.5})
         vmap_times.write_times("a", times, jax.devices()[0])
 
 
 @pytest.mark.slow
-def test_two_processes_that_write_leave_one_whole_file(folder):
+def test_two_processes_that_write_leave_one_whole_file(cache_folder):
     context = multiprocessing.get_context("spawn")
-    both = [context.Process(target=write_often, args=(str(folder), w)) for w in (2, 4)]
+    both = [
+        context.Process(target=write_often, args=(str(cache_folder), w)) for w in (2, 4)
+    ]
     for process in both:
         process.start()
     seen = set()
     while any(process.is_alive() for process in both):
-        if (folder / "models_per_vmap" / "a.json").exists():
+        if (cache_folder / "models_per_vmap" / "a.json").exists():
             seen.add(vmap_times.read_times("a").fastest)
     assert [process.exitcode for process in both] == [0, 0]
     assert seen <= {2, 4} and vmap_times.read_times("a").fastest in (2, 4)
@@ -146,11 +150,3 @@ def test_the_key_is_that_of_the_program_without_its_constants():
 
     assert key(0.5) == key(0.25)
     assert len({key(0.5), key(0.5, size=4), key(0.5, fn=jnp.cos)}) == 3
-
-
-@pytest.fixture
-def folder(tmp_path):
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    yield tmp_path
-    jax.config.update("jax_compilation_cache_dir", before)
