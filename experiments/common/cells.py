@@ -20,7 +20,7 @@ from experiments.common.mitigation import (
 from experiments.common.study_data import load_data, take_pool
 from sam_jax.auditing.plan import make_plan
 from sam_jax.data.augment import AUGMENTATIONS, chain
-from sam_jax.models import cnn, from_linen, mlp, resnet18, vgg16
+from sam_jax.models import cnn, from_linen, mlp, mlp_tanh, resnet18, vgg16
 from sam_jax.models.layers import batch_norm
 from sam_jax.optimizers.registry import OPTIMIZERS
 from sam_jax.signals import load_signals, save_signals
@@ -29,7 +29,7 @@ from sam_jax.training import TrainingTask, train_chunks
 from sam_jax.training.trainer import num_steps_per_epoch
 from sam_jax.types import AugmentFn, Dataset, Model, Signals, TrainConfig
 
-Network = Literal["mlp", "mlp_bn", "cnn_bn", "resnet18_bn", "vgg16_bn"]
+Network = Literal["mlp", "mlp_tanh", "mlp_bn", "cnn_bn", "resnet18_bn", "vgg16_bn"]
 Method = Literal[
     "sgd",
     "sam",
@@ -123,6 +123,8 @@ def make_model(cell: Cell, num_classes: int) -> Model:
     """Makes the network of a cell."""
     if cell.network == "mlp":
         return mlp(num_classes, hidden=(cell.width,))
+    if cell.network == "mlp_tanh":
+        return mlp_tanh(num_classes, [cell.width // n for n in (1, 2, 4, 8)])
     if cell.network == "mlp_bn":
         return from_linen(MLPWithBatchNorm(num_classes, cell.width))
     if cell.network == "cnn_bn":

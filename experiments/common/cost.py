@@ -23,12 +23,16 @@ INPUTS: dict[str, tuple[tuple[int, ...], int]] = {
     "cifar100_subset": ((32, 32, 3), 100),
     "cifar10": ((32, 32, 3), 10),
     "cifar100": ((32, 32, 3), 100),
+    "eyepacs": ((64, 64, 3), 5),
+    "purchase100": ((600,), 100),
+    "texas100": ((6169,), 100),
 }
 """Shape of one input and number of classes of each data set."""
 
 RATES: dict[Device, dict[Network, float]] = {
     "laptop": {
         "mlp": 9e10,
+        "mlp_tanh": 9e10,
         "mlp_bn": 9e10,
         "cnn_bn": 1.7e10,
         "resnet18_bn": 4e10,
@@ -36,6 +40,7 @@ RATES: dict[Device, dict[Network, float]] = {
     },
     "gpu": {
         "mlp": 4e12,
+        "mlp_tanh": 4e12,
         "mlp_bn": 4e12,
         "cnn_bn": 4e12,
         "resnet18_bn": 4e13,
