@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sam_jax.optimizers import sam as sam
     from sam_jax.optimizers import sharpness_aware as sharpness_aware
     from sam_jax.optimizers import usam as usam
-    from sam_jax.reporting.audit_files import save_audit as save_audit
     from sam_jax.reporting.saved_audits import load_audit as load_audit
     from sam_jax.reporting.verdict import verdict as verdict
     from sam_jax.training.membership import balanced_keep as balanced_keep
@@ -70,7 +69,6 @@ _HOMES = {
     "Target": "sam_jax.auditing.target",
     "load": "sam_jax.data",
     "load_models": "sam_jax.training.saved_models",
-    "save_audit": "sam_jax.reporting.audit_files",
     "load_audit": "sam_jax.reporting.saved_audits",
     "verdict": "sam_jax.reporting.verdict",
     "balanced_keep": "sam_jax.training.membership",

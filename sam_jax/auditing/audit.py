@@ -68,7 +68,7 @@ def audit(
             (``save_models``).
 
     Returns:
-        The result; ``reporting.audit_report.save_audit`` writes it to a folder.
+        The result; its ``save`` writes it to a folder.
 
     Raises:
         ArgumentError: Before anything is trained, for an argument that makes no sense.

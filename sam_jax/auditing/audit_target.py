@@ -10,7 +10,12 @@ import numpy as np
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS
 from sam_jax.auditing.checks import check_attack_config
-from sam_jax.auditing.config import ATTACKS_ALONE, DEFAULT_ATTACKS, AttackConfig
+from sam_jax.auditing.config import (
+    ATTACKS_ALONE,
+    DEFAULT_ATTACKS,
+    WITHOUT_POPULATION,
+    AttackConfig,
+)
 from sam_jax.auditing.given_models import attack_given
 from sam_jax.auditing.plan import AuditPlan, make_plan
 from sam_jax.auditing.result import AuditResult
@@ -65,7 +70,8 @@ def audit_target(
         shadows = {"shadow models": shadows}
     by_algorithm = {k: check_signals(s) for k, s in (shadows or {}).items()}
     if attack_config is None:
-        names = DEFAULT_ATTACKS if by_algorithm else ATTACKS_ALONE
+        alone = ATTACKS_ALONE if len(dataset.test.y) else WITHOUT_POPULATION
+        names = DEFAULT_ATTACKS if by_algorithm else alone
         attack_config = AttackConfig({name: ATTACKS[name] for name in names})
     # For its columns and the key of queries alone: no model is trained.
     plan = make_plan(dataset, num_models=4, seed=attack_config.seed)

@@ -19,6 +19,9 @@ ATTACKS_ALONE = (
 )
 """Registered attacks of an audit of given models without shadow models."""
 
+WITHOUT_POPULATION = ATTACKS_ALONE[2:]
+"""Of these, those that do not become the confidence where there is no population."""
+
 
 def default_attacks() -> dict[str, AttackFn]:
     """Returns the default attacks by name."""

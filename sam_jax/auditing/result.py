@@ -1,7 +1,6 @@
 """The result of an audit: by optimizer, then by attack."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -9,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from sam_jax.auditing.run_result import RunResult
 from sam_jax.metrics import (
     attack_metrics,
     example_risk,
@@ -122,7 +122,7 @@ class OptimizerResult:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class AuditResult:
+class AuditResult(RunResult):
     """The result of an audit; ``result[optimizer].attacks[attack]`` is one attack's.
 
     Attributes:
@@ -231,29 +231,17 @@ class AuditResult:
                     add(name, self.baseline, attack, reached.difference.pooled)
         return rows
 
-    def to_frame(self) -> Any:
-        """Returns ``to_rows`` as a pandas data frame.
+    def numbers(self) -> dict[str, Any]:
+        """Returns what ``metrics.json`` holds."""
+        from sam_jax.reporting import audit_numbers
 
-        Raises:
-            ImportError: If pandas is not installed.
-        """
-        return long_format.to_frame(self.to_rows())
+        return audit_numbers.metrics_json(self)
 
-    def save(
-        self, folder: str | pathlib.Path, about: Mapping[str, Any] | None = None
-    ) -> None:
-        """Writes all that ``sam-jax audit`` writes, ``metrics.json`` the last.
+    def write_report(self, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
+        """Writes report, curves, risk and signals; see ``RunResult.write_report``."""
+        from sam_jax.reporting import audit_files
 
-        Args:
-            folder: Where to; made if it is missing. Files of an audit are replaced.
-            about: Settings, versions and the like, for the end of the report and
-                ``config.json``.
-        """
-        from sam_jax.reporting import audit_files, audit_numbers, plain_json
-
-        write_files = functools.partial(audit_files.save_audit, self)
-        numbers = audit_numbers.metrics_json(self)
-        plain_json.save_run(folder, about, write_files, numbers)
+        audit_files.write_audit(self, folder, about)
 
     def __repr__(self) -> str:
         """A few lines: models, accuracies, strongest attacks, verdict."""

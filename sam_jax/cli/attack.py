@@ -7,8 +7,8 @@ signals.npz of an audit, or an .npz with phi [models, examples] (or logits [mode
 examples, classes] and labels) and keep, the mask of who trained on what; or phi in an
 .npy file and the mask in another (--keep). Further files are further algorithms on the
 same mask, compared with the first. runs/attack/NAME/ then holds report.html,
-metrics.json, roc.csv, roc.svg, risk.csv, config.json, and the signals, for
-sam_jax.load_audit.
+metrics.json, results.csv, roc.csv, roc.svg, risk.csv, config.json, and the signals,
+for sam_jax.load_audit.
 
     sam-jax attack --target MODEL --signals FILE
 
@@ -34,7 +34,6 @@ from sam_jax.cli import attack_inputs, run_folder
 from sam_jax.cli.attack_inputs import Config
 from sam_jax.cli.named_code import ALL
 from sam_jax.reporting import audit_tables, tables
-from sam_jax.reporting.audit_numbers import metrics_json
 
 
 def main(config: Config) -> sam_jax.AuditResult:
@@ -53,10 +52,7 @@ def main(config: Config) -> sam_jax.AuditResult:
     result = prepared.run(progress=True)
     seconds = {"attack": time.perf_counter() - start}
     result = dataclasses.replace(result, seconds=seconds)
-    about = run_folder.read_config(folder)
-    sam_jax.save_audit(result, folder, about)
-    numbers = metrics_json(result) | {"skipped": prepared.skipped}
-    folder = run_folder.finish_run(folder, numbers)
+    folder = run_folder.save_result(folder, result, skipped=prepared.skipped)
     print(tables.text_table(*attack_table(result)))
     if result.given is None:
         print("Balanced accuracy: at thresholds of the shadow models.")
@@ -90,8 +86,8 @@ def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax attack`` with its options; returns the exit status."""
     text = __doc__ + run_folder.list_choices(attacks=[ALL, *ATTACKS])
     config = run_folder.parse_options("attack", Config, text, arguments)
-    if config.export is None:
-        main(config)
-    else:
+    if config.export:
         attack_inputs.export(config)
+    else:
+        main(config)
     return 0

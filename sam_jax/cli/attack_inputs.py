@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import typing
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 import sam_jax
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
+from sam_jax.attacks import ATTACKS, missing_needs, unmet_needs
 from sam_jax.auditing.checks import check_attack_config
 from sam_jax.auditing.config import ATTACKS_ALONE
 from sam_jax.auditing.evaluate import attack_signals
@@ -50,9 +52,9 @@ class Config:
     signals_are: SignalsAre | None = None
     """What the outputs are, whatever their array is called: phi (the default of .npy
     files), logits, probabilities, log_probabilities or losses."""
-    export: tuple[ExportTo, str] | None = None
-    """Write the signals to this new folder as another tool reads them (lira,
-    privacy_meter or npy), instead of attacking."""
+    export: tuple[str, ...] = ()
+    """lira, privacy_meter or npy, and a new folder: write the signals there as that
+    tool reads them, instead of attacking."""
     name: str = "default"
     """Folder of the results: runs/attack/NAME."""
     attacks: tuple[str, ...] | None = None
@@ -69,7 +71,7 @@ class Config:
     allow_invalid: bool = False
     """Go on where the checks say that the figures will mean nothing."""
     config: pathlib.Path | None = None
-    """config.json of a run, for settings that no option gives."""
+    """config.json of a run, or its folder, for settings that no option gives."""
     overwrite: bool = False
     """Replace the results of an earlier run of the same name."""
 
@@ -144,8 +146,12 @@ def prepare_target(config: Config) -> Prepared:
     name = next(iter(targets))
     joined = join_target(targets[name], shadows_of(given, name), question)
     # The attacks that these shadow models allow.
-    by_mode = {"in and out": DEFAULT, "out": DEFAULT_OUT, "none": ATTACKS_ALONE}
-    names = by_mode[given.mode] if config.attacks is None else config.attacks
+    names = config.attacks
+    if names is None:
+        by_mode = {"in and out": DEFAULT, "out": DEFAULT_OUT, "none": ATTACKS_ALONE}
+        # Without a population some would be the confidence under another name.
+        unmet = unmet_needs if given.mode == "none" else missing_needs
+        names = [n for n in by_mode[given.mode] if not unmet(ATTACKS[n], joined)]
     attacks, skipped = choose_attacks(names, joined, SHADOW_NEEDS)
     attack_config = check_attack_config(
         sam_jax.AttackConfig(attacks=attacks, fprs=config.fprs), targets
@@ -168,8 +174,14 @@ def prepare_target(config: Config) -> Prepared:
 
 def export(config: Config) -> None:
     """Writes the signals for another tool, each algorithm to its folder."""
-    assert config.export is not None
-    tool, path = config.export
+    tools = typing.get_args(ExportTo)
+    if len(config.export) != 2 or config.export[0] not in tools:
+        raise ArgumentError(
+            "export",
+            f"must be one of {', '.join(tools)} and a new folder, got "
+            f"{' '.join(config.export)!r}.",
+        )
+    tool, path = typing.cast(ExportTo, config.export[0]), config.export[1]
     signals = files.load_signals(
         config.signals, config.keep, config.labels, config.signals_are, True
     ).signals

@@ -3,9 +3,9 @@
     sam-jax audit
 
 trains shadow models under each optimizer on the same random halves of a data set and
-attacks every model. runs/audit/NAME/ then holds report.html, metrics.json, roc.csv,
-roc.svg, risk.csv, signals.npz and config.json; the terminal ends with a table and one
-sentence.
+attacks every model. runs/audit/NAME/ then holds report.html, metrics.json,
+results.csv, roc.csv, roc.svg, risk.csv, signals.npz and config.json; the terminal ends
+with a table and the verdict.
 """
 
 import pathlib
@@ -20,7 +20,6 @@ from sam_jax.cli.audit_options import Config
 from sam_jax.cli.errors import as_option
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import audit_tables, trust_sections
-from sam_jax.reporting.audit_numbers import metrics_json
 from sam_jax.training import processes
 from sam_jax.training.checkpoint import ChunkStore
 
@@ -33,8 +32,7 @@ def main(config: Config) -> sam_jax.AuditResult:
         _print_start(config, arguments)
         store = _make_store(config, folder, chunks)
         result = sam_jax.audit(*arguments, augment=augment, cache_dir=store)
-        sam_jax.save_audit(result, folder, run_folder.read_config(folder))
-        folder = run_folder.finish_run(folder, metrics_json(result))
+        folder = run_folder.save_result(folder, result)
         if config.cache_dir is None:  # Only now is nothing lost without them.
             shutil.rmtree(folder / "chunks")
         print_result(result, folder)

@@ -74,7 +74,8 @@ def make_arguments(config: Config) -> tuple[tuple[Any, ...], AugmentFn | None]:
         seed=config.seed,
     )
     arguments = (model, optimizers, dataset, train_config, attack_config)
-    sam_jax.check_audit(*arguments, augment)
+    with as_option("apply", "model"), as_option("init", "model"):
+        sam_jax.check_audit(*arguments, augment)
     return arguments, augment
 
 
@@ -160,6 +161,12 @@ def make_optimizers(
         if name == config.base:
             made[name] = OPTIMIZERS["sgd"](base)
             continue
+        if name not in OPTIMIZERS and name in bases.base_factories():
+            raise ArgumentError(
+                "optimizers",
+                f"must be methods before one base, got {name!r}, which is a base: pass "
+                f"--base {name}, whose own name here is sgd or {name}.",
+            )
         factory = _checks.one_of(OPTIMIZERS, optimizers=name)
         for rho in config.rho or (default_rho(name),):
             label = name if len(config.rho) < 2 else f"{name} rho={rho:g}"

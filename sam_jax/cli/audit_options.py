@@ -109,6 +109,6 @@ class Config:
     process_id: int | None = None
     """Number of this one, from 0."""
     config: pathlib.Path | None = None
-    """config.json of a run, for settings that no option gives."""
+    """config.json of a run, or its folder, for settings that no option gives."""
     overwrite: bool = False
     """Replace the results of an earlier run of the same name."""

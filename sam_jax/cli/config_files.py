@@ -33,8 +33,8 @@ def with_config_files(arguments: Sequence[str], settings: type) -> list[str]:
         settings: Dataclass of the command's options.
 
     Raises:
-        ArgumentError: If a file is no ``config.json``, or has a setting that the
-            command has not; it names the nearest that it has.
+        ArgumentError: If a file is no ``config.json``, nor a folder with one, or has a
+            setting that the command has not; it names a near one that it has.
     """
     if "config" not in {field.name for field in dataclasses.fields(settings)}:
         return list(arguments)
@@ -61,6 +61,7 @@ def with_config_files(arguments: Sequence[str], settings: type) -> list[str]:
 
 def _read(path: pathlib.Path) -> Mapping[str, Any]:
     """The settings in a ``config.json``, or in a file with nothing else."""
+    path = path / "config.json" if path.is_dir() else path
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -93,11 +94,12 @@ def _options(
         if name in PROCESS_SETTINGS:
             continue
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1, cutoff=0.0)
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"; the nearest is {prefix}{near[0]}" if near else ""
             raise ArgumentError(
                 "config",
-                f"must have settings of this command, but {file} has {prefix}{name}; "
-                f"the nearest is {prefix}{near[0]}.",
+                f"must have settings of this command, but {file} has {prefix}{name}"
+                f"{hint}.",
             )
         group = _group(settings, name)
         option = f"--{prefix}{name.replace('_', '-')}"

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import typing
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -109,6 +110,20 @@ def as_option(argument: str, option: str) -> Iterator[None]:
         raise ArgumentError(option, error.rule) from error
 
 
+@contextlib.contextmanager
+def in_group(group: str) -> Iterator[None]:
+    """Names the settings and options in an ``ArgumentError`` as those of a group.
+
+    Args:
+        group: A setting of the command that holds settings itself.
+    """
+    try:
+        yield
+    except ArgumentError as error:
+        rule = error.rule.replace("--", f"--{group}.")
+        raise ArgumentError(f"{group}.{error.argument}", rule) from error
+
+
 def _text(error: Exception) -> str:
     """The error in one line, without the number of an ``OSError``."""
     text = str(error)
@@ -120,8 +135,13 @@ def _text(error: Exception) -> str:
 
 
 def _option(argument: str, settings: type) -> str:
-    """``--num-models`` for ``num_models``; what follows in brackets stays."""
+    """``--num-models`` for ``num_models``; what follows in brackets stays.
+
+    What is given by its place alone, or is no setting, keeps its name.
+    """
     field, bracket, rest = argument.partition("[")
-    if field not in {f.name for f in dataclasses.fields(settings)}:
+    group = field.partition(".")[0]
+    types = {f.name: f.type for f in dataclasses.fields(settings)}
+    if group not in types or typing.get_origin(types[group]) is typing.Annotated:
         return argument
     return f"--{field.replace('_', '-')}{bracket}{rest}"

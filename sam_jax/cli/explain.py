@@ -4,9 +4,9 @@
 
 takes the signals of an audit's models, and trains a few of them again for what needs
 weights. Without --run it audits a small pool first, in runs/audit/explain.
-runs/explain/NAME/ then holds report.html, metrics.json, claims.csv and a CSV beside
-every figure; the terminal ends with what the paper says, what was measured and whether
-they agree. Definitions: docs/analysis.md.
+runs/explain/NAME/ then holds report.html, metrics.json, results.csv, claims.csv and a
+CSV beside every figure; the terminal ends with what the paper says, what was measured
+and whether they agree. Definitions: docs/analysis.md.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from sam_jax.attacks import ATTACKS
 from sam_jax.cli import explain_source, run_folder
 from sam_jax.cli.audit_arguments import is_base
 from sam_jax.cli.audit_options import Config as AuditConfig
+from sam_jax.cli.errors import in_group
 from sam_jax.cli.named_code import named_attack
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import explain_claims, explain_report, tables
@@ -31,6 +32,9 @@ from sam_jax.training.checkpoint import ChunkStore
 
 THRESHOLD_ATTACK = "modified_entropy"
 """The direct attack whose balanced accuracy the paper reports."""
+
+MIN_MODELS = 8
+"""Of an optimizer: one half of them selects, the other measures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +71,11 @@ class Config:
     )
     """Settings of the audit that is made without --run."""
     config: pathlib.Path | None = None
-    """config.json of a run, for settings that no option gives."""
+    """config.json of a run, or its folder, for settings that no option gives."""
     overwrite: bool = False
     """Replace the results of an earlier run of the same name."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuses settings before anything is trained."""
         _checks.literal(Outcome, outcome=self.outcome)
         _checks.literal(analysis.SelectedBy, selected_by=self.selected_by)
@@ -98,15 +102,18 @@ class Audited(NamedTuple):
 
 def main(config: Config) -> explain_report.Explanation:
     """Runs the explanation and writes its folder; returns the result."""
+    config.check()
     given = None
     if config.run is None:
-        _checks.at_least(8, num_models=config.audit.num_models)
-        explain_source.check_canaries(config.audit)
+        with in_group("audit"):
+            _checks.at_least(MIN_MODELS, num_models=config.audit.num_models)
+            explain_source.check_canaries(config.audit)
     else:  # Read before the folder is made, so that a wrong one leaves none.
         given = _open_audit(config.run, config)
     with locked_run("explain", config.name):
         folder = run_folder.open_run("explain", config)
-        source = config.run or explain_source.make_audit(config.audit)
+        with in_group("audit"):
+            source = config.run or explain_source.make_audit(config.audit)
         return _explain(config, source, given or _open_audit(source, config), folder)
 
 
@@ -129,8 +136,7 @@ def _explain(
         explain_source.reproduced(evidence.sweep, evidence.rho, audited.comparison),
         config.num_images,
     )
-    explain_report.write_explanation(result, folder, run_folder.read_config(folder))
-    folder = run_folder.finish_run(folder, result.numbers())
+    folder = run_folder.save_result(folder, result)
     # Kept until the run is finished, so that a killed one measures no radius twice.
     shutil.rmtree(folder / "chunks")
     rows = [[*claim.row[:-1], claim.agrees] for claim in result.claims]
@@ -208,6 +214,12 @@ def _open_audit(source: pathlib.Path, config: Config) -> Audited:
     if not others:
         raise _checks.ArgumentError(
             "run", f"must compare two optimizers, {source} has {baseline}."
+        )
+    if settings.num_models < MIN_MODELS:
+        raise _checks.ArgumentError(
+            "run",
+            f"must have at least {MIN_MODELS} models for each optimizer, {source} has "
+            f"{settings.num_models}.",
         )
     compared = config.compared or others[0]
     return Audited(

@@ -12,6 +12,7 @@ from sam_jax.analysis import rho_sweep
 from sam_jax.attacks import score_targets
 from sam_jax.auditing.plan import make_plan
 from sam_jax.cli import audit, audit_arguments, audit_options, run_folder
+from sam_jax.cli.errors import as_option
 from sam_jax.cli.named_code import named_attack
 from sam_jax.metrics import attack_metrics, bootstrap_attack
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
@@ -43,7 +44,12 @@ def audit_settings(folder: pathlib.Path) -> audit_options.Config:
         raise _checks.ArgumentError(
             "run", f"must be the folder of a finished audit, got {folder}."
         )
-    settings = run_folder.read_config(folder)["settings"]
+    with as_option("name", "run"):
+        settings = run_folder.read_config(folder)["settings"]
+    if "signals" in settings:
+        raise _checks.ArgumentError(
+            "run", f"must be the folder of sam-jax audit, got {folder} of another."
+        )
     unknown = settings.keys() - {
         f.name for f in dataclasses.fields(audit_options.Config)
     }

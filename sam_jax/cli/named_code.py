@@ -5,13 +5,15 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS, NEEDS, missing_needs, unmet_needs
 from sam_jax.models import MODELS, compute_dtype
 from sam_jax.types import AttackFn, Model, Signals
+
+T = TypeVar("T")
 
 ALL, MAIN = "all", "lira_online"
 
@@ -63,7 +65,16 @@ def named_attack(text: str, argument: str = "attacks") -> AttackFn:
     """Returns a registered attack, or the one that ``module:attribute`` names."""
     if ":" in text:
         return import_callable(argument, text)
-    return _checks.one_of(ATTACKS, **{argument: text})
+    return _registered(ATTACKS, argument, text)
+
+
+def _registered(registry: Mapping[str, T], argument: str, text: str) -> T:
+    """Returns what a registry has; its error says that code of a user has a colon."""
+    try:
+        return _checks.one_of(registry, **{argument: text})
+    except ArgumentError as error:
+        rule = error.rule.replace("; got", ", or module:function of your code; got")
+        raise ArgumentError(argument, rule) from error
 
 
 def choose_attacks(
@@ -123,7 +134,7 @@ def named_model(
     """
     dtype = compute_dtype(precision, platform)
     if ":" not in text:
-        return _checks.one_of(MODELS, model=text)(num_classes, dtype=dtype)
+        return _registered(MODELS, "model", text)(num_classes, dtype=dtype)
     function = import_callable("model", text)
     try:
         takes_dtype = "dtype" in inspect.signature(function).parameters

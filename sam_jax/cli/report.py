@@ -43,7 +43,7 @@ def main(config: Config) -> pathlib.Path:
         raise ArgumentError("runs", "must name at least one folder, got none.")
     if len({folder.resolve() for folder in config.runs}) < len(config.runs):
         raise ArgumentError("runs", "must be different folders.")
-    runs = [run_files.read_run(folder) for folder in config.runs]
+    runs = [run_files.read_run(folder, "runs") for folder in config.runs]
     if len(runs) == 1:
         with as_option("folder", "runs"):
             result = _with_inputs(load_audit(config.runs[0]), runs[0])

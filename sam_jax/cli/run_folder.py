@@ -17,10 +17,11 @@ import jax
 import tyro
 
 from sam_jax._checks import ArgumentError
+from sam_jax.auditing.run_result import RunResult
 from sam_jax.cli.config_files import PROCESS_SETTINGS, with_config_files
 from sam_jax.cli.run_lock import check_run_name
 from sam_jax.data.atomic_files import DRAFT_SUFFIX, make_folder
-from sam_jax.reporting.plain_json import plain, write_json
+from sam_jax.data.result_files import plain, write_json
 
 T = TypeVar("T")
 
@@ -105,6 +106,21 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
             "Pass --overwrite to start again, or another --name.",
         )
     return config
+
+
+def save_result(folder: pathlib.Path, result: RunResult, **more: Any) -> pathlib.Path:
+    """Writes all files of a run, ``metrics.json`` the last.
+
+    Args:
+        folder: From ``open_run``.
+        result: Of the run.
+        more: Further numbers.
+
+    Returns:
+        As ``finish_run``.
+    """
+    result.write_files(folder, read_config(folder))
+    return finish_run(folder, result.numbers() | more)
 
 
 def finish_run(folder: pathlib.Path, metrics: Any) -> pathlib.Path:

@@ -4,11 +4,11 @@
 
 Checks the six claims of docs/theory.md against simulation over a grid, maps where the
 likelihood-ratio claim holds, and measures what SAM does to small networks that
-interpolate. Leaves runs/theory/<name>/ with report.html, metrics.json, and a CSV beside
-every figure. Exit status 1 if a claim fails. Expected: all six hold; SAM leaves random
-features alone and lowers the variance of the ReLU networks. These lie beyond the
-turning point: their likelihood-ratio advantage falls at the least rho, and rises at
-the largest. Needs 120 s of processor time; made for a CPU with 2 cores.
+interpolate. Leaves runs/theory/<name>/ with report.html, metrics.json, results.csv, and
+a CSV beside every figure. Exit status 1 if a claim fails. Expected: all six hold; SAM
+leaves random features alone and lowers the variance of the ReLU networks. These lie
+beyond the turning point: their likelihood-ratio advantage falls at the least rho, and
+rises at the largest. Needs 120 s of processor time; made for a CPU with 2 cores.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ class Config:
     name: str = "default"
     """Folder under runs/theory."""
     config: pathlib.Path | None = None
-    """config.json of a run, for settings that no option gives."""
+    """config.json of a run, or its folder, for settings that no option gives."""
     overwrite: bool = False
     """Replace a finished run of this name."""
     seed: int = 0
@@ -56,7 +56,7 @@ class Config:
     num_network_steps: int = 2000
     """Full-batch steps of each network, two thirds of them SAM."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuses settings that leave nothing to estimate."""
         _checks.at_least(8, num_sets=self.num_sets, num_averages=self.num_averages)
         _checks.at_least(2, num_network_seeds=self.num_network_seeds)
@@ -138,14 +138,11 @@ def _draw(
 
 def main(config: Config) -> theory_report.TheoryResult:
     """Runs the checks and writes their folder; returns the result."""
+    config.check()
     with locked_run("theory", config.name):
-        return _write_run(config, run_folder.open_run("theory", config))
-
-
-def _write_run(config: Config, folder: pathlib.Path) -> theory_report.TheoryResult:
-    result = run(config)
-    theory_report.write_report(result, folder, run_folder.read_config(folder))
-    folder = run_folder.finish_run(folder, result.numbers())
+        folder = run_folder.open_run("theory", config)
+        result = run(config)
+        folder = run_folder.save_result(folder, result)
     print(theory_report.short_table(result))
     print("\nSAM minus SGD on networks that interpolate, with 95 % intervals")
     columns, rows = theory_report.NETWORK_COLUMNS, theory_report.network_rows(result)

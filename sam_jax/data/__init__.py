@@ -166,9 +166,10 @@ def _require_tfds_name(name: str) -> None:
 
     known = tensorflow_datasets.list_builders(with_community_datasets=False)
     if name.partition(":")[0].partition("/")[0] not in known:
+        hint = ", which is a file of another kind" if os.path.isfile(name) else ""
         raise ArgumentError(
             "name",
             f"must be one of {', '.join(sorted(DATASETS))}, the name of a TFDS "
             "classification set (https://www.tensorflow.org/datasets/catalog), or the "
-            f"path of an .npz, .csv or .parquet file, or hf:NAME; got {name!r}.",
+            f"path of an .npz, .csv or .parquet file, or hf:NAME; got {name!r}{hint}.",
         )

@@ -57,14 +57,6 @@ class AttackMetrics:
     fprs: tuple[float, ...]
     level: float
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain numbers, lists and dicts, for JSON."""
-        fields = dataclasses.asdict(self) | {"fprs": list(self.fprs)}
-        return fields | {
-            "pooled": {name: e._asdict() for name, e in self.pooled.items()},
-            "mean": {name: e._asdict() for name, e in self.mean.items()},
-        }
-
 
 @dataclasses.dataclass(frozen=True)
 class Differences:

@@ -54,16 +54,6 @@ class Decisions(NamedTuple):
     precision: dict[str, Estimate]
     counts: roc.Counts
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain numbers and dicts, for JSON."""
-        rates = {
-            name: getattr(self, name)._asdict()
-            for name in ("tpr", "fpr", "balanced_accuracy")
-        }
-        precision = {prior: e._asdict() for prior, e in self.precision.items()}
-        rest = {"precision": precision, "counts": self.counts._asdict()}
-        return {"rule": self.rule} | rates | rest
-
 
 class DecisionEpsilon(NamedTuple):
     """A lower bound on epsilon from decisions at shadow-model thresholds.

@@ -1,8 +1,5 @@
 """The files of an audit: report, figures, numbers, signals."""
 
-import contextlib
-import csv
-import io
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,31 +8,24 @@ import numpy as np
 
 from sam_jax.auditing.result import AuditResult
 from sam_jax.data.atomic_files import open_atomically
+from sam_jax.data.result_files import write_csv, write_text
 from sam_jax.reporting import audit_report
 from sam_jax.signals import save_signals
 from sam_jax.signals.targets import save_targets
 
 
-def save_audit(
-    result: AuditResult,
-    folder: str | pathlib.Path,
-    about: Mapping[str, Any],
+def write_audit(
+    result: AuditResult, folder: pathlib.Path, about: Mapping[str, Any]
 ) -> None:
     """Writes ``report.html``, ``roc.csv``, ``roc.svg``, ``risk.csv``, ``signals.npz``.
 
-    ``AuditResult.save`` and the commands add settings and numbers.
-
     Args:
         result: Of an audit.
-        folder: Where to; made if it is missing. Files of these names are replaced.
+        folder: Where to; it must exist. Files of these names are replaced.
         about: Settings, versions and the like, for the end of the report; what it has
             under ``"settings"`` is kept with the signals, to be compared with others'.
     """
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    page = audit_report.report(result, about)
-    with open_atomically(folder / "report.html") as file:
-        file.write(page.encode())
+    write_text(folder / "report.html", audit_report.report(result, about))
     with open_atomically(folder / "roc.svg") as file:
         figure = audit_report.roc_figure(result)
         figure.savefig(file, format="svg", bbox_inches="tight")
@@ -55,43 +45,36 @@ def save_audit(
         )
 
 
-@contextlib.contextmanager
-def _open_table(path: pathlib.Path) -> Iterator[Any]:
-    """A writer of CSV to a file that is there whole or not at all."""
-    with open_atomically(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        yield csv.writer(text)
-        text.detach()
-
-
 def _write_roc(result: AuditResult, path: pathlib.Path) -> None:
-    with _open_table(path) as writer:
-        writer.writerow(["optimizer", "attack", "fpr", "tpr", "tpr_low", "tpr_high"])
-        for name, optimizer in result.optimizers.items():
-            for attack, reached in optimizer.attacks.items():
-                band = reached.roc
-                points = zip(band.fpr, band.tpr, band.low, band.high, strict=True)
-                writer.writerows([name, attack, *map(float, p)] for p in points)
+    rows = []
+    for name, optimizer in result.optimizers.items():
+        for attack, reached in optimizer.attacks.items():
+            band = reached.roc
+            points = zip(band.fpr, band.tpr, band.low, band.high, strict=True)
+            rows += [[name, attack, *map(float, p)] for p in points]
+    columns = ("optimizer", "attack", "fpr", "tpr", "tpr_low", "tpr_high")
+    write_csv(path, columns, rows)
 
 
 def _write_risk(result: AuditResult, path: pathlib.Path) -> None:
     """Every example's exposure under each optimizer."""
+    origin = result.dataset.train_origin
+    place = ["split", "row"] if origin is not None else []
+    place += ["id"] if origin is not None and origin.ids is not None else []
+    fields = result[result.baseline].risk._fields
+    columns = ["optimizer", "column", *place, "label", *fields]
+    write_csv(path, [*columns, "change", "change_error"], _risk_rows(result))
+
+
+def _risk_rows(result: AuditResult) -> Iterator[list[Any]]:
     labels = np.asarray(result[result.baseline].signals.labels)
-    with _open_table(path) as writer:
-        fields = result[result.baseline].risk._fields
-        origin = result.dataset.train_origin
-        place = ["split", "row"] if origin is not None else []
-        place += ["id"] if origin is not None and origin.ids is not None else []
-        head = ["optimizer", "column", *place, "label", *fields]
-        writer.writerow([*head, "change", "change_error"])
-        for name, optimizer in result.optimizers.items():
-            change = optimizer.risk_change
-            for row, column in enumerate(result.columns):
-                values = [getattr(optimizer.risk, field)[row] for field in fields]
-                values += [] if change is None else [c[row] for c in change]
-                where = [] if origin is None else origin.describe(int(column))
-                label = labels[column]
-                writer.writerow([name, column, *where, label, *map(_exact, values)])
+    origin = result.dataset.train_origin
+    for name, optimizer in result.optimizers.items():
+        series = [*optimizer.risk, *(optimizer.risk_change or ())]
+        for row, column in enumerate(result.columns):
+            where = [] if origin is None else origin.describe(int(column))
+            values = (_exact(values[row]) for values in series)
+            yield [name, column, *where, labels[column], *values]
 
 
 def _exact(value: Any) -> str:

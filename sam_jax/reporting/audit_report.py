@@ -47,10 +47,10 @@ def report(result: AuditResult, about: Mapping[str, Any]) -> str:
             *_curves_by_attack(result),
             *risk_sections.sections(result),
             *trust_sections.sections(result),
-            *_details(result, about),
+            *_details(result),
         ],
         subtitle=_subtitle(result),
-        footer=f"{about.get('command', '')} | commit {about.get('commit', '')}",
+        about=about,
     )
 
 
@@ -212,7 +212,7 @@ def _fit_warnings(result: AuditResult) -> list[Markup]:
     return blocks
 
 
-def _details(result: AuditResult, about: Mapping[str, Any]) -> list[Markup]:
+def _details(result: AuditResult) -> list[Markup]:
     means = []
     for name in result.optimizers if result.given is None else ():
         matrix = audit_tables.attack_matrix(
@@ -228,7 +228,6 @@ def _details(result: AuditResult, about: Mapping[str, Any]) -> list[Markup]:
             * bool(means)
         ),
         *(page.text(paragraph) for paragraph in _notes(result)),
-        page.json_block(dict(about), "Settings, versions, commit"),
     ]
 
 

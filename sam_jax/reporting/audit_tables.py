@@ -39,12 +39,9 @@ def accuracy_table(result: AuditResult) -> Table:
     for data, label in (("train", "training accuracy"), ("test", "test accuracy")):
         if np.isnan(getattr(result[result.baseline].accuracy, data).value):
             continue  # signals without unseen examples
-        row: list[Cell] = [label]
-        for optimizer in result.optimizers.values():
-            row.append(getattr(optimizer.accuracy, data))
-        for optimizer in result.compared.values():
-            row.append(getattr(optimizer.accuracy_difference, data))
-        rows.append(row)
+        values = [o.accuracy for o in result.optimizers.values()]
+        values += [o.accuracy_difference for o in result.compared.values()]
+        rows.append([label, *(getattr(value, data) for value in values)])
     return columns, rows
 
 
@@ -53,15 +50,11 @@ def metric_rows(
 ) -> list[list[Cell]]:
     """Returns a row for each metric of one attack, as columns of ``accuracy_table``."""
     rows: list[list[Cell]] = []
+    values = [pooled(o.attacks[attack]) for o in result.optimizers.values()]
+    values += [difference(o.attacks[attack]) for o in result.compared.values()]
     for metric in metrics:
-        row: list[Cell] = [f"{attack} {metric_label(metric)}"]
-        for optimizer in result.optimizers.values():
-            row.append(optimizer.attacks[attack].metrics.pooled[metric])
-        for optimizer in result.compared.values():
-            difference = optimizer.attacks[attack].difference
-            assert difference is not None
-            row.append(difference.pooled[metric])
-        rows.append(row)
+        label = f"{attack} {metric_label(metric)}"
+        rows.append([label, *(by_metric[metric] for by_metric in values)])
     return rows
 
 

@@ -7,11 +7,14 @@ order in which they come, so that one optimizer keeps its colour through a repor
 ``pictures`` replaces all of them by those of the reader's light or dark page.
 """
 
+import itertools
 import textwrap
-from collections.abc import Mapping, Sized
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from sam_jax import _checks
+
+T = TypeVar("T")
 
 PALETTE = ("#0072b2", "#b84a00", "#007a58", "#a8447c", "#876000", "#525a64")
 MAX_POINTS = 300
@@ -71,9 +74,17 @@ def titled_figure(title: str, width: float, height: float) -> Any:
     return figure
 
 
-def colors(names: Sized) -> list[str]:
-    """Returns a colour for each name, in order."""
-    return [PALETTE[i % len(PALETTE)] for i in range(len(names))]
+def colored(**arguments: Mapping[str, T]) -> list[tuple[str, T, str]]:
+    """Returns each name of the one argument, what it has, and its colour.
+
+    Raises:
+        ArgumentError: If the argument holds no entry.
+    """
+    ((argument, values),) = arguments.items()
+    if not values:
+        raise _checks.ArgumentError(argument, "must hold at least one entry, got none.")
+    with_colors = zip(values.items(), itertools.cycle(PALETTE), strict=False)
+    return [(*item, color) for item, color in with_colors]
 
 
 def legend(figure: Any) -> None:
@@ -96,6 +107,19 @@ def legend(figure: Any) -> None:
         fontsize=9,
         handlelength=1.2,
     )
+
+
+def band(axes: Any, x: Any, curve: tuple[Any, Any, Any], color: str) -> Any:
+    """Draws a curve of ``(value, low, high)`` and its light band; returns the curve."""
+    value, low, high = curve
+    axes.fill_between(x, low, high, color=color, alpha=0.16, lw=0)
+    (line,) = axes.plot(x, value, color=color, lw=1.8)
+    return line
+
+
+def panel_title(axes: Any, text: str) -> None:
+    """Writes what one of several panels shows above its left edge."""
+    axes.set_title(text, fontsize=9.5, color=INK, loc="left")
 
 
 def filled_steps(
@@ -141,10 +165,3 @@ def label_ends(axes: Any, ends: list[tuple[str, float, float, str]]) -> None:
             va="center",
             annotation_clip=False,
         )
-
-
-def check_names(**arguments: Mapping[str, Any]) -> None:
-    """Raises ``ArgumentError`` if the one argument holds no entry."""
-    ((argument, value),) = arguments.items()
-    if not value:
-        raise _checks.ArgumentError(argument, "must hold at least one entry, got none.")

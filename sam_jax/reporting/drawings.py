@@ -1,12 +1,12 @@
 """A figure with its numbers, and how the two are kept side by side."""
 
-import csv
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sam_jax.data.result_files import write_csv
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.reporting import canvas
 
@@ -25,8 +25,7 @@ class Drawing(NamedTuple):
 
 def save_drawing(folder: pathlib.Path, name: str, drawing: Drawing) -> None:
     """Writes ``name.csv`` and, where there is a figure, ``name.svg``."""
-    with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([drawing.columns, *drawing.rows])
+    write_csv(folder / f"{name}.csv", drawing.columns, drawing.rows)
     if drawing.figure is not None:
         drawing.figure.savefig(folder / f"{name}.svg", facecolor="white")
 

@@ -25,11 +25,9 @@ def exposure_figure(
         error: Their standard errors.
         title: What is shown.
     """
-    canvas.check_names(exposure=exposure)
+    colored = canvas.colored(exposure=exposure)
     figure, axes = canvas.one_panel(title, width=5.0, height=3.6)
-    for (name, values), color in zip(
-        exposure.items(), canvas.colors(exposure), strict=True
-    ):
+    for name, values, color in colored:
         order = np.argsort(-values)[: int((~np.isnan(values)).sum())]
         # Spaced evenly on the logarithmic axis: denser among the most exposed.
         place = np.unique(

@@ -9,6 +9,8 @@ import numpy as np
 from markupsafe import Markup
 
 from sam_jax.auditing.result import EQUAL_ACCURACY
+from sam_jax.auditing.run_result import RunResult
+from sam_jax.data.result_files import write_text
 from sam_jax.reporting import (
     explain_claims,
     explain_numbers,
@@ -19,7 +21,6 @@ from sam_jax.reporting import (
 )
 from sam_jax.reporting.drawings import NUMBERS, Drawing, numbers, save_drawing
 from sam_jax.reporting.explain_claims import Evidence, PaperClaim
-from sam_jax.reporting.run_result import RunResult
 from sam_jax.types import Dataset
 
 SECTIONS = {
@@ -67,9 +68,32 @@ class Explanation(RunResult):
         """Returns what ``metrics.json`` holds."""
         return explain_numbers.metrics_json(self.evidence, self.claims, self.reproduced)
 
-    def write_files(self, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
-        """Writes report and figures; see ``write_explanation``."""
-        write_explanation(self, folder, about)
+    def write_report(self, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
+        """Writes ``report.html``, ``claims.csv``, an SVG and a CSV for each figure."""
+        comparison = self.evidence.comparison
+        base, other = comparison.names
+        body = [
+            *_fit_warning(self.evidence),
+            page.heading("Claims of the paper"),
+            _claims_html(self),
+        ]
+        for name, drawing in draw_figures(self).items():
+            if name in SECTIONS:
+                body.append(page.heading(SECTIONS[name]))
+            save_drawing(folder, name, drawing)
+            if drawing.figure is not None:
+                body.append(page.figure(drawing.figure, drawing.caption))
+        save_drawing(folder, "claims", _claims_table(self.claims))
+        written = page.page(
+            f"Why {other} and {base} leak differently",
+            "Are memorization, influence, variance and sharpness what the paper says?",
+            explain_claims.verdict(self.claims),
+            [*body, page.heading("Details")],
+            subtitle=f"{len(comparison.keep)} models for each optimizer, from "
+            f"{self.source}.",
+            about=about,
+        )
+        write_text(folder / "report.html", written)
 
     def __repr__(self) -> str:
         """A few lines: what was compared, the claims, the verdict."""
@@ -93,46 +117,6 @@ def _claims_html(explanation: Explanation) -> Markup:
         [claim.row for claim in explanation.claims],
         f"Differences are {other} minus {base}, paired by model and example.",
     )
-
-
-def write_explanation(
-    explanation: Explanation,
-    folder: pathlib.Path,
-    about: Mapping[str, Any],
-) -> None:
-    """Writes ``report.html``, ``claims.csv``, and an SVG and a CSV for each figure.
-
-    Args:
-        explanation: What to show.
-        folder: Where to; it must exist.
-        about: Settings, versions, command and commit.
-    """
-    comparison, claims = explanation.evidence.comparison, explanation.claims
-    base, other = comparison.names
-    body = [
-        *_fit_warning(explanation.evidence),
-        page.heading("Claims of the paper"),
-        _claims_html(explanation),
-    ]
-    for name, drawing in draw_figures(explanation).items():
-        if name in SECTIONS:
-            body.append(page.heading(SECTIONS[name]))
-        save_drawing(folder, name, drawing)
-        if drawing.figure is not None:
-            body.append(page.figure(drawing.figure, drawing.caption))
-    save_drawing(folder, "claims", _claims_table(claims))
-    body.append(page.heading("Details"))
-    body.append(page.json_block(dict(about), "Settings, versions, commit"))
-    written = page.page(
-        f"Why {other} and {base} leak differently",
-        "Are memorization, influence, variance and sharpness what the paper says?",
-        explain_claims.verdict(claims),
-        body,
-        subtitle=f"{len(comparison.keep)} models for each optimizer, from "
-        f"{explanation.source}.",
-        footer=f"{about.get('command', '')} | commit {about.get('commit', '')}",
-    )
-    (folder / "report.html").write_text(written, encoding="utf-8")
 
 
 def draw_figures(explanation: Explanation) -> dict[str, Drawing]:

@@ -34,7 +34,7 @@ def distributions(
         canvas.filled_steps(axes, counts, edges, color)
         axes.set(yscale="log", xlabel="memorization", ylim=(0.7, None))
         axes.set_xlim(lowest, 1.02)
-        axes.set_title(name, fontsize=9.5, color=canvas.INK, loc="left")
+        canvas.panel_title(axes, name)
         rows += [
             [name, *row] for row in zip(edges[:-1], edges[1:], counts, strict=True)
         ]

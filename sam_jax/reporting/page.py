@@ -9,7 +9,7 @@ import functools
 import json
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -32,7 +32,7 @@ def page(
     verdict: str,
     body: Sequence[Markup],
     subtitle: str = "",
-    footer: str = "",
+    about: Mapping[str, Any] | None = None,
 ) -> str:
     """Returns a whole HTML document.
 
@@ -44,15 +44,21 @@ def page(
         verdict: The answer in a few sentences, with its numbers; one a line.
         body: Fragments from the functions of this module.
         subtitle: Data, models, size of the run.
-        footer: Versions, commit, command.
+        about: Settings, versions, command and commit, for the end of the page.
     """
+    blocks, footer = list(body), ""
+    if about is not None:
+        written = json.dumps(dict(about), indent=2, default=str)
+        block = Markup("<pre>{}</pre>").format(written)
+        blocks.append(details("Settings, versions, commit", block))
+        footer = f"{about.get('command', '')} | commit {about.get('commit', '')}"
     return _render(
         "page.html",
         title=title,
         question=question,
         verdict=verdict.splitlines(),
         contents=[block for block in body if isinstance(block, Heading)],
-        body=body,
+        body=blocks,
         subtitle=subtitle,
         footer=footer,
         style=Markup(_template_text("style.css")),
@@ -130,12 +136,6 @@ def details(summary: str, *fragments: Markup) -> Markup:
     """Returns fragments folded away under a line to click; unfolded in print."""
     written = Markup("<details><summary>{}</summary>{}</details>")
     return written.format(summary, Markup("").join(fragments))
-
-
-def json_block(value: Any, summary: str) -> Markup:
-    """Returns a JSON value, folded away: the configuration, the versions."""
-    written = json.dumps(value, indent=2, default=str)
-    return details(summary, Markup("<pre>{}</pre>").format(written))
 
 
 def _template_text(name: str) -> str:

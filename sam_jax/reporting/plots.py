@@ -26,19 +26,18 @@ def roc_figure(
         bands: One curve per name, from ``attack_metrics.roc_band``.
         title: What is shown.
     """
-    canvas.check_names(bands=bands)
+    colored = canvas.colored(bands=bands)
     figure, axes = canvas.one_panel(title, width=5.6, height=4.2)
     floor = min(1 / band.num_non_members for band in bands.values())
     axes.plot([floor, 1], [floor, 1], color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
     axes.annotate(
         "guessing", (floor * 3, floor * 2.4), color=canvas.MUTED, fontsize=8, va="top"
     )
-    for (name, band), color in zip(bands.items(), canvas.colors(bands), strict=True):
+    for name, band, color in colored:
         # A logarithmic axis has no 0: the band runs out below the panel.
         low, high = np.maximum(band.low, floor / 10), np.maximum(band.high, floor / 10)
-        axes.fill_between(band.fpr, low, high, color=color, alpha=0.16, lw=0)
         shown = np.where(band.tpr > 0, band.tpr, np.nan)
-        axes.plot(band.fpr, shown, color=color, lw=1.8, label=name)
+        canvas.band(axes, band.fpr, (shown, low, high), color).set_label(name)
     axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
     axes.set_xlabel("False-positive rate")
     axes.set_ylabel("True-positive rate")
@@ -59,19 +58,19 @@ def histogram_figure(
         xlabel: The value and its unit.
         title: What is shown.
     """
-    canvas.check_names(values=values)
+    colored = canvas.colored(values=values)
     figure, panels = canvas.blank_panels(title, len(values), width=3.6, height=3.1)
     everything = np.concatenate([side for pair in values.values() for side in pair])
     low, high = np.quantile(everything, (0.001, 0.999))
     high = high if high > low else low + 1
     edges = np.linspace(low, high, 61)
-    for axes, (name, pair) in zip(panels, values.items(), strict=True):
+    for axes, (name, pair, _) in zip(panels, colored, strict=True):
         for side, label, color in zip(
             pair, ("members", "non-members"), canvas.PALETTE[1::-1], strict=True
         ):
             density, _ = np.histogram(np.clip(side, low, high), edges, density=True)
             canvas.filled_steps(axes, density, edges, color, label)
-        axes.set_title(name, fontsize=9.5, color=canvas.INK, loc="left")
+        canvas.panel_title(axes, name)
         axes.set_xlabel(xlabel)
     canvas.share_y(panels)
     panels[0].set_ylabel("Density")
@@ -81,7 +80,6 @@ def histogram_figure(
 
 def metric_figure(
     estimates: Mapping[str, Mapping[str, Estimate]],
-    chance: Mapping[str, float] | None = None,
     title: str = "Attack metrics with 95 % intervals",
 ) -> Any:
     """Returns one panel per metric with a dot and its interval for each name.
@@ -89,17 +87,16 @@ def metric_figure(
     Args:
         estimates: ``name -> metric -> Estimate``; all names have the same metrics. A
             NaN is written out as not resolvable.
-        chance: ``metric -> value`` of guessing, drawn as a dashed line.
         title: What is shown.
     """
-    canvas.check_names(estimates=estimates)
+    colored = canvas.colored(estimates=estimates)
     names = list(estimates)
     labels = list(estimates[names[0]])
     height = 1.35 + 0.34 * len(names)
     figure, panels = canvas.blank_panels(title, len(labels), width=2.3, height=height)
     figure.get_layout_engine().set(wspace=0.08)
     for axes, label in zip(panels, labels, strict=True):
-        axes.set_title(label, fontsize=9.5, color=canvas.INK, loc="left")
+        canvas.panel_title(axes, label)
         axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)))
         axes.set_yticklabels(names if axes is panels[0] else [])
         axes.grid(False, axis="y")
@@ -107,28 +104,16 @@ def metric_figure(
         axes.locator_params(axis="x", nbins=3)
         if all(np.isnan(estimates[name][label].value) for name in names):
             axes.set_xticks([])
-        for row, (name, color) in enumerate(
-            zip(names, canvas.colors(names), strict=True)
-        ):
-            estimate = estimates[name][label]
+        for row, (_, by_metric, color) in enumerate(colored):
+            estimate = by_metric[label]
             if np.isnan(estimate.value):
-                text = "not resolvable"
                 # x as a share of the panel, y in rows.
+                style = {"color": canvas.MUTED, "ha": "center", "size": 8}
                 place = axes.get_yaxis_transform()
-                axes.text(
-                    0.5,
-                    row,
-                    text,
-                    transform=place,
-                    color=canvas.MUTED,
-                    ha="center",
-                    size=8,
-                )
+                axes.text(0.5, row, "not resolvable", transform=place, **style)
                 continue
             axes.plot([estimate.low, estimate.high], [row, row], color=color, lw=2)
             axes.plot(estimate.value, row, "o", color=color, ms=6)
-        if chance and label in chance:
-            axes.axvline(chance[label], color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
     return figure
 
 
@@ -144,18 +129,14 @@ def training_figure(
         ylabel: The value and its unit.
         title: What is shown.
     """
-    canvas.check_names(curves=curves)
+    colored = canvas.colored(curves=curves)
     figure, axes = canvas.one_panel(title, width=5.2, height=3.2)
     ends = []
-    for (name, values), color in zip(
-        curves.items(), canvas.colors(curves), strict=True
-    ):
+    for name, values, color in colored:
         values = np.asarray(values)
-        epochs = np.arange(1, values.shape[1] + 1)
-        low, high = values.min(axis=0), values.max(axis=0)
-        axes.fill_between(epochs, low, high, color=color, alpha=0.16, lw=0)
-        median = np.median(values, axis=0)
-        axes.plot(epochs, median, color=color, lw=1.8)
+        epochs, median = np.arange(1, values.shape[1] + 1), np.median(values, axis=0)
+        range_of_models = values.min(axis=0), values.max(axis=0)
+        canvas.band(axes, epochs, (median, *range_of_models), color)
         ends.append((name, float(epochs[-1]), float(median[-1]), color))
     axes.set_xlabel("Epoch")
     axes.set_ylabel(ylabel)
@@ -179,16 +160,13 @@ def shadow_model_figure(
         ylabel: The metric.
         title: What is shown.
     """
-    canvas.check_names(curves=curves)
+    colored = canvas.colored(curves=curves)
     figure, axes = canvas.one_panel(title, width=5.2, height=3.4)
     ends = []
-    for (name, points), color in zip(
-        curves.items(), canvas.colors(curves), strict=True
-    ):
-        value, low, high = np.array([(p.value, p.low, p.high) for p in points]).T
-        axes.fill_between(num_models, low, high, color=color, alpha=0.16, lw=0)
-        axes.plot(num_models, value, color=color, lw=1.8, marker="o", ms=4)
-        ends.append((name, float(num_models[-1]), float(value[-1]), color))
+    for name, points, color in colored:
+        curve = tuple(np.array([point[:3] for point in points]).T)
+        canvas.band(axes, num_models, curve, color).set(marker="o", ms=4)
+        ends.append((name, float(num_models[-1]), points[-1].value, color))
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(num_models), [str(count) for count in num_models])
     axes.set_xlabel("Shadow models")

@@ -1,21 +1,21 @@
-"""Files of finished runs, as a page of several runs reads them."""
+"""Files of finished runs, as they are read back."""
 
-import csv
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from sam_jax._checks import ArgumentError
-from sam_jax.reporting.saved_audits import Rows
+from sam_jax.data.result_files import read_csv
 
-FILES = ("metrics.json", "config.json", "roc.csv")
+Rows: TypeAlias = Sequence[Mapping[str, str]]
+"""Rows of a CSV file by column."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a page says of a finished audit or attack.
+    """What a finished audit or attack says of itself.
 
     Attributes:
         folder: Where it is.
@@ -30,36 +30,62 @@ class Run:
     curves: Rows
 
 
-def read_run(folder: pathlib.Path) -> Run:
+def read_run(folder: str | pathlib.Path, argument: str) -> Run:
     """Reads the files of a finished audit or attack.
 
     Args:
-        folder: Of ``sam-jax audit`` or ``sam-jax attack``.
+        folder: Of ``sam-jax audit``, ``sam-jax attack`` or ``AuditResult.save``.
+        argument: What names it, for errors.
 
     Raises:
         ArgumentError: If the folder lacks a file, or a file is damaged or of another
             command; the error names it.
     """
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise ArgumentError(
-                "runs", f"must be folders of finished runs: {folder} has no {name}."
-            )
-    read = []
-    for name in FILES[:2]:
-        try:
-            read.append(json.loads((folder / name).read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ArgumentError(
-                "runs", f"must have whole files: {folder / name} is damaged."
-            ) from error
-    numbers, about = read
+    folder = pathlib.Path(folder)
+    numbers = _read(folder, "metrics.json", argument)
+    about = _read(folder, "config.json", argument)
+    if "claims" in numbers:
+        raise ArgumentError(
+            argument,
+            f"must be that of an audit or attack, got {folder} of another command, "
+            "whose values are in results.csv.",
+        )
     for key in ("verdict", "metrics", "dataset"):
         if key not in numbers:
             raise ArgumentError(
-                "runs",
-                f"must be audits or attacks of this version: {folder}/metrics.json has "
-                f"no {key}.",
+                argument,
+                "must be that of an audit or attack of this version: "
+                f"{folder}/metrics.json has no {key}.",
             )
-    with open(folder / "roc.csv", newline="", encoding="utf-8") as file:
-        return Run(folder, numbers, about, list(csv.DictReader(file)))
+    return Run(folder, numbers, about, read_csv(require(folder, "roc.csv", argument)))
+
+
+def require(folder: pathlib.Path, name: str, argument: str) -> pathlib.Path:
+    """Returns the path of a file of a finished run.
+
+    Raises:
+        ArgumentError: If it is not there.
+    """
+    path = folder / name
+    if path.is_file():
+        return path
+    rule = f"must be that of a finished run: {folder} has no {name}."
+    if not folder.is_dir():
+        rule = f"must be that of a finished run: there is no folder {folder}."
+    elif name == "metrics.json" and (folder / "config.json").is_file():
+        rule = (
+            f"must be that of a finished run: {folder} was begun and is not finished; "
+            "the command in its config.json goes on with it."
+        )
+    raise ArgumentError(argument, rule)
+
+
+def _read(folder: pathlib.Path, name: str, argument: str) -> dict[str, Any]:
+    path = require(folder, name, argument)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ArgumentError(argument, f"must have whole files: {path} is damaged.")
+    return value

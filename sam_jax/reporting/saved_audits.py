@@ -1,17 +1,14 @@
 """Audits read back from their folders."""
 
-import csv
 import dataclasses
-import json
 import pathlib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from sam_jax._checks import ArgumentError
 from sam_jax.auditing.result import (
     Accuracy,
     AttackResult,
@@ -20,6 +17,7 @@ from sam_jax.auditing.result import (
     GivenModels,
     OptimizerResult,
 )
+from sam_jax.data.result_files import read_csv
 from sam_jax.metrics.attack_metrics import AttackMetrics, Differences, RocBand
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.metrics.example_risk import Reliability, Risk
@@ -27,12 +25,10 @@ from sam_jax.metrics.model_comparison import Check
 from sam_jax.metrics.num_models import ModelCountCurve
 from sam_jax.metrics.one_run_epsilon import OneRun
 from sam_jax.metrics.thresholds import DecisionEpsilon, Decisions
+from sam_jax.reporting.run_files import Rows, read_run, require
 from sam_jax.signals.files import load_signals
 from sam_jax.signals.targets import load_targets
 from sam_jax.types import Dataset, Examples, Origin, Signals, TrainLog
-
-Rows = Sequence[Mapping[str, str]]
-"""Rows of a CSV file by column."""
 
 
 def load_audit(folder: str | pathlib.Path) -> AuditResult:
@@ -45,37 +41,24 @@ def load_audit(folder: str | pathlib.Path) -> AuditResult:
         folder: Of ``sam-jax audit``, or of ``AuditResult.save``.
 
     Raises:
-        ArgumentError: If the folder holds no finished audit of this version.
+        ArgumentError: If the folder holds no finished audit or attack of this version;
+            explain and theory leave their values in ``results.csv``.
 
     Example:
         >>> result = load_audit("runs/audit/default")  # doctest: +SKIP
     """
-    folder = pathlib.Path(folder)
-    for name in ("metrics.json", "roc.csv", "risk.csv"):
-        if not (folder / name).is_file():
-            raise ArgumentError(
-                "folder", f"must be that of a finished audit: no {folder / name}."
-            )
-    numbers = json.loads((folder / "metrics.json").read_text())
-    signals = "targets.npz" if numbers.get("given") else "signals.npz"
-    if not (folder / signals).is_file():
-        raise ArgumentError(
-            "folder", f"must be that of a finished audit: no {folder / signals}."
-        )
-    if "dataset" not in numbers:
-        raise ArgumentError(
-            "folder", f"must be that of an audit of this version, got {folder}."
-        )
+    run = read_run(folder, "folder")
+    numbers, folder = run.numbers, run.folder
     # Signals, curves and risks are in files; all other numbers are in metrics.json.
+    risks = read_csv(require(folder, "risk.csv", "folder"))
     signals_by_name, canaries, given = _signals(folder, numbers.get("given"))
-    curves, risks = _read(folder / "roc.csv"), _read(folder / "risk.csv")
     optimizers = {}
     for name, signals in signals_by_name.items():
         optimizers[name] = _optimizer(
             name,
             numbers,
             signals,
-            [row for row in curves if row["optimizer"] == name],
+            [row for row in run.curves if row["optimizer"] == name],
             [row for row in risks if row["optimizer"] == name],
         )
     baseline, validity = numbers["baseline"], numbers["assessment"]["validity"]
@@ -131,13 +114,15 @@ def _signals(
     folder: pathlib.Path, facts: Mapping[str, Any] | None
 ) -> tuple[dict[str, Signals], np.ndarray, GivenModels | None]:
     """Signals by optimizer or target, columns of canaries, how targets were given."""
-    path = folder / "signals.npz"
     if facts is None:
+        path = require(folder, "signals.npz", "folder")
         signals, _, canaries, _ = load_signals([path], signals_are="phi")
         return signals, canaries, None
-    targets = load_targets([folder / "targets.npz"], signals_are="phi")
+    path = require(folder, "targets.npz", "folder")
+    targets = load_targets([path], signals_are="phi")
     shadows, canaries = {}, np.zeros(0, np.int64)
     if facts["shadow_models"] != "none":
+        path = require(folder, "signals.npz", "folder")
         shadows = load_signals([path], signals_are="phi", as_shadows=True).signals
     given = GivenModels(shadows, facts["shadows_of"], targets.population)
     return targets.signals, canaries, given
@@ -175,12 +160,8 @@ def _optimizer(
         ),
         checks=decode(list[Check], assessment["validity"][name]),
         attacks=attacks,
-        model_count=None
-        if curve is None
-        else ModelCountCurve(
-            tuple(curve["num_models"]),
-            tuple(decode(list[Estimate], curve["auc"])),
-            decode(Estimate, curve["last_gain"]),
+        model_count=decode(
+            ModelCountCurve | None, curve and {**curve, "estimates": curve["auc"]}
         ),
         risk=Risk(**{field: _column(risks, field) for field in Risk._fields}),
         risk_change=None
@@ -242,8 +223,3 @@ def _column(rows: Rows, name: str) -> np.ndarray:
 def _floats(value: Any) -> np.ndarray:
     """An array of numbers, None for NaN."""
     return np.array(value, np.float64).astype(np.float32)
-
-
-def _read(path: pathlib.Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))

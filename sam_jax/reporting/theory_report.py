@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from sam_jax import theory
 from sam_jax.analysis import theory_on_networks as nets
+from sam_jax.auditing.run_result import RunResult
+from sam_jax.data.result_files import write_text
 from sam_jax.metrics import long_format
 from sam_jax.reporting import drawings, page, tables
-from sam_jax.reporting.run_result import RunResult
 from sam_jax.theory import claims, simulated_problems
 
 COLUMNS = ("claim", "statement", "grid", "cells", "worst (s.e.)", "limit", "verdict")
@@ -73,9 +74,24 @@ class TheoryResult(RunResult):
             "networks": self.networks,
         }
 
-    def write_files(self, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
-        """Writes report and figures; see ``write_report``."""
-        write_report(self, folder, about)
+    def write_report(self, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
+        """Writes the figures, their CSVs and ``report.html``."""
+        body = [*_tables(self), page.heading("Figures")]
+        for name, drawing in self.drawings.items():
+            drawings.save_drawing(folder, name, drawing)
+            body.append(page.figure(drawing.figure, drawing.caption))
+        num_networks = [measured.mean.shape[1] for measured in self.networks.values()]
+        written = page.page(
+            "Theory of the linear interpolating regime",
+            "Do the closed forms agree with simulation, and where does less variance "
+            "help the attacker?",
+            f"{verdict(self)} {network_verdict(self)}",
+            [*body, page.heading("Details")],
+            subtitle=f"{self.num_sets} training sets for each problem of the grid; "
+            f"{max(num_networks, default=0)} networks for each radius",
+            about=about,
+        )
+        write_text(folder / "report.html", written)
 
     def __repr__(self) -> str:
         """A few lines: the claims, what SAM does to networks, the verdict."""
@@ -194,32 +210,3 @@ def _tables(result: TheoryResult) -> list[Markup]:
         page.heading("Actual SAM on linear least squares"),
         page.table(("quantity", "value"), [list(i) for i in result.linear.items()]),
     ]
-
-
-def write_report(
-    result: TheoryResult, folder: pathlib.Path, about: Mapping[str, Any]
-) -> None:
-    """Writes the figures, their CSVs and ``report.html``.
-
-    Args:
-        result: What to show.
-        folder: Where to; it must exist.
-        about: Settings, versions, command and commit.
-    """
-    body = [*_tables(result), page.heading("Figures")]
-    for name, drawing in result.drawings.items():
-        drawings.save_drawing(folder, name, drawing)
-        body.append(page.figure(drawing.figure, drawing.caption))
-    body.append(page.heading("Details"))
-    body.append(page.json_block(dict(about), "Settings, versions, commit"))
-    num_networks = [measured.mean.shape[1] for measured in result.networks.values()]
-    written = page.page(
-        "Theory of the linear interpolating regime",
-        "Do the closed forms agree with simulation, and where does less variance help "
-        "the attacker?",
-        f"{verdict(result)} {network_verdict(result)}",
-        body,
-        subtitle=f"{result.num_sets} training sets for each problem of the grid; "
-        f"{max(num_networks, default=0)} networks for each radius",
-    )
-    (folder / "report.html").write_text(written, encoding="utf-8")

@@ -132,7 +132,7 @@ def turning_points(
             side = "near" if point.contraction_helps else "far"
             numbers_of_point = [*point[:3], fit.member_std, ratio, advantage]
             rows.append([score, name, *numbers_of_point, side])
-        axes.set_title(SCORE_LABELS[score], fontsize=9.5, color=canvas.INK, loc="left")
+        canvas.panel_title(axes, SCORE_LABELS[score])
     panels[0].set_ylabel("Gaussian advantage")
     canvas.legend(figure)
     caption = (

@@ -1,5 +1,7 @@
 """The result of an audit in plain sentences, over all attacks of the run."""
 
+from collections.abc import Sequence
+
 from sam_jax.auditing.result import EQUAL_ACCURACY, AuditResult
 from sam_jax.metrics.multiple_tests import (
     MIN_TARGETS,
@@ -67,8 +69,8 @@ def _leak_sentence(name: str, findings: list[LeakFinding], num_models: int) -> s
         if strongest.metric != "auc":
             rate = format_estimate(strongest.estimate)
             shown += f", {metric_label(strongest.metric)} {rate}"
-        of_all = f"the strongest of {len(findings)} attacks, {num_leaks} of which"
-        return f"{name} leaks: {shown}, {of_all} show it."
+        many = f", {num_leaks} of which show it" if len(findings) > 1 else ""
+        return f"{name} leaks: {shown}, {_of_all('strongest', findings)}{many}."
     # The smallest leak that any of the attacks would have shown.
     detectable = {}
     for finding in findings:
@@ -76,9 +78,9 @@ def _leak_sentence(name: str, findings: list[LeakFinding], num_models: int) -> s
             detectable[metric] = min(value, detectable.get(metric, 1.0))
     smallest = " or ".join(f"{metric_label(m)} {v:.3f}" for m, v in detectable.items())
     return (
-        f"Leak of {name} not resolved: {shown} is the strongest of {len(findings)} "
-        f"attacks. The smallest leak that this run would have shown ({100 * POWER:.0f} "
-        f"% power): {smallest}."
+        f"Leak of {name} not resolved: {shown} is {_of_all('strongest', findings)}. "
+        f"The smallest leak that this run would have shown ({100 * POWER:.0f} % "
+        f"power): {smallest}."
     )
 
 
@@ -99,9 +101,15 @@ def _change_sentence(name: str, baseline: str, changes: list[ChangeFinding]) -> 
     smallest = f"{largest.detectable['auc']:.3f}"
     shown = f"{largest.attack[1]} AUC {format_estimate(largest.auc, sign=True)}"
     return (
-        f"No difference resolved between {name} and {baseline}: {shown} is the largest "
-        f"of {len(changes)} attacks, where one of {smallest} would have been resolved"
+        f"No difference resolved between {name} and {baseline}: {shown} is "
+        f"{_of_all('largest', changes)}, where one of {smallest} would have been "
+        "resolved"
     )
+
+
+def _of_all(most: str, attacks: Sequence[object]) -> str:
+    count = len(attacks)
+    return f"the {most} of {count} attacks" if count > 1 else "that of the only attack"
 
 
 def _shown_change(change: ChangeFinding) -> str:

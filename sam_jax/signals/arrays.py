@@ -40,10 +40,13 @@ confidence; labels are 0 unless given. ``losses``, and probabilities of the labe
     """
     name = next((name for name in OUTPUTS if name in arrays), None)
     if name is None or "keep" not in arrays:
+        hint = ""
+        if "members" in arrays:
+            hint = " A file with the members of one model goes to --target."
         raise ArgumentError(
             "signals",
             "must hold keep [models, examples] and phi or logits (or "
-            f"{', '.join(OUTPUTS[2:])}); {source} holds {listed(arrays)}.",
+            f"{', '.join(OUTPUTS[2:])}); {source} holds {listed(arrays)}.{hint}",
         )
     try:
         read_as, outputs = conversions.convert(arrays[name], signals_are or name, name)

@@ -99,10 +99,17 @@ def target_from_arrays(
         ArgumentError: As in ``load_targets``.
     """
     if "members" not in arrays:
+        hint = ""
+        if "keep" in arrays:
+            hint = " A keep mask is of shadow models, whose file goes to --signals."
+        elif source.endswith(".npy"):
+            hint = (
+                " It has one array: np.savez(file, logits=..., members=...) has both."
+            )
         raise ArgumentError(
             "target",
             "must say what the model trained on, members [examples]; "
-            f"{source} holds {listed(arrays)}.",
+            f"{source} holds {listed(arrays)}.{hint}",
         )
     members = _checks.mask(members=arrays["members"])
     if members.ndim != 1 or members.all() or not members.any():

@@ -12,10 +12,9 @@ from sam_jax import models
 from sam_jax.attacks import ATTACKS
 from sam_jax.data import dataset_from_arrays
 from sam_jax.data.label_noise import corrupt_labels
+from sam_jax.data.result_files import plain
 from sam_jax.metrics.estimate import mean_over_models
 from sam_jax.reporting import audit_tables, tables
-from sam_jax.reporting.audit_numbers import metrics_json
-from sam_jax.reporting.plain_json import plain
 from sam_jax.signals import load_signals
 from sam_jax.training.progress import ProgressBar
 
@@ -159,7 +158,7 @@ def test_a_cache_of_other_data_or_settings_is_refused(tmp_path):
 
 def test_a_saved_audit_holds_its_numbers(tmp_path, result):
     about = {"commit": "abc", "settings": {"name": "x", "batch_size": 8}}
-    sam_jax.save_audit(result, tmp_path, about)
+    result.save(tmp_path, about)
     page = (tmp_path / "report.html").read_text()
     auc = pooled(result, "learns", "lira_online")["auc"]
     assert f"{auc.value:.3f}" in page and sam_jax.verdict(result)[:30] in page
@@ -196,7 +195,7 @@ def test_canaries_have_coins_bounds_and_no_part_in_the_metrics(tmp_path):
     bounds = audited["sgd"].attacks["loss"].one_run_epsilon
     assert [bound.delta for bound in bounds] == [0.0, 1e-5]
     assert (bounds[0].num_canaries > 20).all()
-    sam_jax.save_audit(audited, tmp_path, {})
+    audited.save(tmp_path)
     assert "mislabelled canaries" in (tmp_path / "report.html").read_text()
     loaded = load_signals([tmp_path / "signals.npz"])
     np.testing.assert_array_equal(loaded.canaries, changed)
@@ -226,13 +225,14 @@ def test_a_result_shows_itself_and_gives_its_values_as_rows(result, tmp_path):
         "roc.csv",
         "roc.svg",
         "risk.csv",
+        "results.csv",
         "signals.npz",
         "config.json",
     }
     again = sam_jax.load_audit(tmp_path)
     assert repr(again) == repr(result)
     assert plain(again.to_rows()) == plain(rows)  # NaN is equal to none, None is
-    assert plain(metrics_json(again)) == plain(metrics_json(result))
+    assert again.numbers() == result.numbers()
     for name, optimizer in result.optimizers.items():
         for saved, made in zip(again[name].risk, optimizer.risk, strict=True):
             np.testing.assert_array_equal(saved, made)
@@ -243,7 +243,9 @@ def test_a_result_shows_itself_and_gives_its_values_as_rows(result, tmp_path):
 
 
 def test_a_folder_without_an_audit_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="folder must be that of a finished audit"):
+    with pytest.raises(
+        ValueError, match="folder must be that of a finished run: .* has no"
+    ):
         sam_jax.load_audit(tmp_path)
 
 

@@ -1,4 +1,3 @@
-import json
 import re
 
 import jax
@@ -14,7 +13,6 @@ from sam_jax.auditing.target_matching import Question, join_target
 from sam_jax.metrics.target_checks import check_target
 from sam_jax.models import mlp
 from sam_jax.reporting import audit_report
-from sam_jax.reporting.audit_numbers import metrics_json
 from sam_jax.signals.targets import load_targets
 from tests.auditing.given import make_given, no_population
 
@@ -171,7 +169,7 @@ def test_report_and_numbers_say_that_intervals_are_over_examples(tmp_path):
     shown = re.sub(r"(?s)<script.*?</script>|<image.*?>|<img.*?>", "", page)
     assert not re.search(r"\bnan\b", shown, re.IGNORECASE)
     assert "16 shadow models trained with and without" in page
-    assert metrics_json(result)["given"]["intervals"] == "over examples"
+    assert result.numbers()["given"]["intervals"] == "over examples"
     alone = attack({"a": TARGET}, {}, ["loss"])
     page = audit_report.report(alone, {})
     assert "no shadow models" in page and "Number of models" not in page
@@ -185,14 +183,14 @@ def test_a_saved_audit_of_given_models_is_read_back(with_shadows, tmp_path):
     result.save(tmp_path)
     again = sam_jax.load_audit(tmp_path)
     assert sam_jax.verdict(again) == sam_jax.verdict(result)
-    assert json.dumps(metrics_json(again)) == json.dumps(metrics_json(result))
+    assert again.numbers() == result.numbers()
     np.testing.assert_array_equal(again["a"].signals.keep, TARGET.keep)
     # What was saved can be attacked again, as given models with given shadow models.
     saved = load_targets([tmp_path / "targets.npz"])
     np.testing.assert_array_equal(saved.population, ~POOL)
     assert list(saved.signals) == ["a", "b"]
     (tmp_path / "targets.npz").unlink()
-    with pytest.raises(ValueError, match="finished audit: no .*targets.npz"):
+    with pytest.raises(ValueError, match="finished run: .* has no targets.npz"):
         sam_jax.load_audit(tmp_path)
 
 

@@ -47,6 +47,11 @@ def test_a_leak_that_any_attack_shows_is_never_called_none(num_models, shift):
     assert said.startswith("sgd leaks: ") and "no leak" not in said
     strongest = max(result["sgd"].attacks, key=lambda a: strength(result, a))
     assert strongest in said
+    assert f"the strongest of {len(ATTACK_NAMES)} attacks, " in said
+    alone = sam_jax.verdict(
+        evaluate(make_signals(num_models, shift), {"l": ATTACKS["loss"]})
+    )
+    assert alone.endswith(", that of the only attack.")
 
 
 def strength(result, attack):

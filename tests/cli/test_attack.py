@@ -75,6 +75,7 @@ def test_a_foreign_file_gives_a_run_with_report_numbers_and_curves(here, capsys)
     assert {path.name for path in folder.iterdir()} == {
         "report.html",
         "metrics.json",
+        "results.csv",
         "roc.csv",
         "roc.svg",
         "risk.csv",
@@ -231,6 +232,16 @@ def test_a_given_model_is_attacked_without_shadow_models(here, capsys):
     expected = metrics.auc(metrics.roc_curve(phi, GIVEN.keep[0, :300]))
     auc = result["model"].attacks["attack_p"].metrics.pooled["auc"].value
     assert auc == pytest.approx(expected)
+    # Without a population some would be the confidence under another name.
+    save_target("model.npz")
+    result = run("--target", "model.npz", "--overwrite")
+    assert result.attack_names == ["loss"]
+    rows = np.arange(400)
+    logits = np.stack([GIVEN.phi[0, :, 0], *np.zeros((3, 400))], 1)
+    order = (np.arange(4) - GIVEN.labels[:, None]) % 4
+    save_target("model.npz", phi=None, logits=logits[rows[:, None], order])
+    result = run("--target", "model.npz", "--overwrite")
+    assert result.attack_names == ["loss", "modified_entropy", "entropy"]
 
 
 def test_class_ids_of_a_target_are_encoded_and_kept(here):
@@ -260,6 +271,7 @@ def test_several_targets_in_one_file_are_compared(here):
     ("changes", "message"),
     [
         (dict(members=None), "--target must say what the model trained on, members"),
+        (dict(members=None, keep=SHADOWS.keep), "A keep mask .* goes to --signals"),
         (dict(members=np.ones(400, bool)), "members must be .* with 400 members"),
         (dict(members=GIVEN.keep[0, :50]), "phi must be .* with the 50 examples of"),
         (dict(members=GIVEN.keep[0] * 3), "members must be a mask"),
@@ -299,3 +311,7 @@ def test_a_target_of_other_examples_or_unlike_its_shadow_models_is_refused(
     with pytest.raises(SystemExit, match="2"):
         run("--attacks", "loss")
     assert "--signals must name a file, or --target one" in capsys.readouterr().err
+    save_target("model.npz")
+    with pytest.raises(SystemExit, match="2"):
+        run("--signals", "model.npz")
+    assert "members of one model goes to --target" in capsys.readouterr().err

@@ -62,6 +62,7 @@ def test_every_setting_survives_and_options_win(config, tmp_path):
     folder = run_folder.open_run("test", config, root=str(tmp_path))
     file = str(folder / "config.json")
     assert parse(type(config), "--config", file) == config
+    assert parse(type(config), "--config", str(folder)) == config
     changed = parse(type(config), "--name", "other", f"--config={file}")
     assert changed.name == "other"
 
@@ -77,7 +78,7 @@ def test_a_group_of_options_takes_a_config_and_processes_are_not_repeated(tmp_pa
     ("text", "message"),
     [
         ('{"settings": {"num_model": 8}}', "has num_model; the nearest is num_models"),
-        ('{"signals": ["a.npz"]}', "has signals; the nearest is "),
+        ('{"signals": ["a.npz"]}', "config.json has signals"),
         ('{"num_models": "many"}', "num-models"),
         ('{"settings": 3}', "--config must be a JSON object of settings"),
         ("num_models: 8", "--config must be a JSON file"),

@@ -12,6 +12,7 @@ from sam_jax.cli import explain as experiment
 from sam_jax.cli.errors import usage_errors
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.reporting import explain_claims, explain_report, pictures
+from sam_jax.reporting.saved_audits import load_audit
 from sam_jax.signals import load_audit_signals
 
 OPTIONS = ["--audit.pool-size", "120", "--audit.num-models", "8"]
@@ -57,7 +58,8 @@ def test_every_figure_has_its_numbers_and_is_in_the_report(folder):
     page = (folder / "report.html").read_text()
     figures = {path.stem for path in folder.glob("*.svg")}
     tables = {path.stem for path in folder.glob("*.csv")}
-    assert figures <= tables and tables - figures == {"claims", "confidence_variances"}
+    others = {"claims", "confidence_variances", "results"}
+    assert figures <= tables and tables - figures == others
     assert page.count("<figure>") == len(figures)
     for name in figures:
         assert read(folder / f"{name}.csv")
@@ -77,6 +79,11 @@ def test_rows_are_what_the_tables_hold(folder):
         *("variance", "decomposition", "sharpness"),
     }
     (auc,) = [r for r in rows if (r["group"], r["metric"]) == ("lira_online", "auc")]
+    saved = read(folder / "results.csv")
+    assert list(saved[0]) == list(rows[0]) and len(saved) == len(rows)
+    assert float(saved[0]["value"]) == rows[0]["value"]
+    with pytest.raises(ValueError, match="must be that of an audit .*in results.csv"):
+        load_audit(folder)
     claims = read(folder / "claims.csv")
     assert float(claims[0]["value"]) == auc["value"]
     assert (auc["optimizer"], auc["minus"]) == ("sam", "sgd")
@@ -137,7 +144,8 @@ def test_a_given_audit_is_explained_without_training(folder, monkeypatch):
     source = folder.parents[1] / "audit" / "explain"
     made = tyro.cli(experiment.Config, args=OPTIONS).audit
     assert explain_source.audit_settings(source) == made
-    monkeypatch.setattr(explain_report, "write_explanation", lambda *_, **__: None)
+    nothing = lambda *_: None
+    monkeypatch.setattr(explain_report.Explanation, "write_report", nothing)
     run("--name", "other", "--run", str(source), "--sweep-models", "0")
     ours, theirs = (
         json.loads((folder.parent / name / "metrics.json").read_text())
@@ -187,10 +195,10 @@ def test_the_verdict_names_what_the_run_contradicts():
         (["--run", "nowhere"], "run must be the folder of a finished audit"),
         (["--outcome", "loss"], "invalid choice 'loss'"),
         (["--selected-by", "sgd"], "invalid choice 'sgd'"),
-        (["--sweep-models", "2"], "sweep_models must be 0 or at least 4"),
-        (["--rho", "-1"], "rho must be finite and >= 0"),
-        (["--audit.num-models", "4"], "num_models must be a whole number >= 8"),
-        (["--audit.num-canaries", "9"], "num_canaries must be 0"),
+        (["--sweep-models", "2"], "--sweep-models must be 0 or at least 4"),
+        (["--rho", "-1"], "--rho must be finite and >= 0"),
+        (["--audit.num-models", "4"], "--audit.num-models must be a whole number >= 8"),
+        (["--audit.num-canaries", "9"], "--audit.num-canaries must be 0"),
     ],
 )
 def test_bad_options_are_usage_errors_that_leave_nothing(
@@ -221,3 +229,27 @@ def test_an_audit_of_data_that_changed_is_not_explained(tmp_path, monkeypatch):
     np.savez("mine.npz", **arrays)
     with pytest.raises(ValueError, match="run must be of data that are as they were"):
         explain_source.load_data(folder, settings)
+
+
+def test_errors_of_the_audit_that_is_made_name_its_options(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder.parents[2])
+    with pytest.raises(SystemExit, match="2"):
+        run("--name", "again", "--audit.seed", "1")
+    shown = capsys.readouterr().err
+    assert "error: --audit.name must be that of a new run" in shown
+    assert "Pass --audit.overwrite" in shown
+
+
+def test_only_audits_with_enough_models_are_explained(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, settings, message in (
+        ("attack", {"signals": ["a.npz"]}, "must be the folder of sam-jax audit"),
+        ("damaged", None, "--run must be that of a run whose settings can be read"),
+    ):
+        made = tmp_path / name
+        made.mkdir()
+        (made / "metrics.json").write_text("{}")
+        (made / "config.json").write_text(json.dumps({"settings": settings}))
+        with pytest.raises(SystemExit, match="2"):
+            run("--run", name)
+        assert message in capsys.readouterr().err

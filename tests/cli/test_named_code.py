@@ -26,6 +26,9 @@ def pair(num_classes, dtype):
     model = mlp(num_classes, hidden=(5,), dtype=dtype)
     return model.init, model.apply
 
+def wide(num_classes):
+    return mlp(num_classes + 1, hidden=(5,))
+
 def nothing(num_classes):
     return num_classes
 
@@ -121,6 +124,11 @@ def test_what_does_not_import_is_named(module, text, message):
         (["--base", "lion", "--learning-rate", "1", "--optimizers", "sgd", "lion"],
          "--optimizers must differ"),
         (["--dataset", "gone.csv"], "--dataset must be an existing file"),
+        (["--dataset", "users_code.py"], "--dataset .*, which is a file of"),
+        (["--model", "users_code"], "--model .*, or module:function of your code; got"),
+        (["--attacks", "mine"], "--attacks .*, or module:function of your code; got"),
+        (["--model", "users_code:wide"], r"--model must return logits .* \(2, 11\)"),
+        (["--optimizers", "adam"], "--optimizers .* 'adam', .* pass --base adam"),
         (["--label-column", "y"], "--label-column must be None but for tables"),
     ],
 )  # fmt: skip

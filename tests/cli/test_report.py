@@ -56,7 +56,9 @@ def test_runs_stand_on_one_page_with_what_differs(root, monkeypatch, capsys):
 
 def differences(root, *names):
     """AUC of a table of differences, by attack and optimizer, with its pairing."""
-    runs = {name: run_files.read_run(root / "runs/audit" / name) for name in names}
+    runs = {
+        name: run_files.read_run(root / "runs/audit" / name, "runs") for name in names
+    }
     first, other = runs.values()
     found = {}
     for (attack, optimizer, base), compared in run_differences.compare_runs(
@@ -109,11 +111,22 @@ def test_the_report_of_one_run_is_made_again_from_its_files(root):
 
 @pytest.mark.parametrize("missing", ["metrics.json", "config.json", "roc.csv"])
 def test_a_folder_that_lacks_a_file_is_named(missing, tmp_path, capsys):
+    numbers = '{"verdict": "", "metrics": {}, "dataset": {}}'
     for name in {"metrics.json", "config.json", "roc.csv"} - {missing}:
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text(numbers)
+    said = f"{tmp_path} has no {missing}"
+    if missing == "metrics.json":
+        said = f"{tmp_path} was begun and is not finished"
     with pytest.raises(SystemExit, match="2"), usage_errors(report.Config):
         report.command([str(tmp_path)])
-    assert f"{tmp_path} has no {missing}" in capsys.readouterr().err
+    # What is given by its place is no option --runs.
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: runs must be that of a finished run") and (
+        said in shown
+    )
+    with pytest.raises(SystemExit, match="2"), usage_errors(report.Config):
+        report.command([str(tmp_path / "gone")])
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_command_is_refused(tmp_path):

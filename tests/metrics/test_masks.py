@@ -1,5 +1,7 @@
 """Masks of 0 and 1 of any type give what True and False give; nothing else is taken."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -19,9 +21,9 @@ FUNCTIONS = {
     "roc_curve": lambda keep: metrics.roc_curve(SCORES[0], keep[0]),
     "counts_at": lambda keep: metrics.counts_at(SCORES, keep, 0.5),
     "varying_columns": metrics.varying_columns,
-    "attack_metrics": lambda keep: attack_metrics(
-        bootstrap_attack(SCORES, keep, fprs=(0.1,), intervals=INTERVALS)
-    ).as_dict(),
+    "attack_metrics": lambda keep: dataclasses.asdict(
+        attack_metrics(bootstrap_attack(SCORES, keep, fprs=(0.1,), intervals=INTERVALS))
+    ),
     "audited_epsilon": lambda keep: metrics.audited_epsilon(SCORES, keep),
     "one_run_audit": lambda keep: one_run_audit(SCORES, keep),
     "decisions": lambda keep: shadow_threshold_decisions(SCORES, keep, fprs=(0.1,)),

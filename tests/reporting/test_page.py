@@ -44,9 +44,8 @@ def _page():
             page.side_by_side(page.figure(drawing, "Curves"), page.figure(images, "M")),
             page.heading("Method"),
             page.warning("Careful."),
-            page.json_block({"seed": 0}, "Configuration"),
         ],
-        footer="version 1",
+        about={"seed": 0},
     )
 
 
@@ -78,9 +77,8 @@ def test_figures_take_the_ink_of_the_page_and_carry_their_caption():
         page.heading("<b>&"),
         page.warning("<b>&"),
         page.details("<b>&"),
-        page.json_block({"<b>&": "<b>"}, "<b>&"),
         page.table(["<b>&", "x"], [["<b>&", 1]], "<b>&"),
-        page.page("<b>&", "<b>&", "<b>&", [], "<b>&", "<b>&"),
+        page.page("<b>&", "<b>&", "<b>&", [], "<b>&", {"<b>&": "<b>"}),
     ],
 )
 def test_every_string_is_escaped(fragment):

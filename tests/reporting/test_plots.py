@@ -33,7 +33,7 @@ def _all_figures():
         "histogram": plots.histogram_figure(
             {"sgd": (rng.normal(size=50), rng.normal(size=60))}
         ),
-        "metric": plots.metric_figure({"sgd": {"AUC": _estimate(0.7)}}, {"AUC": 0.5}),
+        "metric": plots.metric_figure({"sgd": {"AUC": _estimate(0.7)}}),
         "training": plots.training_figure({"sgd": rng.random((3, 5))}, "Loss", "Loss"),
         "shadow": plots.shadow_model_figure(
             [4, 8], {"sgd": [_estimate(0.6), _estimate(0.7)]}

@@ -174,6 +174,9 @@ def test_the_command_exports_and_attacks_what_it_exported(tmp_path, monkeypatch)
     assert command.command(["--signals", "out", "--attacks", "loss"]) == 0
     found = json.loads((tmp_path / "runs/attack/default/metrics.json").read_text())
     assert list(found["metrics"]) == ["out"]
+    for tool_and_folder in (["numpy", "again"], ["lira"]):
+        with pytest.raises(ValueError, match="export must be one of lira, .* folder"):
+            command.command(["--signals", "a.npz", "--export", *tool_and_folder])
 
 
 def test_logits_go_to_lira_where_the_file_has_them(tmp_path, monkeypatch, capsys):
