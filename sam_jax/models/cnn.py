@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from sam_jax import _checks
 from sam_jax.models.adapters.linen import from_linen
-from sam_jax.models.ensemble_conv.conv import Conv, max_pool
+from sam_jax.models.ensemble_conv.conv import Conv
+from sam_jax.models.ensemble_conv.pooling import max_pool
 from sam_jax.models.layers import NORMS, check_network
 from sam_jax.types import Model
 

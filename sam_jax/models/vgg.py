@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from sam_jax.models.adapters.linen import from_linen
-from sam_jax.models.ensemble_conv.conv import max_pool
+from sam_jax.models.ensemble_conv.pooling import max_pool
 from sam_jax.models.layers import NORMS, check_network, conv3x3
 from sam_jax.types import Model
 

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from sam_jax.models.ensemble_conv import cpu_kernels, lax_kernels
-from sam_jax.models.ensemble_conv.conv import Conv, avg_pool, conv, max_pool
+from sam_jax.models.ensemble_conv.conv import Conv, conv
 from sam_jax.models.ensemble_conv.geometry import make_geometry
+from sam_jax.models.ensemble_conv.pooling import avg_pool, max_pool
 
 
 def random(*shape, seed=0):
@@ -218,15 +220,35 @@ def test_bfloat16_layer_computes_in_bfloat16_on_float32_parameters():
     np.testing.assert_allclose(out.astype(jnp.float32), exact, atol=0.05)
 
 
-@pytest.mark.parametrize(
-    "settings", [((2, 2), (2, 2), "VALID"), ((3, 3), (2, 2), "SAME")]
-)
+POOLS = [((2, 2), (2, 2), "VALID"), ((3, 2), (3, 2), "VALID"), ((3, 3), (2, 2), "SAME")]
+
+
+@pytest.mark.parametrize("settings", POOLS)
 def test_pooling_equals_flax(settings):
     x = random(2, 7, 6, 3)
     with jax.numpy_dtype_promotion("standard"):  # flax divides float32 by int32
         largest, mean = nn.max_pool(x, *settings), nn.avg_pool(x, *settings)
+        want = sine_gradient(nn.max_pool, x, settings)
     np.testing.assert_array_equal(max_pool(x, *settings), largest)
     np.testing.assert_allclose(avg_pool(x, *settings), mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sine_gradient(max_pool, x, settings), want, rtol=1e-6)
+
+
+def sine_gradient(pool, x, settings):
+    return jax.jit(jax.grad(lambda x: jnp.sum(jnp.sin(pool(x, *settings)))))(x)
+
+
+@pytest.mark.parametrize("settings", POOLS[:2])
+def test_derivatives_of_max_pooling_are_right_in_both_modes(settings):
+    x = random(2, 7, 6, 3)
+    wave = jax.jit(lambda x: jnp.sin(max_pool(x, *settings)))
+    check_grads(wave, (x,), order=2, rtol=0.05)
+
+
+def test_tied_maxima_share_the_gradient():
+    x = jnp.array([[3.0, 3.0], [3.0, 1.0]])[None, :, :, None]
+    gradient = jax.grad(lambda x: jnp.sum(max_pool(x)))(x)
+    np.testing.assert_allclose(gradient[0, :, :, 0], [[1 / 3, 1 / 3], [1 / 3, 0]])
 
 
 def ensemble_step(layer, models=3):

@@ -1,12 +1,10 @@
-"""Convolution and pooling that stay fast when many models train at once.
+"""Convolution that stays fast when many models train at once.
 
 Under `vmap` over parameters `flax.linen.Conv` becomes a grouped convolution, whose
 gradients XLA runs far below the matrix rate of a CPU. `conv` becomes what is fast on
-the platform that it is compiled for (`primitives`). Pooling is by strided slices, since
-the gradient of `lax.reduce_window` is a scatter.
+the platform that it is compiled for (`primitives`).
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +15,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from sam_jax._checks import ArgumentError
-from sam_jax.models.ensemble_conv.geometry import make_geometry, pair, windows
+from sam_jax.models.ensemble_conv.geometry import make_geometry, pair
 from sam_jax.models.ensemble_conv.primitives import conv_p
 
 
@@ -91,63 +89,3 @@ class Conv(nn.Module):
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         out = conv(x, kernel, self.strides or 1, self.padding)
         return out if bias is None else out + jnp.broadcast_to(bias, out.shape)
-
-
-def _pool_windows(
-    x: jax.Array, window_shape: Any, strides: Any, padding: str, fill: float
-) -> list[jax.Array]:
-    geo = make_geometry(
-        x, window_shape, window_shape if strides is None else strides, padding
-    )
-    if any(map(sum, geo.pads)):
-        x = jnp.pad(x, ((0, 0), *geo.pads, (0, 0)), constant_values=fill)
-        geo = make_geometry(x, geo.window, geo.strides, "VALID")
-    return windows(x, geo)
-
-
-def max_pool(
-    x: Float[Array, "b h w c"],
-    window_shape: int | Sequence[int] = 2,
-    strides: int | Sequence[int] | None = None,
-    padding: str = "VALID",
-) -> Float[Array, "b out_h out_w c"]:
-    """Returns the maximum over windows.
-
-    Where entries of a window tie, they share its gradient.
-
-    Args:
-        x: Images, NHWC.
-        window_shape: Height and width of a window, or one number for both.
-        strides: Steps between windows; None puts them side by side.
-        padding: As in `conv`; what it adds is never the maximum.
-
-    Raises:
-        ValueError: If ``padding`` is unknown or the window exceeds the padded image.
-
-    Example:
-        >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel().tolist()
-        [5.0, 7.0, 13.0, 15.0]
-    """
-    shifted = _pool_windows(x, window_shape, strides, padding, -jnp.inf)
-    return functools.reduce(jnp.maximum, shifted)
-
-
-def avg_pool(
-    x: Float[Array, "b h w c"],
-    window_shape: int | Sequence[int] = 2,
-    strides: int | Sequence[int] | None = None,
-    padding: str = "VALID",
-) -> Float[Array, "b out_h out_w c"]:
-    """Returns the mean over windows; zeros beyond the border count as entries.
-
-    Args:
-        x: Images, NHWC.
-        window_shape: Height and width of a window, or one number for both.
-        strides: Steps between windows; None puts them side by side.
-        padding: As in `conv`.
-
-    Raises:
-        ValueError: If ``padding`` is unknown or the window exceeds the padded image.
-    """
-    shifted = _pool_windows(x, window_shape, strides, padding, 0.0)
-    return functools.reduce(jnp.add, shifted) * (1 / len(shifted))
