@@ -1,8 +1,6 @@
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,9 +10,6 @@ from sam_jax.attacks import ATTACKS
 from sam_jax.cli import audit as experiment
 from sam_jax.cli import audit_arguments, run_folder
 from sam_jax.cli.errors import usage_errors
-from sam_jax.data import DATASETS
-from sam_jax.models import MODELS
-from sam_jax.optimizers.registry import OPTIMIZERS
 
 SMALL = ["--pool-size", "120", "--num-models", "4", "--num-epochs", "2"]
 SMALL += ["--batch-size", "16", "--attacks", "lira_online", "loss"]
@@ -51,6 +46,7 @@ def test_a_run_leaves_report_numbers_curve_signals_and_settings(folder):
     assert names == {
         "report.html",
         "metrics.json",
+        "results.csv",
         "roc.csv",
         "roc.svg",
         "risk.csv",
@@ -119,7 +115,8 @@ def test_a_name_cannot_lead_out_of_the_folder_of_runs(name, tmp_path):
         (["--num-models", "2"], "--num-models must be a whole number >= 4"),
         (["--rho", "-0.1"], "--rho must be finite and >= 0, got -0.1"),
         (["--model", "gpt"], "--model must be one of"),
-        (["--optimizers", "adamw"], "--optimizers must be one of"),
+        (["--optimizers", "adan"], "--optimizers .* 'adan', which is .* --base adan"),
+        (["--optimizers", "sams"], "--optimizers must be one of"),
         (["--optimizers"], "optimizers"),
         (["--optimizers", "sgd", "sgd"], "--optimizers must differ"),
         (["--attacks", "guess"], "--attacks must be one of"),
@@ -182,19 +179,6 @@ def test_a_diverged_run_exits_1_and_names_the_model(tmp_path, monkeypatch, capsy
 def test_errors_of_arguments_alone_are_usage_errors():
     with pytest.raises(ValueError, match="bug"), usage_errors(experiment.Config):
         raise ValueError("a bug elsewhere")
-
-
-def test_help_names_every_option_and_every_choice():
-    text = subprocess.run(
-        [sys.executable, "-m", "sam_jax", "audit", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for field in dataclasses.fields(experiment.Config):
-        assert f"--{field.name.replace('_', '-')}" in text
-    for registry in (DATASETS, MODELS, OPTIMIZERS, ATTACKS):
-        assert set(registry) <= set(re.findall(r"\w+", text))
 
 
 def test_a_finished_run_is_replaced_only_by_a_finished_one(tmp_path):

@@ -2,10 +2,15 @@
 
 import dataclasses
 import importlib
+import re
 
 import pytest
 
+from sam_jax.attacks import ATTACKS
 from sam_jax.cli.main import COMMANDS, main
+from sam_jax.data import DATASETS
+from sam_jax.models import MODELS
+from sam_jax.optimizers.registry import OPTIMIZERS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -25,4 +30,6 @@ def test_help_shows_every_option_with_its_default(name, capsys, monkeypatch):
         elif not is_group:
             assert option in text
             shown += 1
+    for registry in (DATASETS, MODELS, OPTIMIZERS, ATTACKS) if name == "audit" else ():
+        assert set(registry) <= set(re.findall(r"\w+", text))
     assert text.count("(default: ") + text.count("(required)") >= shown

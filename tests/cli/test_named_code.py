@@ -128,7 +128,6 @@ def test_what_does_not_import_is_named(module, text, message):
         (["--model", "users_code"], "--model .*, or module:function of your code; got"),
         (["--attacks", "mine"], "--attacks .*, or module:function of your code; got"),
         (["--model", "users_code:wide"], r"--model must return logits .* \(2, 11\)"),
-        (["--optimizers", "adam"], "--optimizers .* 'adam', .* pass --base adam"),
         (["--label-column", "y"], "--label-column must be None but for tables"),
     ],
 )  # fmt: skip
