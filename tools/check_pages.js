@@ -44,7 +44,7 @@
   // Nothing is wider than what holds it.
   for (const element of document.querySelectorAll("main, main *")) {
     if (element.closest("svg, option") && element.tagName !== "svg") continue;
-    if (mayScroll && element.parentElement.closest(".table, pre")) continue;
+    if (mayScroll && element.parentElement.closest(".table, .wide, pre")) continue;
     if (!element.checkVisibility()) continue;
     const [inner, outer] = [box(element), box(element.parentElement)];
     if (inner.right > outer.right + 1 || inner.left < outer.left - 1) {

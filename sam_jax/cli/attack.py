@@ -61,25 +61,19 @@ def main(config: Config) -> sam_jax.AuditResult:
     return result
 
 
-def attack_table(result: sam_jax.AuditResult) -> audit_tables.Table:
+def attack_table(result: sam_jax.AuditResult) -> tables.Table:
     """Returns one attack a row, the strongest first, optimizers below each other."""
-    main = result[result.baseline].attacks[result.main_attack]
-    shown = [m for m in main.metrics.pooled if m != "balanced_accuracy"]
-    rows: list[list[tables.Cell]] = []
+    rows = []
     for attack in audit_tables.attacks_by_strength(result):
         for name, optimizer in result.optimizers.items():
             reached = optimizer.attacks[attack]
-            rows.append(
-                [
-                    f"{attack}, {name}" if len(result.optimizers) > 1 else attack,
-                    *(reached.metrics.pooled[metric] for metric in shown),
-                    *(d.balanced_accuracy for d in reached.decisions[:1]),
-                ]
-            )
-    labels = [tables.metric_label(metric) for metric in shown]
-    if main.decisions:
-        labels.append(f"balanced accuracy, {main.decisions[0].rule}")
-    return ["", *labels], rows
+            label = f"{attack}, {name}" if len(result.optimizers) > 1 else attack
+            values = dict(reached.metrics.pooled)
+            del values["balanced_accuracy"]
+            for made in reached.decisions[:1]:
+                values[f"balanced accuracy, {made.rule}"] = made.balanced_accuracy
+            rows.append(([label], values))
+    return tables.metric_table([""], rows)
 
 
 def command(arguments: Sequence[str]) -> int:

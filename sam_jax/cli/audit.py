@@ -8,9 +8,10 @@ results.csv, roc.csv, roc.svg, risk.csv, signals.npz and config.json; the termin
 with a table and the verdict.
 """
 
+import contextlib
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sam_jax
@@ -22,15 +23,38 @@ from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import audit_tables, trust_sections
 from sam_jax.training import processes
 from sam_jax.training.checkpoint import ChunkStore
+from sam_jax.types import AugmentFn
+
+
+@contextlib.contextmanager
+def _open_audit(
+    config: Config, shard: tuple[int, int] | None = None
+) -> Iterator[tuple[tuple[Any, ...], AugmentFn | None, pathlib.Path, ChunkStore]]:
+    """The arguments, augmentation, folder and chunks of a run, locked."""
+    arguments, augment = audit_arguments.make_arguments(config)
+    _, optimizers, dataset, _, _ = arguments
+    with as_option("cache_dir", "name"), locked_run("audit", config.name, shard):
+        facts = {"data_sha256": audit_arguments.data_hash(dataset)}
+        folder = run_folder.open_run("audit", config, facts=facts)
+        print(
+            f"{dataset.name}: {config.num_models} models for each of "
+            f"{', '.join(optimizers)}, on halves of {len(dataset.train.y):,} examples."
+        )
+        chunks = folder / "chunks"
+        if config.cache_dir is not None:
+            chunks = pathlib.Path(config.cache_dir).expanduser()
+        store = ChunkStore(
+            chunks,
+            shard=shard,
+            retrain_changed=config.retrain_changed,
+            save_models=folder / "models" if config.save_models else None,
+        )
+        yield arguments, augment, folder, store
 
 
 def main(config: Config) -> sam_jax.AuditResult:
     """Runs the audit and writes its folder; returns the result."""
-    arguments, augment = audit_arguments.make_arguments(config)
-    with as_option("cache_dir", "name"), locked_run("audit", config.name):
-        folder, chunks = _open_folder(config, arguments[2])
-        _print_start(config, arguments)
-        store = _make_store(config, folder, chunks)
+    with _open_audit(config) as (arguments, augment, folder, store):
         result = sam_jax.audit(*arguments, augment=augment, cache_dir=store)
         folder = run_folder.save_result(folder, result)
         if config.cache_dir is None:  # Only now is nothing lost without them.
@@ -41,46 +65,10 @@ def main(config: Config) -> sam_jax.AuditResult:
 
 def train_share(config: Config, shard: tuple[int, int]) -> None:
     """Trains a share of the audit's models into the folder of chunks."""
-    arguments, augment = audit_arguments.make_arguments(config)
-    with as_option("cache_dir", "name"), locked_run("audit", config.name, shard):
-        folder, chunks = _open_folder(config, arguments[2])
-        _print_start(config, arguments)
-        store = _make_store(config, folder, chunks, shard)
+    with _open_audit(config, shard) as (arguments, augment, _, store):
         train_shard(*arguments, store=store, augment=augment)
-    print(f"Share {shard[0]} of {shard[1]} is trained; its chunks are in {chunks}.")
-
-
-def _open_folder(
-    config: Config, dataset: sam_jax.Dataset
-) -> tuple[pathlib.Path, pathlib.Path]:
-    """The folder of the run, and that of its chunks."""
-    facts = {"data_sha256": audit_arguments.data_hash(dataset)}
-    folder = run_folder.open_run("audit", config, facts=facts)
-    if config.cache_dir is not None:
-        return folder, pathlib.Path(config.cache_dir).expanduser()
-    return folder, folder / "chunks"
-
-
-def _make_store(
-    config: Config,
-    folder: pathlib.Path,
-    chunks: pathlib.Path,
-    shard: tuple[int, int] | None = None,
-) -> ChunkStore:
-    """Where chunks go, and weights where they are wanted."""
-    return ChunkStore(
-        chunks,
-        shard=shard,
-        retrain_changed=config.retrain_changed,
-        save_models=folder / "models" if config.save_models else None,
-    )
-
-
-def _print_start(config: Config, arguments: tuple[Any, ...]) -> None:
-    _, optimizers, dataset, _, _ = arguments
     print(
-        f"{dataset.name}: {config.num_models} models for each of "
-        f"{', '.join(optimizers)}, on halves of {len(dataset.train.y):,} examples."
+        f"Share {shard[0]} of {shard[1]} is trained; its chunks are in {store.folder}."
     )
 
 
@@ -100,9 +88,8 @@ def print_result(result: sam_jax.AuditResult, folder: pathlib.Path) -> None:
 def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax audit`` with its options; returns the exit status."""
     sam_jax.use_all_cores()
-    config = run_folder.parse_options(
-        "audit", Config, __doc__ + audit_arguments.CHOICES, arguments
-    )
+    text = __doc__ + audit_arguments.CHOICES
+    config = run_folder.parse_options("audit", Config, text, arguments)
     if config.distributed or config.coordinator is not None:
         shard = processes.join_processes(
             config.coordinator, config.num_processes, config.process_id

@@ -62,7 +62,7 @@ def make_arguments(config: Config) -> tuple[tuple[Any, ...], AugmentFn | None]:
     dataset = make_dataset(config)
     train_config = make_train_config(config)
     optimizers = make_optimizers(config, train_config, len(dataset.train.y))
-    model = make_model(config, dataset.num_classes)
+    model = named_model(config.model, dataset.num_classes, config.precision)
     augment = make_augment(config, dataset.train.x.shape)
     if ALL in config.attacks:
         attacks = _all_attacks(config, dataset)
@@ -126,11 +126,6 @@ def make_dataset(config: Config) -> sam_jax.Dataset:
 def data_hash(dataset: sam_jax.Dataset) -> str:
     """Returns the hash of all inputs and labels that a run uses."""
     return hash_arrays(*dataset.train, *dataset.test)
-
-
-def make_model(config: Config, num_classes: int) -> sam_jax.Model:
-    """Makes the network, computing in the chosen precision."""
-    return named_model(config.model, num_classes, config.precision)
 
 
 def make_augment(config: Config, shape: tuple[int, ...]) -> AugmentFn | None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import typing
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 from sam_jax._checks import ArgumentError
 from sam_jax.data.atomic_files import StorageError
@@ -41,20 +41,11 @@ def _stop(number: int, _: Any) -> None:
     raise Stopped(number)
 
 
-def end_by_signal(error: KeyboardInterrupt) -> NoReturn:
-    """Says how to go on, and ends the process with 128 and the number of the signal."""
-    number = error.signal if isinstance(error, Stopped) else signal.SIGINT
-    print(f"\nStopped by {number.name}. {GO_ON}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Interrupted in the middle of a compilation, XLA was seen to crash where the
-    # interpreter ends in order; all files are whole at any moment.
-    os._exit(128 + number)
-
-
 @contextlib.contextmanager
 def command_line(settings: type | None = None) -> Iterator[None]:
     """The edge of a command: errors in one line, signals with how to go on.
+
+    After a signal the process ends with 128 and the number of the signal.
 
     Args:
         settings: As in ``usage_errors``.
@@ -64,7 +55,13 @@ def command_line(settings: type | None = None) -> Iterator[None]:
         with usage_errors(settings):
             yield
     except KeyboardInterrupt as error:
-        end_by_signal(error)
+        number = error.signal if isinstance(error, Stopped) else signal.SIGINT
+        print(f"\nStopped by {number.name}. {GO_ON}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Interrupted in the middle of a compilation, XLA was seen to crash where the
+        # interpreter ends in order; all files are whole at any moment.
+        os._exit(128 + number)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from sam_jax.attacks import score_targets
 from sam_jax.auditing.plan import make_plan
 from sam_jax.cli import audit, audit_arguments, audit_options, run_folder
 from sam_jax.cli.errors import as_option
-from sam_jax.cli.named_code import named_attack
+from sam_jax.cli.named_code import named_attack, named_model
 from sam_jax.metrics import attack_metrics, bootstrap_attack
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
 from sam_jax.training.checkpoint import ChunkStore
@@ -133,7 +133,7 @@ def train_again(
     )
     plan = make_plan(dataset, settings.num_models, seed=settings.seed)
     task = TrainingTask(
-        audit_arguments.make_model(settings, dataset.num_classes),
+        named_model(settings.model, dataset.num_classes, settings.precision),
         lambda hyperparams: factory(base, rho=hyperparams["rho"]),
         config,
         augment=audit_arguments.make_augment(settings, dataset.train.x.shape),

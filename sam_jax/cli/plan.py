@@ -86,9 +86,6 @@ def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax plan`` with its options; returns the exit status."""
     # What is compiled here never runs here.
     jax.config.update("jax_platforms", "cpu")
-    main(
-        run_folder.parse_options(
-            "plan", Config, __doc__ + audit_arguments.CHOICES, arguments
-        )
-    )
+    text = __doc__ + audit_arguments.CHOICES
+    main(run_folder.parse_options("plan", Config, text, arguments))
     return 0

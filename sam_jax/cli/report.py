@@ -21,6 +21,7 @@ from sam_jax.auditing.result import AuditResult
 from sam_jax.cli import explain_source, run_folder
 from sam_jax.cli.errors import as_option
 from sam_jax.data.atomic_files import make_folder
+from sam_jax.data.result_files import write_text
 from sam_jax.reporting import audit_report, run_files, runs_report
 from sam_jax.reporting.saved_audits import load_audit
 from sam_jax.signals import files
@@ -53,7 +54,7 @@ def main(config: Config) -> pathlib.Path:
         written = runs_report.report(runs)
         output = config.output or pathlib.Path("runs/report.html")
     make_folder(output.parent)
-    output.write_text(written, encoding="utf-8")
+    write_text(output, written)
     print(f"Report: {output}")
     return output
 

@@ -135,7 +135,10 @@ def _checked_grad_fn(
         )
     if not callable(function):
         raise ArgumentError(
-            name, f"must be a function for {method_name}, got {function!r}."
+            name,
+            f"must be a function for {method_name}, got {function!r}: pass the "
+            f"gradient of the same batch in update(grads, state, params, {name}=...), "
+            "also through a TrainState or nnx.Optimizer (docs/training_loops.md).",
         )
     _check_real(params)
     _check_like_params("grads", grads, params)
@@ -178,6 +181,10 @@ def _check_like_params(name: str, tree: Any, params: Params) -> None:
         hint = ""
         if pair and expected in map(jax.tree.structure, tree):
             hint = " Return the gradient alone, without the loss or auxiliary output."
+        elif isinstance(tree, jax.Array):
+            hint = " If that is a loss, pass its jax.grad."
+        elif "nnx" in str(type(tree)):
+            hint = " nnx.as_pure makes plain arrays of it."
         raise ArgumentError(
             name,
             f"must have the structure of params, {expected}, got {structure}.{hint}",

@@ -48,21 +48,17 @@ def metrics_json(result: AuditResult) -> dict[str, Any]:
 
 def _by_optimizer(result: AuditResult) -> dict[str, Any]:
     """Accuracies and metrics, and their differences from the baseline."""
-    accuracy, metrics, accuracy_differences, differences = {}, {}, {}, {}
-    for name, optimizer in result.optimizers.items():
-        accuracy[name] = optimizer.accuracy
+    optimizers, compared = result.optimizers, result.compared
+    metrics, differences = {}, {}
+    for name, optimizer in optimizers.items():
         metrics[name] = {k: a.metrics for k, a in optimizer.attacks.items()}
-        if optimizer.accuracy_difference is None:
-            continue
-        accuracy_differences[name] = optimizer.accuracy_difference
-        differences[name] = {}
-        for attack, reached in optimizer.attacks.items():
-            if reached.difference is not None:
-                differences[name][attack] = reached.difference.as_dict()
+    for name, optimizer in compared.items():
+        gaps = {k: a.difference for k, a in optimizer.attacks.items()}
+        differences[name] = {k: gap.as_dict() for k, gap in gaps.items() if gap}
     return {
-        "accuracy": accuracy,
+        "accuracy": {n: o.accuracy for n, o in optimizers.items()},
         "metrics": metrics,
-        "accuracy_differences": accuracy_differences,
+        "accuracy_differences": {n: o.accuracy_difference for n, o in compared.items()},
         "differences": differences,
     }
 

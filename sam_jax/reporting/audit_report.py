@@ -201,14 +201,13 @@ def _fit_warnings(result: AuditResult) -> list[Markup]:
         gap = optimizer.accuracy_difference.train
         if abs(gap.value) <= EQUAL_ACCURACY:
             continue
-        blocks.append(
-            page.warning(
-                f"{name} and {result.baseline} differ in training accuracy by "
-                f"{format_estimate(gap, sign=True)}: a difference in leakage may come "
-                "from the fit alone. Train to equal accuracy (--stop-accuracy, or "
-                "another number of epochs) before blaming the optimizer."
-            )
+        sentence = (
+            f"{name} and {result.baseline} differ in training accuracy by "
+            f"{format_estimate(gap, sign=True)}: a difference in leakage may come from "
+            "the fit alone. Train to equal accuracy (--stop-accuracy, or another "
+            "number of epochs) before blaming the optimizer."
         )
+        blocks.append(page.warning(sentence))
     return blocks
 
 
@@ -218,17 +217,12 @@ def _details(result: AuditResult) -> list[Markup]:
         matrix = audit_tables.attack_matrix(
             result, audit_tables.mean_over_targets, name
         )
-        means.append(
-            page.table(*matrix, f"{name}: mean over targets of each target's.")
-        )
-    return [
-        page.heading("Details"),
-        *(
-            [page.details("Figures of each target alone, averaged", *means)]
-            * bool(means)
-        ),
-        *(page.text(paragraph) for paragraph in _notes(result)),
-    ]
+        caption = f"{name}: mean over targets of each target's."
+        means.append(page.table(*matrix, caption))
+    blocks: list[Markup] = [page.heading("Details")]
+    if means:
+        blocks.append(page.details("Figures of each target alone, averaged", *means))
+    return [*blocks, *map(page.text, _notes(result))]
 
 
 def _notes(result: AuditResult) -> list[str]:

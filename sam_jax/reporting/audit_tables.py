@@ -1,18 +1,20 @@
 """The tables of an audit: accuracies, attacks by strength, differences."""
 
 from collections.abc import Callable
-from typing import TypeAlias
 
 import numpy as np
 
 from sam_jax.auditing.result import AttackResult, AuditResult
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.reporting import given_models
-from sam_jax.reporting.tables import Cell, metric_label, text_table
+from sam_jax.reporting.tables import (
+    Cell,
+    Table,
+    metric_label,
+    metric_table,
+    text_table,
+)
 from sam_jax.reporting.verdict import verdict
-
-Table: TypeAlias = tuple[list[str], list[list[Cell]]]
-"""Heads of the columns, and rows of cells."""
 
 NUM_STRONGEST = 3
 """Attacks that the terminal shows, besides those that differ."""
@@ -70,13 +72,8 @@ def attack_matrix(
         estimates: Reads the metrics off an attack.
         name: The optimizer.
     """
-    attacks = result[name].attacks
-    metrics = list(estimates(attacks[result.main_attack]))
-    rows: list[list[Cell]] = []
-    for attack in attacks_by_strength(result):
-        values = estimates(attacks[attack])
-        rows.append([attack, *(values[metric] for metric in metrics)])
-    return ["attack", *map(metric_label, metrics)], rows
+    attacks, names = result[name].attacks, attacks_by_strength(result)
+    return metric_table(["attack"], [([a], estimates(attacks[a])) for a in names])
 
 
 def pooled(attack: AttackResult) -> dict[str, Estimate]:

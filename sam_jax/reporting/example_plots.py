@@ -39,10 +39,9 @@ def exposure_figure(
             place, value - half, value + half, color=color, alpha=0.12, lw=0
         )
         axes.plot(place, value, color=color, lw=1.8, label=name)
-    axes.set(xscale="log")
-    axes.set_ylim(bottom=0)
+    axes.set(xscale="log", ylabel="Exposure, -log10 FPR")
     axes.set_xlabel("Examples, the most exposed first")
-    axes.set_ylabel("Exposure, -log10 FPR")
+    axes.set_ylim(bottom=0)
     axes.margins(x=0)
     canvas.legend(figure)
     return figure
@@ -61,8 +60,7 @@ def pair_figure(
     axes.plot([0, top], [0, top], color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
     canvas.dots(axes, x, y)
     axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     return figure
 
 

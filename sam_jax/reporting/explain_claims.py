@@ -161,7 +161,10 @@ def _memorization(evidence: Evidence) -> list[PaperClaim]:
             1,
         ),
         PaperClaim(
-            "... and gains more there than at the top (above 0.85)", "more", top, 1
+            "SAM memorizes more there (0.6 to 0.85) than at the top (above 0.85)",
+            "more",
+            top,
+            1,
         ),
     ]
 
@@ -172,8 +175,15 @@ def _typicality(typical: analysis.Typicality) -> list[PaperClaim]:
         PaperClaim(
             "SAM's test gain: atypical examples (bucket 1)", "largest", gain[1], 1
         ),
-        PaperClaim("... typical examples (bucket 5)", "none", gain[NUM_BUCKETS], 0),
-        PaperClaim("... bucket 1 minus bucket 5", "more", typical.first_minus_last, 1),
+        PaperClaim(
+            "SAM's test gain: typical examples (bucket 5)", "none", gain[NUM_BUCKETS], 0
+        ),
+        PaperClaim(
+            "SAM's test gain: bucket 1 minus bucket 5",
+            "more",
+            typical.first_minus_last,
+            1,
+        ),
     ]
 
 
@@ -213,7 +223,7 @@ def _flatness(sweep: RhoSweep, rho: float) -> list[PaperClaim]:
             -1,
         ),
         PaperClaim(
-            "... adaptive worst-case loss increase",
+            "SAM finds flatter minima: adaptive worst-case loss increase",
             "flatter",
             sweep.differences["adaptive_worst_case_increase"][at],
             -1,

@@ -57,9 +57,7 @@ def scatter(
 ) -> Drawing:
     """One optimizer's memorization against the other's; the CSV has every example."""
     base, other = memorized.estimates
-    figure, (axes,) = canvas.blank_panels(
-        "Memorization, one against the other", 1, 4.6, 4.4
-    )
+    figure, axes = canvas.one_panel("Memorization, one against the other", 4.6, 4.4)
     axes.plot([-1, 1], [-1, 1], color=canvas.MUTED, lw=1, ls=(0, (4, 3)))
     canvas.dots(axes, base.value, other.value)
     low = min(np.nanmin(base.value), np.nanmin(other.value)) - 0.05
@@ -198,9 +196,7 @@ def entropies(
 ) -> Drawing:
     """Entropy of each test example; the CSV has every one."""
     known = typical.entropy[np.isfinite(typical.entropy)]
-    figure, (axes,) = canvas.blank_panels(
-        "Influence entropy of test examples", 1, 4.4, 3.2
-    )
+    figure, axes = canvas.one_panel("Influence entropy of test examples", 4.4, 3.2)
     counts, edges = np.histogram(known, 40)
     canvas.filled_steps(axes, counts, edges, canvas.PALETTE[0])
     axes.set(xlabel="entropy, nats", ylabel="Test examples")

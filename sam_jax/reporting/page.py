@@ -122,8 +122,8 @@ def figure(drawing: Any, caption: str) -> Markup:
         drawing: From ``plots``, whose ink then follows the page's; any Figure will do.
         caption: What to see in it, read out to those who cannot see.
     """
-    written = Markup("<figure>{}<figcaption>{}</figcaption></figure>")
-    return written.format(pictures.svg(drawing, caption), caption)
+    written = '<figure><div class="wide">{}</div><figcaption>{}</figcaption></figure>'
+    return Markup(written).format(pictures.svg(drawing, caption), caption)
 
 
 def side_by_side(*fragments: Markup) -> Markup:

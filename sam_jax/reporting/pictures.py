@@ -38,10 +38,12 @@ def svg(drawing: Any, caption: str) -> Markup:
     image = re.sub(r"<!--.*?-->\n?", "", image, flags=re.DOTALL)
     image = re.sub("#[0-9a-f]{6}", _page_color, image)
     width = round(100 * drawing.get_figwidth())
+    # On a narrow page a wide figure scrolls before its words are too small to read.
+    style = f'style="min-width: {round(0.6 * width)}px"'
     # What matplotlib draws in plain black names no colour.
     label = f'<svg role="img" aria-label="{escape(caption)}" fill="currentColor" '
     image = re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', rf'\1 width="{width}"', image, count=1
+        r'(<svg[^>]*?) width="[^"]*"', rf'\1 width="{width}" {style}', image, count=1
     )
     image = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", image, count=1)
     # matplotlib escaped the text that it drew; the rest is written here.

@@ -39,8 +39,7 @@ def roc_figure(
         shown = np.where(band.tpr > 0, band.tpr, np.nan)
         canvas.band(axes, band.fpr, (shown, low, high), color).set_label(name)
     axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
-    axes.set_xlabel("False-positive rate")
-    axes.set_ylabel("True-positive rate")
+    axes.set(xlabel="False-positive rate", ylabel="True-positive rate")
     canvas.legend(figure)
     return figure
 
@@ -138,8 +137,7 @@ def training_figure(
         range_of_models = values.min(axis=0), values.max(axis=0)
         canvas.band(axes, epochs, (median, *range_of_models), color)
         ends.append((name, float(epochs[-1]), float(median[-1]), color))
-    axes.set_xlabel("Epoch")
-    axes.set_ylabel(ylabel)
+    axes.set(xlabel="Epoch", ylabel=ylabel)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0)
     canvas.label_ends(axes, ends)
@@ -169,7 +167,6 @@ def shadow_model_figure(
         ends.append((name, float(num_models[-1]), points[-1].value, color))
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(num_models), [str(count) for count in num_models])
-    axes.set_xlabel("Shadow models")
-    axes.set_ylabel(ylabel)
+    axes.set(xlabel="Shadow models", ylabel=ylabel)
     canvas.label_ends(axes, ends)
     return figure

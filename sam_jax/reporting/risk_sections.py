@@ -7,8 +7,7 @@ from markupsafe import Markup
 
 from sam_jax.auditing.result import AuditResult
 from sam_jax.reporting import example_plots, page
-from sam_jax.reporting.audit_tables import Table
-from sam_jax.reporting.tables import Cell
+from sam_jax.reporting.tables import Cell, Table
 from sam_jax.types import Dataset
 
 NUM_SHOWN = 16

@@ -15,7 +15,7 @@ from sam_jax.metrics.estimate import Estimate, independent_difference
 from sam_jax.reporting import page
 from sam_jax.reporting.run_files import Run
 from sam_jax.reporting.saved_audits import decode, load_audit
-from sam_jax.reporting.tables import Cell, metric_label
+from sam_jax.reporting.tables import metric_table
 
 CAPTION = (
     "Each attack minus the same attack of {first}: on the same optimizer, or on its "
@@ -33,21 +33,16 @@ def sections(runs: Mapping[str, Run]) -> list[Markup]:
         runs: By label, from ``read_run``.
     """
     first, *others = runs
-    compared = []
-    metrics: dict[str, None] = {}
+    rows = []
     for label in others:
-        for names, difference in compare_runs(runs[first], runs[label]).items():
-            compared.append((label, names, difference))
-            metrics |= dict.fromkeys(difference[0])
-    rows: list[list[Cell]] = []
-    for label, (attack, optimizer, base), (differences, is_paired) in compared:
-        row: list[Cell] = [attack, f"{label}: {optimizer}", f"{first}: {base}"]
-        row.append("paired" if is_paired else "unpaired")
-        rows.append([*row, *(differences.get(metric) for metric in metrics)])
+        compared = compare_runs(runs[first], runs[label])
+        for (attack, optimizer, base), (differences, is_paired) in compared.items():
+            place = [attack, f"{label}: {optimizer}", f"{first}: {base}"]
+            rows.append(([*place, "paired" if is_paired else "unpaired"], differences))
     if not rows:
         return [page.text("The runs have no attack in common.")]
-    columns = ["attack", "run", "minus", "interval", *map(metric_label, metrics)]
-    return [page.table(columns, rows, CAPTION.format(first=first))]
+    table = metric_table(["attack", "run", "minus", "interval"], rows)
+    return [page.table(*table, CAPTION.format(first=first))]
 
 
 def compare_runs(
@@ -70,9 +65,9 @@ def compare_runs(
             if before is None:
                 continue
             now, then = decode(AttackMetrics, values), decode(AttackMetrics, before)
-            same_form = attack in ATTACKS and now.fprs == then.fprs
-            differences, is_paired = {}, pair is not None and same_form
-            if pair is not None and same_form:
+            differences, is_paired = {}, False
+            if pair is not None and attack in ATTACKS and now.fprs == then.fprs:
+                is_paired = True
                 differences = pooled_difference(
                     _bootstrap(pair[1], optimizer, attack),
                     _bootstrap(pair[0], base, attack),

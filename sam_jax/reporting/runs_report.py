@@ -9,7 +9,7 @@ from sam_jax.metrics.attack_metrics import AttackMetrics
 from sam_jax.reporting import page, plots, run_differences
 from sam_jax.reporting.run_files import Run
 from sam_jax.reporting.saved_audits import decode, roc_band
-from sam_jax.reporting.tables import Cell, metric_label
+from sam_jax.reporting.tables import Cell, Table, metric_table
 
 _FACTS = ("data_sha256", "commit", "device")
 _NOT_SETTINGS = ("name", "config", "overwrite")
@@ -23,11 +23,11 @@ def report(runs: Sequence[Run]) -> str:
     """
     by_label = _labelled(runs)
     verdicts = [
-        [label, line] for label, run in by_label.items() for line in _verdict(run)
+        f"{label}: {line}"
+        for label, run in by_label.items()
+        for line in run.numbers["verdict"].splitlines()
     ]
     blocks = [
-        page.heading("Verdicts"),
-        page.table(["run", "verdict"], verdicts),
         page.heading("Attacks"),
         page.table(*_attack_table(by_label), "Pooled over all targets of a run."),
         page.heading("Differences"),
@@ -40,7 +40,7 @@ def report(runs: Sequence[Run]) -> str:
     return page.page(
         title=f"{len(runs)} runs: {', '.join(by_label)}",
         question="What do these runs show, and in which settings do they differ?",
-        verdict="\n".join(f"{label}: {line}" for label, line in verdicts),
+        verdict="\n".join(verdicts),
         body=blocks,
     )
 
@@ -53,25 +53,16 @@ def _labelled(runs: Sequence[Run]) -> dict[str, Run]:
     return dict(zip(names, runs, strict=True))
 
 
-def _verdict(run: Run) -> list[str]:
-    return run.numbers["verdict"].splitlines()
-
-
-def _attack_table(runs: Mapping[str, Run]) -> tuple[list[str], list[list[Cell]]]:
+def _attack_table(runs: Mapping[str, Run]) -> Table:
     """A row for each attack on each optimizer of each run, the strongest first."""
-    metrics: dict[str, None] = {}
-    estimates = []
+    rows = []
     for label, run in runs.items():
         for optimizer, attacks in run.numbers["metrics"].items():
             for attack, values in attacks.items():
                 pooled = decode(AttackMetrics, values).pooled
-                estimates.append((attack, optimizer, label, pooled))
-                metrics |= dict.fromkeys(pooled)
-    estimates.sort(key=lambda row: -row[-1]["auc"].value)
-    rows: list[list[Cell]] = []
-    for attack, optimizer, label, pooled in estimates:
-        rows.append([attack, optimizer, label, *(pooled.get(m) for m in metrics)])
-    return ["attack", "optimizer", "run", *map(metric_label, metrics)], rows
+                rows.append(([attack, optimizer, label], pooled))
+    rows.sort(key=lambda row: -row[1]["auc"].value)
+    return metric_table(["attack", "optimizer", "run"], rows)
 
 
 def _roc(label: str, run: Run) -> Markup:

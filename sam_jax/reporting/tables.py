@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from sam_jax import _checks
@@ -12,6 +12,9 @@ from sam_jax.metrics.estimate import Estimate
 
 Cell: TypeAlias = str | int | float | Estimate | None
 """None is an empty cell; a NaN estimate is one that the data cannot resolve."""
+
+Table: TypeAlias = tuple[list[str], list[list[Cell]]]
+"""Heads of the columns, and rows of cells."""
 
 NOT_RESOLVABLE = "not resolvable (n < 1/FPR)"
 _NUMBER = re.compile(r"[-+<>]?\s?[\d.]")
@@ -49,6 +52,22 @@ def metric_label(metric: str) -> str:
     if metric.startswith("tpr_at_fpr_"):
         return f"TPR at {100 * float(metric.removeprefix('tpr_at_fpr_')):g} % FPR"
     return {"auc": "AUC"}.get(metric, metric.replace("_", " "))
+
+
+def metric_table(
+    heads: Sequence[str], rows: Sequence[tuple[list[str], Mapping[str, Estimate]]]
+) -> Table:
+    """Returns heads and rows of estimates by metric, all metrics of any row.
+
+    Args:
+        heads: Of what a row is of.
+        rows: What each is of, and its estimates.
+    """
+    metrics = dict.fromkeys(metric for _, values in rows for metric in values)
+    cells: list[list[Cell]] = []
+    for place, values in rows:
+        cells.append([*place, *map(values.get, metrics)])
+    return [*heads, *map(metric_label, metrics)], cells
 
 
 def cell_text(cell: Cell) -> str:

@@ -80,7 +80,7 @@ def map_of_mu_and_sigma(tau: float = TAU) -> Drawing:
     mu, sigma = np.linspace(-0.5, 1.5, 121), np.linspace(0.02, 2, 100)
     slope = theory.likelihood_ratio_slope(mu[:, None], sigma[None, :], tau)
     title = f"Change of the likelihood-ratio advantage as sigma falls, tau = {tau}"
-    figure, (axes,) = canvas.blank_panels(title, 1, 5.6, 4.0)
+    figure, axes = canvas.one_panel(title, 5.6, 4.0)
     image = _sign_map(axes, mu, sigma, -slope.T)
     axes.plot(mu, np.abs(1 - mu), color=canvas.ON_IMAGE, lw=1, ls="--")
     turn = theory.turning_sigma(mu, tau)
@@ -227,7 +227,7 @@ def networks(results: Mapping[str, Measured]) -> Drawing:
 def deviations(claim: TheoryClaim) -> Drawing:
     """All cells of a claim in standard errors, and the limit."""
     deviation = np.sort([cell.deviation for cell in claim.cells])[::-1]
-    figure, (axes,) = canvas.blank_panels(f"Claim {claim.name}: all cells", 1, 5.0, 2.8)
+    figure, axes = canvas.one_panel(f"Claim {claim.name}: all cells", 5.0, 2.8)
     axes.plot(np.arange(1, len(deviation) + 1), deviation, ".", color=canvas.PALETTE[0])
     axes.axhline(claim.limit, color=canvas.PALETTE[1], lw=1)
     axes.set(xlabel="cell, worst first", ylabel="standard errors")
@@ -235,13 +235,6 @@ def deviations(claim: TheoryClaim) -> Drawing:
         [c.label, c.simulation, c.theory, c.standard_error, c.allowance, c.deviation]
         for c in claim.cells
     ]
-    columns = [
-        "cell",
-        "simulation",
-        "theory",
-        "standard error",
-        "allowance",
-        "deviation",
-    ]
+    columns = ["cell", "simulation", "theory", "standard error", "allowance"]
     caption = "Deviation of every cell; the line is the limit for this many cells."
-    return Drawing(figure, caption, columns, rows)
+    return Drawing(figure, caption, [*columns, "deviation"], rows)

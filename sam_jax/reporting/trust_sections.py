@@ -11,8 +11,7 @@ from sam_jax.metrics.estimate import Estimate
 from sam_jax.metrics.model_comparison import Check
 from sam_jax.metrics.thresholds import PRIORS
 from sam_jax.reporting import page, plots
-from sam_jax.reporting.audit_tables import Table
-from sam_jax.reporting.tables import Cell
+from sam_jax.reporting.tables import Cell, Table
 
 
 def all_checks(result: AuditResult) -> list[tuple[str, Check]]:

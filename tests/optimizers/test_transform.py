@@ -378,6 +378,9 @@ def test_a_grad_fn_that_returns_something_else_is_rejected_when_traced(method):
         update(lambda w: (jnp.sum(w), w))
     with pytest.raises(ValueError, match="result of grad_fn must have the structure"):
         update(lambda w: {"w": w})
+    with pytest.raises(ValueError, match="If that is a loss, pass its jax.grad"):
+        loss_fn = lambda tree: jnp.sum(tree["w"])
+        jax.eval_shape(lambda w: tx.update(w, tx.init(w), w, grad_fn=loss_fn), {"w": W})
     with pytest.raises(ValueError, match=r"must have the shapes \[\(3,\)\]"):
         update(lambda w: w[:2])
     with pytest.raises(ValueError, match="grads must have the structure of params"):

@@ -1,9 +1,11 @@
 """Reports in headless Chromium, and that the check of them sees what it should."""
 
+import numpy as np
 import pytest
 import tyro
 
-from sam_jax.cli import audit, explain, theory
+from sam_jax.cli import attack, audit, explain, report, theory
+from tests.auditing.given import make_given
 from tools import check_pages
 
 pytest.importorskip("playwright", reason="needs playwright: pip install -e '.[slow]'")
@@ -17,30 +19,42 @@ AUDIT = f"--pool-size 200 --num-models 8 --num-epochs 4 --attacks {ATTACKS} entr
 EXPLAIN = "--run runs/audit/default --compared sam --rho 0 0.05 --sharpness-examples 32"
 THEORY = "--num-sets 8 --num-averages 8 --num-network-seeds 2 --num-network-steps 3"
 
+PAGES = ["audit/default", "audit/canaries", "attack/default"]
+PAGES += ["explain/default", "theory/default"]
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The folder of an audit of three optimizers, an explanation and the theory."""
+    """The folder of runs of every command that leaves a page."""
     root = tmp_path_factory.mktemp("runs")
+    target, shadows = make_given()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        arrays = {"phi": target.phi[0], "members": target.keep[0]}
+        np.savez("target.npz", **arrays, labels=target.labels)
+        arrays = {"phi": shadows.phi, "keep": shadows.keep}
+        np.savez("shadows.npz", **arrays, labels=shadows.labels)
         for command, options in (
             (audit, f"{AUDIT} --optimizers sgd sam asam"),
+            (audit, f"{AUDIT} --name canaries --num-canaries 20 --seed 1"),
+            (attack, "--target target.npz --signals shadows.npz"),
             (explain, EXPLAIN),
             (theory, THEORY),  # so small that its claims may fail; it reports them
         ):
             command.main(tyro.cli(command.Config, args=options.split()))
+        folders = [root / "runs" / name for name in PAGES[:3]]
+        report.main(report.Config(tuple(folders)))
     return root / "runs"
 
 
-@pytest.mark.parametrize("name", ["audit", "explain", "theory"])
+@pytest.mark.parametrize("name", [*PAGES, "."])
 def test_a_report_reads_well_on_screens_and_on_paper(runs, name):
-    assert check_pages.problems(runs / name / "default" / "report.html") == []
+    assert check_pages.problems(runs / name / "report.html") == []
 
 
-@pytest.mark.parametrize("name", ["audit", "explain", "theory"])
+@pytest.mark.parametrize("name", PAGES)
 def test_verdict_contents_checks_figures_and_details_come_in_this_order(runs, name):
-    written = (runs / name / "default" / "report.html").read_text()
+    written = (runs / name / "report.html").read_text()
     parts = ['class="verdict"', "<nav", "<h2", "<table", "<figure>", 'id="details"']
     places = [written.index(part) for part in parts]
     assert places == sorted(places)
