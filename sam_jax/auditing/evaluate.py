@@ -32,10 +32,10 @@ from sam_jax.metrics import (
     bootstrap_attack,
     example_risk,
     num_models,
-    one_run_epsilon,
     thresholds,
 )
 from sam_jax.metrics.accuracy import accuracies
+from sam_jax.metrics.epsilon import one_run_audit
 from sam_jax.metrics.estimate import mean_over_models, targets_to_resolve
 from sam_jax.metrics.refits import leave_models_out
 from sam_jax.types import AttackFn, Dataset, Signals, TrainLog
@@ -214,7 +214,7 @@ def _figures(
         signals,
         scored[main].scores,
         mask=columns.counted,
-        intervals=IntervalConfig(config.level, num_replicates=200),
+        level=config.level,
     )
     work["examples", _RISK] = functools.partial(
         example_risk.risk, main_scores, kept, config.risk_fpr
@@ -259,7 +259,7 @@ def evaluate_attack(
     if columns.canaries.size and len(keep) >= 3:
         coins = scores[:, columns.canaries], keep[:, columns.canaries]
         for delta in DELTAS:
-            one_run.append(one_run_epsilon.one_run_audit(*coins, delta, level))
+            one_run.append(one_run_audit(*coins, delta, level))
     difference = None
     if baseline is not None:
         difference = attack_metrics.paired_difference(bootstrap, baseline)

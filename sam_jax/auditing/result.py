@@ -16,9 +16,9 @@ from sam_jax.metrics import (
     model_checks,
     multiple_tests,
     num_models,
-    one_run_epsilon,
     thresholds,
 )
+from sam_jax.metrics.epsilon import OneRun
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.types import Dataset, Signals, TrainLog
 
@@ -61,7 +61,7 @@ class AttackResult:
     roc: attack_metrics.RocBand
     decisions: list[thresholds.Decisions]
     epsilon: list[thresholds.DecisionEpsilon]
-    one_run_epsilon: list[one_run_epsilon.OneRun]
+    one_run_epsilon: list[OneRun]
     difference: attack_metrics.Differences | None
 
 
@@ -180,7 +180,7 @@ class AuditResult(RunResult):
         """The mask of all optimizers, or the baseline's where models are given."""
         return np.asarray(self[self.baseline].signals.keep)
 
-    def leaks(self) -> list[multiple_tests.LeakFinding]:
+    def leaks(self) -> list[multiple_tests.Finding]:
         """Returns what each (optimizer, attack) shows, corrected for their number."""
         metrics = {}
         for name, optimizer in self.optimizers.items():
@@ -188,7 +188,7 @@ class AuditResult(RunResult):
                 metrics[name, attack] = reached.metrics
         return multiple_tests.leak_test(metrics, self.level, self._min_targets)
 
-    def changes(self) -> list[multiple_tests.ChangeFinding]:
+    def changes(self) -> list[multiple_tests.Finding]:
         """Returns how each (optimizer, attack) differs from the baseline, likewise."""
         differences = {}
         for name, optimizer in self.compared.items():

@@ -11,11 +11,7 @@ from sam_jax.metrics.attack_metrics import (
     roc_band,
 )
 from sam_jax.metrics.bootstrap import Bootstrap, bootstrap_attack
-from sam_jax.metrics.epsilon import (
-    EpsilonBound,
-    audited_epsilon,
-    epsilon_lower_bound,
-)
+from sam_jax.metrics.epsilon import epsilon_lower_bound
 from sam_jax.metrics.estimate import (
     Estimate,
     IntervalConfig,
@@ -23,13 +19,7 @@ from sam_jax.metrics.estimate import (
     p_value,
     targets_to_resolve,
 )
-from sam_jax.metrics.multiple_tests import (
-    ChangeFinding,
-    LeakFinding,
-    change_test,
-    holm,
-    leak_test,
-)
+from sam_jax.metrics.multiple_tests import Finding, change_test, holm, leak_test
 from sam_jax.metrics.refits import leave_models_out
 from sam_jax.metrics.roc import (
     Counts,
@@ -39,7 +29,6 @@ from sam_jax.metrics.roc import (
     balanced_accuracy,
     binomial_interval,
     check_scores,
-    counts_at,
     is_resolvable,
     precision_at_prior,
     roc_curve,
@@ -50,24 +39,20 @@ from sam_jax.metrics.roc import (
 __all__ = [
     "AttackMetrics",
     "Bootstrap",
-    "ChangeFinding",
     "Counts",
     "Differences",
-    "EpsilonBound",
     "Estimate",
+    "Finding",
     "IntervalConfig",
-    "LeakFinding",
     "RocBand",
     "RocCurve",
     "advantage",
     "auc",
-    "audited_epsilon",
     "balanced_accuracy",
     "binomial_interval",
     "bootstrap_attack",
     "change_test",
     "check_scores",
-    "counts_at",
     "epsilon_lower_bound",
     "holm",
     "is_resolvable",

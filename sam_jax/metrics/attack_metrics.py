@@ -19,12 +19,7 @@ from jaxtyping import Float
 from sam_jax import _checks
 from sam_jax.metrics import roc
 from sam_jax.metrics.bootstrap import Bootstrap
-from sam_jax.metrics.estimate import (
-    CrossedVariance,
-    Estimate,
-    make_estimate,
-    p_value,
-)
+from sam_jax.metrics.estimate import CrossedVariance, Estimate, make_estimate, p_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,14 +117,14 @@ def attack_metrics(bootstrap: Bootstrap) -> AttackMetrics:
         raise _checks.ArgumentError("bootstrap", "must not be pooled_only.")
     sizes = bootstrap.sizes._asdict()
     del sizes["num_groups"], sizes["num_refits"]
-    names = metric_names(bootstrap.fprs)
-    # Not strict: pooled errors go on with the points of the ROC band.
-    by_target = bootstrap.by_target.value.T.tolist()
+    names, by_target = metric_names(bootstrap.fprs), bootstrap.by_target.value
+    mean = _rates(bootstrap, by_target.mean(axis=0), bootstrap.mean_variances())
     return AttackMetrics(
         pooled=pooled_metrics(bootstrap),
-        mean=_mean_rates(bootstrap),
+        mean=dict(zip(names, mean, strict=True)),
+        # Not strict: pooled errors go on with the points of the ROC band.
         null_errors=dict(zip(names, bootstrap.null_errors().tolist(), strict=False)),
-        per_target=dict(zip(names, by_target, strict=True)),
+        per_target=dict(zip(names, by_target.T.tolist(), strict=True)),
         fprs=bootstrap.fprs,
         level=bootstrap.intervals.level,
         **sizes,
@@ -151,14 +146,12 @@ def paired_difference(bootstrap: Bootstrap, baseline: Bootstrap) -> Differences:
         ArgumentError: If the two are not paired.
     """
     change = bootstrap.minus(baseline)
-    names, level = metric_names(change.fprs), change.intervals.level
     mean = change.by_target.value.mean(axis=0)
-    within = zip(names, mean, change.mean_variances(), strict=True)
     return Differences(
-        pooled=pooled_difference(bootstrap, baseline),
-        mean={n: make_estimate(value, v, level) for n, value, v in within},
+        pooled=_gaps(change, change.pooled.value, change.pooled_variances()),
+        mean=_gaps(change, mean, change.mean_variances()),
         num_targets=change.sizes.num_targets,
-        level=level,
+        level=change.intervals.level,
     )
 
 
@@ -166,15 +159,13 @@ def pooled_metrics(bootstrap: Bootstrap) -> dict[str, Estimate]:
     """Returns the pooled metrics alone; keys are ``metric_names(fprs)``."""
     names = metric_names(bootstrap.fprs)
     estimates = _rates(bootstrap, bootstrap.pooled.value, bootstrap.pooled_variances())
-    return dict(zip(names, estimates, strict=False))
+    return dict(zip(names, estimates, strict=False))  # the curve's points come last
 
 
 def pooled_difference(bootstrap: Bootstrap, baseline: Bootstrap) -> dict[str, Estimate]:
     """Returns the pooled part of ``paired_difference`` alone."""
     change = bootstrap.minus(baseline)
-    names, level = metric_names(change.fprs), change.intervals.level
-    pooled = zip(names, change.pooled.value, change.pooled_variances(), strict=False)
-    return {name: make_estimate(value, v, level) for name, value, v in pooled}
+    return _gaps(change, change.pooled.value, change.pooled_variances())
 
 
 def roc_band(bootstrap: Bootstrap) -> RocBand:
@@ -189,10 +180,13 @@ def roc_band(bootstrap: Bootstrap) -> RocBand:
     return RocBand(fprs, value, low, high, bootstrap.sizes.num_non_members)
 
 
-def _mean_rates(bootstrap: Bootstrap) -> dict[str, Estimate]:
-    mean = bootstrap.by_target.value.mean(axis=0)
-    estimates = _rates(bootstrap, mean, bootstrap.mean_variances())
-    return dict(zip(metric_names(bootstrap.fprs), estimates, strict=True))
+def _gaps(
+    change: Bootstrap, values: np.ndarray, variances: list[CrossedVariance]
+) -> dict[str, Estimate]:
+    """Estimates of differences, by metric; the curve's points are left out."""
+    by_metric = zip(metric_names(change.fprs), values, variances, strict=False)
+    level = change.intervals.level
+    return {name: make_estimate(value, v, level) for name, value, v in by_metric}
 
 
 def _rates(

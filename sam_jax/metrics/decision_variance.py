@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int, Integer
 from sam_jax.metrics.estimate import CrossedVariance, crossed_variance
 from sam_jax.metrics.jackknife import jackknife_variance
 from sam_jax.metrics.replicates import bin_codes
+from sam_jax.metrics.shadow_thresholds import columns_by_class
 
 NUM_GROUPS = 16
 """Groups of examples and of pairs, and of models where there are more."""
@@ -50,7 +51,6 @@ def decision_variances(
     keep: Bool[np.ndarray, "t n"],
     labels: Int[np.ndarray, " n"] | None = None,
     fprs: Sequence[float | None] = (None,),
-    seed: int = 0,
 ) -> list[DecisionVariances]:
     """Returns the variances of rates at thresholds chosen on the other targets.
 
@@ -60,16 +60,12 @@ def decision_variances(
         labels: Class of each example, for one threshold a class; one for all without.
         fprs: Rates that the thresholds aim at on the others, or None for their best
             balanced accuracy; variances are returned for each.
-        seed: Seed of the groups.
     """
     num_targets, num_examples = keep.shape
     # The group of each (target, example) pair: by example, by target, by itself.
-    groups = _random_groups(num_targets, num_examples, seed)
+    groups = _random_groups(num_targets, num_examples)
     outcomes = [np.zeros((size, len(fprs), 4)) for size, _ in groups]
-    columns = [np.arange(num_examples)]
-    if labels is not None:
-        columns = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    for chosen in columns:
+    for chosen in columns_by_class(labels, num_examples):
         codes, num_codes = bin_codes(scores[:, chosen], keep[:, chosen])
         codes = codes.astype(np.int32)
         for cluster, (size, of_pair) in enumerate(groups):
@@ -97,11 +93,9 @@ def decision_variances(
 
 
 @functools.lru_cache(maxsize=2)
-def _random_groups(
-    num_targets: int, num_examples: int, seed: int
-) -> list[tuple[int, np.ndarray]]:
+def _random_groups(num_targets: int, num_examples: int) -> list[tuple[int, np.ndarray]]:
     """Number and members of the groups of examples, targets and pairs."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     num_example_groups = min(num_examples, NUM_GROUPS)
     num_target_groups = min(num_targets, NUM_GROUPS)
     even = (np.arange(num_targets * num_examples) % NUM_GROUPS).astype(np.uint8)

@@ -159,16 +159,23 @@ def make_estimate(
     if np.isnan(value):
         return MISSING
     error = float(np.sqrt(variance.variance))
-    width = student_quantile(variance.degrees, level) * error
-    if scale == "linear":
-        low, high = value - width, value + width
-    else:
-        # The logit's derivative is 1 / slope.
-        slope = value * (1 - value)
-        centre = special.logit(value)
-        low, high = special.expit([centre - width / slope, centre + width / slope])
+    limits = student_limits(value, error, variance.degrees, level, scale)
     rest = (error, variance.degrees, variance.target_part)
-    return Estimate(float(value), float(low), float(high), *rest)
+    return Estimate(float(value), *limits, *rest)
+
+
+def student_limits(
+    value: float, error: float, degrees: float, level: float, scale: Scale
+) -> tuple[float, float]:
+    """Returns the ends of Student's interval, from the error on the linear scale."""
+    width = student_quantile(degrees, level) * error
+    if scale == "linear":
+        return float(value - width), float(value + width)
+    # The logit's derivative is 1 / slope.
+    slope = value * (1 - value)
+    centre = special.logit(value)
+    low, high = special.expit([centre - width / slope, centre + width / slope])
+    return float(low), float(high)
 
 
 def independent_difference(
@@ -238,6 +245,7 @@ def targets_to_resolve(
     _checks.at_least(1, num_targets=num_targets)
     _checks.confidence_level(level)
     rest = max(difference.standard_error**2 - difference.target_variance, 0.0)
+    # Student's quantile would change with the number that is asked for.
     quantile = float(stats.norm.isf((1 - level) / 2))
     allowed = (difference.value / quantile) ** 2 - rest
     if not allowed > 0:

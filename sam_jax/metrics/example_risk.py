@@ -19,6 +19,9 @@ from sam_jax.metrics.member_auc import member_aucs
 PRIOR_COUNT = 4.0
 """The pooled variance weighs as much as this many targets, as in LiRA."""
 
+NUM_TOP = 20
+"""The most exposed examples of one half that are looked at in the other."""
+
 EXAMPLES_IN_BLOCK = 4096
 """Examples that are ranked at once."""
 
@@ -110,6 +113,7 @@ def risk(scores: Float[np.ndarray, "t n"], keep: roc.Mask, fpr: float = 0.01) ->
     order = np.lexsort((-score, -exposure))  # NaN last
     rank = np.empty(len(order), int)
     rank[order] = np.arange(1, len(order) + 1)
+    # Ranks at the ends of each example's interval, among the exposures of all.
     known = np.sort(exposure[~np.isnan(exposure)])
     half = 1.96 * error
     above = len(known) - np.searchsorted(known, exposure + half, side="right")
@@ -129,9 +133,7 @@ def risk(scores: Float[np.ndarray, "t n"], keep: roc.Mask, fpr: float = 0.01) ->
 
 
 def exposure_change(
-    scores: Float[np.ndarray, "t n"],
-    baseline: Float[np.ndarray, "t n"],
-    keep: roc.Mask,
+    scores: Float[np.ndarray, "t n"], baseline: Float[np.ndarray, "t n"], keep: roc.Mask
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Returns each example's exposure minus that under the baseline, and its error.
 
@@ -142,12 +144,7 @@ def exposure_change(
     return _mean_and_error(change, keep)
 
 
-def reliability(
-    scores: Float[np.ndarray, "t n"],
-    keep: roc.Mask,
-    num_top: int = 20,
-    seed: int = 0,
-) -> Reliability:
+def reliability(scores: Float[np.ndarray, "t n"], keep: roc.Mask) -> Reliability:
     """Returns how a ranking on one random half of the targets fares on the other.
 
     Examples that either half has no target for are left out.
@@ -155,23 +152,17 @@ def reliability(
     Args:
         scores: Score of each example against each target; higher is member.
         keep: Whether the target trained on it.
-        num_top: How many of the most exposed examples are compared.
-        seed: Seed of the split of the targets.
-
-    Raises:
-        ArgumentError: If ``num_top`` is below 1.
     """
-    _checks.at_least(1, num_top=num_top)
     keep = _checks.mask(keep=keep)
     exposures = pair_exposure(scores, keep)
-    order = np.random.default_rng(seed).permutation(len(exposures))
+    order = np.random.default_rng(0).permutation(len(exposures))
     halves = np.array_split(order, 2)
     first, again = (_mean_and_error(exposures[half], keep[half])[0] for half in halves)
     known = ~np.isnan(first) & ~np.isnan(again)
     if known.sum() < 3:
         return Reliability(*[float("nan")] * 4)
     first, again = first[known], again[known]
-    top = np.argsort(-first, kind="stable")[:num_top]
+    top = np.argsort(-first, kind="stable")[:NUM_TOP]
     constant = np.ptp(first) == 0 or np.ptp(again) == 0
     return Reliability(
         float("nan") if constant else float(stats.spearmanr(first, again).statistic),

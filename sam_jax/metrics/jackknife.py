@@ -27,7 +27,6 @@ def crossed_jackknife(
     *,
     level: float = 0.95,
     num_groups: int = 32,
-    seed: int = 0,
 ) -> list[Estimate]:
     """Returns P statistics with intervals over new models and new examples.
 
@@ -42,7 +41,6 @@ def crossed_jackknife(
         level: Confidence level, in (0, 1).
         num_groups: Groups of examples and of pairs, and of models where there are
             more; at least 2.
-        seed: Seed of the grouping.
 
     Returns:
         One estimate for each of the P values, NaN where the statistic is. Limits are
@@ -65,7 +63,7 @@ def crossed_jackknife(
     _checks.at_least(2, num_models=num_models, num_examples=num_examples)
     _checks.at_least(2, num_groups=num_groups)
     _checks.confidence_level(level)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     shape = (num_models, num_examples)
     value = np.asarray(statistic(np.ones(shape, np.bool_)), np.float64)
     variances, degrees = [], []

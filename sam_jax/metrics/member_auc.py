@@ -72,6 +72,7 @@ def mean_of_aucs(
     aucs, num_in, num_out = aucs[has_both], num_in[has_both], num_out[has_both]
     # The Mann-Whitney variance of an AUC where values know nothing.
     without_signal = (num_in + num_out) / (12 * num_in * num_out)
+    # Few models may agree by chance: never less than without any signal.
     variance = max(
         float(np.var(aucs, ddof=1)) if len(aucs) > 1 else 0.0,
         float(without_signal.mean()),

@@ -14,7 +14,7 @@ import numpy as np
 
 from sam_jax.metrics import model_comparison
 from sam_jax.metrics.model_comparison import Check, model_facts
-from sam_jax.metrics.model_copies import near_copies
+from sam_jax.metrics.model_identity import near_copies
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sam_jax.metrics.member_auc import mean_of_aucs, member_aucs
-from sam_jax.metrics.model_order import check_order
+from sam_jax.metrics.model_identity import check_order
 from sam_jax.metrics.phi_meaning import likely_meaning
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals

@@ -31,50 +31,27 @@ Leak = Literal["leak", "not resolved", "below chance", "too few models"]
 Change = Literal["more", "less", "not resolved", "too few models"]
 
 
-class LeakFinding(NamedTuple):
+class Finding(NamedTuple):
     """What one attack shows among all attacks of a run.
 
     Attributes:
         attack: The attack's key.
-        outcome: ``"leak"`` where a metric is above chance; ``"below chance"`` where the
-            interval of the AUC lies below 1/2, which no leak explains: the attack is
-            biased or broken; else ``"not resolved"``, or ``"too few models"`` for any
-            verdict.
-        metric: The metric with the smallest p-value above chance, or ``"auc"``.
-        estimate: Of that metric.
+        outcome: Of the attack alone (``leak_test``): ``"leak"`` where a metric is above
+            chance; ``"below chance"`` where the interval of the AUC lies below 1/2,
+            which no leak explains: the attack is biased or broken. Of a difference
+            (``change_test``): ``"more"`` or ``"less"`` leakage than the baseline where
+            a metric's difference is significant. Else ``"not resolved"``, or ``"too few
+            models"`` for any verdict.
+        metric: The metric with the smallest p-value, or ``"auc"``.
+        estimate: Of that metric, or of its difference.
         adjusted_p_value: Of that metric, over all attacks and metrics.
-        auc: Estimate of the AUC.
-        detectable: By metric, the value that this run would have shown to be a leak
-            with probability ``POWER``.
+        auc: Estimate of the AUC, or of its difference.
+        detectable: By metric, the value (or the size of a difference) that this run
+            would have shown with probability ``POWER``.
     """
 
     attack: Any
-    outcome: Leak
-    metric: str
-    estimate: Estimate
-    adjusted_p_value: float
-    auc: Estimate
-    detectable: dict[str, float]
-
-
-class ChangeFinding(NamedTuple):
-    """How one attack's success differs between two optimizers, among all attacks.
-
-    Attributes:
-        attack: The attack's key.
-        outcome: ``"more"`` or ``"less"`` leakage than the baseline where a metric's
-            difference is significant; else ``"not resolved"``, or ``"too few models"``
-            for any verdict.
-        metric: The metric with the smallest p-value.
-        estimate: The difference in that metric.
-        adjusted_p_value: Of that metric, over all attacks and metrics.
-        auc: The difference in AUC.
-        detectable: By metric, the size of a difference that this run would have shown
-            with probability ``POWER``.
-    """
-
-    attack: Any
-    outcome: Change
+    outcome: Leak | Change
     metric: str
     estimate: Estimate
     adjusted_p_value: float
@@ -105,7 +82,7 @@ def leak_test(
     metrics: Mapping[Any, AttackMetrics],
     level: float = 0.95,
     min_targets: int = MIN_TARGETS,
-) -> list[LeakFinding]:
+) -> list[Finding]:
     """Returns what each attack of a run shows, the strongest first.
 
     The tests are one-sided: of the AUC against 1/2 and of the TPR against its false-
@@ -128,17 +105,16 @@ def leak_test(
     """
     _checks.confidence_level(level)
     _checks.at_least(1, num_attacks=len(metrics))
-    # One family of tests: every metric of every attack.
-    tests = {
-        (attack, name): _above_chance(
-            estimates.pooled[name].value, null, estimates.null_errors[name]
-        )
-        for attack, estimates in metrics.items()
-        for name, null in _nulls(estimates).items()
-    }
-    adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
-    # The least that Holm's method leaves a test, for the sizes that are detectable.
-    share = (1 - level) / max(sum(not np.isnan(p) for p in tests.values()), 1)
+    adjusted, share = _adjusted(
+        {
+            (attack, name): _above_chance(
+                estimates.pooled[name].value, null, estimates.null_errors[name]
+            )
+            for attack, estimates in metrics.items()
+            for name, null in _nulls(estimates).items()
+        },
+        level,
+    )
     findings = []
     for attack, estimates in metrics.items():
         nulls, auc = _nulls(estimates), estimates.pooled["auc"]
@@ -157,9 +133,8 @@ def leak_test(
             test_error = estimates.null_errors[name] or error
             excess = _detectable(test_error, error, share)
             detectable[name] = min(1.0, null + excess)
-        p_value = adjusted[attack, best]
-        values = (best, estimates.pooled[best], p_value, auc, detectable)
-        findings.append(LeakFinding(attack, outcome, *values))
+        values = (best, estimates.pooled[best], adjusted[attack, best], auc)
+        findings.append(Finding(attack, outcome, *values, detectable))
     # `sorted` is stable: leaks first, and by AUC within both groups.
     findings.sort(key=lambda finding: -finding.auc.value)
     return sorted(findings, key=lambda finding: finding.outcome != "leak")
@@ -169,7 +144,7 @@ def change_test(
     differences: Mapping[Any, Differences],
     level: float = 0.95,
     min_targets: int = MIN_TARGETS,
-) -> list[ChangeFinding]:
+) -> list[Finding]:
     """Returns how each attack's success differs between two optimizers.
 
     Args:
@@ -185,14 +160,15 @@ def change_test(
     """
     _checks.confidence_level(level)
     _checks.at_least(1, num_attacks=len(differences))
-    tests = {
-        (attack, name): p_value(estimate)
-        for attack, difference in differences.items()
-        for name, estimate in _tested(difference).items()
-    }
-    adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
-    # As in `leak_test`, halved for two-sided tests.
-    share = (1 - level) / max(2 * sum(not np.isnan(p) for p in tests.values()), 1)
+    adjusted, share = _adjusted(
+        {
+            (attack, name): p_value(estimate)
+            for attack, difference in differences.items()
+            for name, estimate in _tested(difference).items()
+        },
+        level,
+        sides=2,
+    )
     findings = []
     for attack, difference in differences.items():
         tested = _tested(difference)
@@ -208,19 +184,27 @@ def change_test(
             detectable[name] = _detectable(error, error, share, estimate.degrees)
         values = (best, difference.pooled[best], adjusted[attack, best])
         auc = difference.pooled["auc"]
-        findings.append(ChangeFinding(attack, outcome, *values, auc, detectable))
+        findings.append(Finding(attack, outcome, *values, auc, detectable))
     return sorted(findings, key=lambda finding: finding.adjusted_p_value)
+
+
+def _adjusted(
+    tests: dict[tuple[Any, str], float], level: float, sides: int = 1
+) -> tuple[dict[tuple[Any, str], float], float]:
+    """Holm's p-values of one family, and the least that he leaves a test's one side."""
+    adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
+    num_tests = sum(not np.isnan(p) for p in tests.values())
+    return adjusted, (1 - level) / max(sides * num_tests, 1)
 
 
 def _nulls(metrics: AttackMetrics) -> dict[str, float]:
     """The value of each tested metric where scores know nothing."""
-    rates = {f"tpr_at_fpr_{fpr:g}": fpr for fpr in metrics.fprs}
-    nulls = {"auc": 0.5} | rates
-    return {n: null for n, null in nulls.items() if n == "auc" or _known(metrics, n)}
-
-
-def _known(metrics: AttackMetrics, name: str) -> bool:
-    return not np.isnan(metrics.pooled[name].value)
+    nulls = {"auc": 0.5}
+    for fpr in metrics.fprs:
+        name = f"tpr_at_fpr_{fpr:g}"
+        if not np.isnan(metrics.pooled[name].value):
+            nulls[name] = fpr
+    return nulls
 
 
 def _tested(difference: Differences) -> dict[str, Estimate]:

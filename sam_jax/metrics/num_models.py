@@ -62,7 +62,7 @@ def model_count_curve(
     *,
     mask: roc.Mask,
     metric: str = "auc",
-    intervals: IntervalConfig = IntervalConfig(num_replicates=200),  # noqa: B008
+    level: float = 0.95,
 ) -> ModelCountCurve:
     """Returns how a pooled metric grows with the number of models.
 
@@ -72,20 +72,16 @@ def model_count_curve(
         scores: The attack's scores with all models.
         mask: Examples to count.
         metric: One of ``metric_names``; the rate it names is computed.
-        intervals: Of the intervals; the seed deals the models too.
+        level: Confidence level of the intervals.
     """
     num_models = len(signals.phi)
     prefix = "tpr_at_fpr_"
     fprs = (float(metric.removeprefix(prefix)),) if metric.startswith(prefix) else ()
     _checks.one_of(dict.fromkeys(metric_names(fprs), True), metric=metric)
     keep = _checks.mask(keep=signals.keep)
-    options: Any = {
-        "mask": mask,
-        "fprs": fprs,
-        "intervals": intervals,
-        "pooled_only": True,
-    }
-    order = np.random.default_rng(intervals.seed).permutation(num_models)
+    options: Any = {"mask": mask, "fprs": fprs, "pooled_only": True}
+    options["intervals"] = IntervalConfig(level, num_replicates=200)
+    order = np.random.default_rng(0).permutation(num_models)
     sizes = group_sizes(num_models)
     estimates, gain = [], MISSING
     for size in sizes:
@@ -101,13 +97,13 @@ def model_count_curve(
     return ModelCountCurve(sizes, tuple(estimates), gain)
 
 
-def says_enough(curve: ModelCountCurve, label: str = "AUC") -> str:
+def says_enough(curve: ModelCountCurve) -> str:
     """Returns a sentence on whether more models would make the attack stronger."""
     gain, most = curve.last_gain, curve.num_models[-1]
     if np.isnan(gain.value):
         return f"With {most} models nothing is known of what more would do."
     shown = f"{gain.value:+.4f} [{gain.low:.4f}, {gain.high:.4f}]"
-    moved = f"from {most // 2} to {most} models the {label} moved by {shown}"
+    moved = f"from {most // 2} to {most} models the AUC moved by {shown}"
     if gain.low > 0:
         return f"The attack was still getting stronger: {moved}. More would find more."
     return f"Doubling the models made no clear difference any more: {moved}."

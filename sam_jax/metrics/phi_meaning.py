@@ -75,6 +75,7 @@ transposed mask |
         labels: Class of each example, where known.
         modified_entropy: Of the same outputs, where known: what it fits is phi.
     """
+    # The examples that tell models apart; of a single model there are no others.
     columns = np.flatnonzero(varying_columns(keep) | (len(keep) == 1))
     columns = columns[:: -(-len(columns) // MAX_EXAMPLES) or 1]
     ranked, kept = phi[:, columns], keep[:, columns]

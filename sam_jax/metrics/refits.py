@@ -58,7 +58,6 @@ def leave_models_out(
     scores: Float[np.ndarray, "m n"],
     *,
     mask: roc.Mask | None = None,
-    seed: int = 0,
 ) -> Iterator[Refit]:
     """Yields the attack refitted without each group of models.
 
@@ -72,7 +71,6 @@ def leave_models_out(
         scores: The attack's scores with all models.
         mask: Examples to count, as in ``bootstrap_attack``; the others (a population)
             are kept for the attack, up to ``MAX_EXAMPLES`` of them.
-        seed: Seed of the groups.
     """
     keep = _checks.mask(keep=signals.keep)
     num_models, num_examples = keep.shape
@@ -80,7 +78,7 @@ def leave_models_out(
         return
     counted = np.ones(num_examples) if mask is None else mask
     counted = _checks.mask(mask=counted)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     used = _some(rng, np.flatnonzero(counted))
     # The counted examples come first, so that a refit's scores are cut to them below.
     columns = np.concatenate([used, _some(rng, np.flatnonzero(~counted))])
@@ -146,6 +144,7 @@ def shared_variance(without: Float[np.ndarray, "g x p"]) -> Float[np.ndarray, " 
 
 
 def _uses_shadow_models(attack: AttackFn) -> bool:
+    # A plain function does not say what it needs: it may use shadow models.
     return not set(getattr(attack, "needs", ("shadow models",))) <= SELF_CONTAINED
 
 

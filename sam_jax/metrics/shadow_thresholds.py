@@ -63,35 +63,18 @@ def shadow_thresholds(
     Raises:
         ArgumentError: If shapes differ, scores are NaN, or there is only one model.
     """
-    keep = _checked(scores, keep)
     _checks.at_least(2, num_models=len(scores))
-    thresholds = np.empty(scores.shape, np.result_type(scores, np.float32))
-    for columns in _groups(labels, scores.shape[1]):
-        candidates = _candidates(scores[:, columns])
-        true, false = _decisions(scores[:, columns], keep[:, columns], candidates)
-        others = [counts.sum(axis=0) - counts for counts in (true, false)]
-        best = _balanced_accuracy(*others).argmax(axis=1)
-        thresholds[:, columns] = candidates[best][:, None]
-    return thresholds
+    return _best_thresholds(scores, _checked(scores, keep), labels, is_oracle=False)
 
 
 def oracle_thresholds(
-    scores: Float[np.ndarray, "t n"],
-    keep: MaskArray,
-    labels: Int[np.ndarray, "n"] | None = None,
+    scores: Float[np.ndarray, "t n"], keep: MaskArray
 ) -> Float[np.ndarray, "t n"]:
-    """Returns each target's best threshold on its own members, which no attacker has.
+    """Returns each target's best threshold on its members, which no attacker has.
 
-    Arguments, result and errors are those of ``shadow_thresholds``; one model will do.
+    Result and errors are those of ``shadow_thresholds``; one model will do.
     """
-    keep = _checked(scores, keep)
-    thresholds = np.empty(scores.shape, np.result_type(scores, np.float32))
-    for columns in _groups(labels, scores.shape[1]):
-        candidates = _candidates(scores[:, columns])
-        counts = _decisions(scores[:, columns], keep[:, columns], candidates)
-        best = _balanced_accuracy(*counts).argmax(axis=1)
-        thresholds[:, columns] = candidates[best][:, None]
-    return thresholds
+    return _best_thresholds(scores, _checked(scores, keep), None, is_oracle=True)
 
 
 def shadow_fpr_thresholds(
@@ -119,12 +102,9 @@ def shadow_fpr_thresholds(
     size = min(int(allowed.max() + num_of_target.max()) + 1, len(values))
     top = np.argpartition(-values, size - 1)[:size]
     top = top[np.argsort(-values[top], kind="stable")]
-    thresholds = np.full(len(scores), -np.inf)
+    thresholds = np.empty(len(scores))
     for target, num_allowed in enumerate(allowed):
-        others = values[top[models[top] != target]]
-        if num_allowed < len(others):
-            # Just above the first score too many, whose ties are decided together.
-            thresholds[target] = np.nextafter(others[num_allowed], np.inf)
+        thresholds[target] = _lowest(values[top[models[top] != target]], num_allowed)
     return thresholds
 
 
@@ -166,11 +146,19 @@ def population_thresholds(
     for fpr in _checks.false_positive_rates(fprs):
         if roc.is_resolvable(fpr, len(ordered)):
             num_allowed = int(roc.num_allowed(fpr, len(ordered)))
-            lowest = -np.inf
-            if num_allowed < len(ordered):
-                lowest = float(np.nextafter(ordered[num_allowed], np.inf))
-            chosen[f"FPR {100 * fpr:g} % on the population"] = lowest
+            rule = f"FPR {100 * fpr:g} % on the population"
+            chosen[rule] = float(_lowest(ordered, num_allowed))
     return chosen
+
+
+def _lowest(
+    descending: np.ndarray, num_allowed: int | np.integer
+) -> float | np.floating:
+    """The lowest threshold that at most so many of the scores reach."""
+    if num_allowed >= len(descending):
+        return -np.inf
+    # Just above the first score too many, whose ties are decided together.
+    return np.nextafter(descending[num_allowed], np.inf)
 
 
 def accuracy_at(
@@ -191,6 +179,23 @@ def accuracy_at(
     return (tpr + 1 - fpr) / 2
 
 
+def _best_thresholds(
+    scores: np.ndarray, keep: np.ndarray, labels: np.ndarray | None, is_oracle: bool
+) -> np.ndarray:
+    """Thresholds of the best balanced accuracy on the others, or on the target."""
+    thresholds = np.empty(scores.shape, np.result_type(scores, np.float32))
+    for columns in columns_by_class(labels, scores.shape[1]):
+        candidates = _candidates(scores[:, columns])
+        counts = _decisions(scores[:, columns], keep[:, columns], candidates)
+        if not is_oracle:
+            counts = [of_side.sum(axis=0) - of_side for of_side in counts]
+        # Balanced accuracy at each candidate; column 0 holds the totals.
+        tpr, fpr = (c[:, 1:] / np.maximum(c[:, :1], 1) for c in counts)
+        best = ((tpr + 1 - fpr) / 2).argmax(axis=1)
+        thresholds[:, columns] = candidates[best][:, None]
+    return thresholds
+
+
 def _checked(scores: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """The mask as booleans; raises unless it is one and the scores are numbers."""
     keep = _checks.mask(keep=keep)
@@ -205,8 +210,10 @@ def _checked(scores: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return keep
 
 
-def _groups(labels: np.ndarray | None, num_examples: int) -> list[np.ndarray]:
-    """Columns that share a threshold: all of them, or each class."""
+def columns_by_class(
+    labels: np.ndarray | None, num_examples: int
+) -> list[Int[np.ndarray, " c"]]:
+    """Returns the columns that share a threshold: all of them, or each class."""
     if labels is None:
         return [np.arange(num_examples)]
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
@@ -233,10 +240,3 @@ def _decisions(
         counts[target] = np.bincount(num_below + kept * size, minlength=2 * size)
     counts = counts.reshape(len(scores), 2, size)[..., ::-1].cumsum(axis=-1)[..., ::-1]
     return counts[:, 1], counts[:, 0]
-
-
-def _balanced_accuracy(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Balanced accuracy at each candidate from counts; column 0 holds the totals."""
-    tpr = true[:, 1:] / np.maximum(true[:, :1], 1)
-    fpr = false[:, 1:] / np.maximum(false[:, :1], 1)
-    return (tpr + 1 - fpr) / 2

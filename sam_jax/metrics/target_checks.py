@@ -7,7 +7,7 @@ from jaxtyping import Bool
 
 from sam_jax.metrics import model_comparison
 from sam_jax.metrics.model_comparison import Check, ModelFacts, model_facts
-from sam_jax.metrics.model_copies import near_copies
+from sam_jax.metrics.model_identity import near_copies
 from sam_jax.metrics.phi_meaning import likely_meaning
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import special
 
 from sam_jax import _checks
 from sam_jax.metrics import epsilon, roc, shadow_thresholds
@@ -28,7 +27,7 @@ from sam_jax.metrics.estimate import (
     CrossedVariance,
     Estimate,
     make_estimate,
-    student_quantile,
+    student_limits,
 )
 
 PRIORS = (0.01, 0.1, 0.5)
@@ -79,7 +78,6 @@ def shadow_threshold_decisions(
     keep: roc.Mask,
     labels: Int[np.ndarray, "n"] | None = None,
     fprs: Sequence[float] = (0.01, 0.001),
-    priors: Sequence[float] = PRIORS,
     level: float = 0.95,
 ) -> list[Decisions]:
     """Returns what each rule for thresholds reaches on targets that did not set it.
@@ -94,7 +92,6 @@ def shadow_threshold_decisions(
         keep: Whether the target trained on it.
         labels: Class of each example.
         fprs: False-positive rates to aim at.
-        priors: Member fractions at which to give the precision.
         level: Confidence level of all intervals.
 
     Raises:
@@ -106,8 +103,8 @@ def shadow_threshold_decisions(
         scores = scores.astype(np.float64)
     roc.check_scores(scores, keep)
     _checks.confidence_level(level)
-    _checks.in_unit_interval(**{f"priors[{i}]": p for i, p in enumerate(priors)})
     chosen = shadow_thresholds.choose_thresholds(scores, keep, labels, fprs)
+    # All rules with one threshold share the counts of one pass over the groups.
     aims = [choice.fpr for choice in chosen.values() if choice.labels is None]
     of_all = iter(decision_variances(scores, keep, None, aims))
     decisions = []
@@ -117,7 +114,7 @@ def shadow_threshold_decisions(
         else:
             (variances,) = decision_variances(scores, keep, by_label)
         decided = scores >= thresholds
-        decisions.append(_decisions(rule, decided, keep, priors, level, variances))
+        decisions.append(_decisions(rule, decided, keep, level, variances))
     return decisions
 
 
@@ -141,7 +138,7 @@ def given_decisions(
     for rule, limits in chosen.items():
         decided, keep = (scores >= limits)[None], members[None]
         variances = binomial_variances(decided, keep)
-        decisions.append(_decisions(rule, decided, keep, PRIORS, level, variances))
+        decisions.append(_decisions(rule, decided, keep, level, variances))
     return decisions
 
 
@@ -176,7 +173,6 @@ def _decisions(
     rule: str,
     decided: np.ndarray,
     keep: np.ndarray,
-    priors: Sequence[float],
     level: float,
     variances: DecisionVariances,
 ) -> Decisions:
@@ -203,7 +199,7 @@ def _decisions(
         ),
         precision={
             f"{prior:g}": _precision(tpr, fpr, variances.log_ratio, prior, level)
-            for prior in priors
+            for prior in PRIORS
         },
         counts=counts,
     )
@@ -224,11 +220,7 @@ def _rate(
 
 
 def _precision(
-    tpr: Estimate,
-    fpr: Estimate,
-    log_ratio: CrossedVariance,
-    prior: float,
-    level: float,
+    tpr: Estimate, fpr: Estimate, log_ratio: CrossedVariance, prior: float, level: float
 ) -> Estimate:
     """``logit precision = logit prior + log TPR - log FPR``, by the delta method."""
     value = roc.precision_at_prior(tpr.value, fpr.value, prior)
@@ -252,8 +244,7 @@ def _at_level(rate: Estimate, counts: tuple[int, int], level: float) -> Estimate
     if rate.standard_error == 0:
         low, high = roc.binomial_interval(*counts, level)
         return rate._replace(low=low, high=high)
-    slope = rate.value * (1 - rate.value)
-    width = student_quantile(rate.degrees, level) * rate.standard_error / slope
-    centre = special.logit(rate.value)
-    low, high = special.expit([centre - width, centre + width])
-    return rate._replace(low=float(low), high=float(high))
+    low, high = student_limits(
+        rate.value, rate.standard_error, rate.degrees, level, scale="logit"
+    )
+    return rate._replace(low=low, high=high)

@@ -6,8 +6,7 @@ from sam_jax.auditing.result import EQUAL_ACCURACY, AuditResult
 from sam_jax.metrics.multiple_tests import (
     MIN_TARGETS,
     POWER,
-    ChangeFinding,
-    LeakFinding,
+    Finding,
 )
 from sam_jax.reporting import given_models
 from sam_jax.reporting.tables import format_estimate, metric_label
@@ -56,7 +55,7 @@ def below_chance(result: AuditResult) -> list[str]:
     return sentences
 
 
-def _leak_sentence(name: str, findings: list[LeakFinding], num_models: int) -> str:
+def _leak_sentence(name: str, findings: list[Finding], num_models: int) -> str:
     if findings[0].outcome == "too few models":
         return (
             f"No verdict on {name}: {num_models} models do not tell how much models "
@@ -84,7 +83,7 @@ def _leak_sentence(name: str, findings: list[LeakFinding], num_models: int) -> s
     )
 
 
-def _change_sentence(name: str, baseline: str, changes: list[ChangeFinding]) -> str:
+def _change_sentence(name: str, baseline: str, changes: list[Finding]) -> str:
     if changes[0].outcome == "too few models":
         return f"No verdict on {name} against {baseline}: too few models"
     sentences = []
@@ -112,7 +111,7 @@ def _of_all(most: str, attacks: Sequence[object]) -> str:
     return f"the {most} of {count} attacks" if count > 1 else "that of the only attack"
 
 
-def _shown_change(change: ChangeFinding) -> str:
+def _shown_change(change: Finding) -> str:
     estimate = format_estimate(change.estimate, sign=True)
     return f"{change.attack[1]} {metric_label(change.metric)} {estimate}"
 

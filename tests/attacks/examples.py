@@ -1,7 +1,9 @@
 """Signals that the attack tests share: random, degenerate, and planted ones."""
 
+import jax.numpy as jnp
 import numpy as np
 
+from sam_jax.attacks import Attack
 from sam_jax.types import Signals
 
 
@@ -72,3 +74,14 @@ def planted_signals(
 
 
 CASES = {"random": random_signals(), "degenerate": degenerate_signals()}
+
+
+def _minus_out_mean(_, signals, target):
+    others = jnp.arange(len(signals.keep))[:, None] != target
+    outside = (~signals.keep & others).astype(signals.phi.dtype)
+    total = jnp.sum(signals.phi[..., 0] * outside, axis=0)
+    return signals.phi[target, :, 0] - total / jnp.maximum(jnp.sum(outside, axis=0), 1)
+
+
+DIFFICULTY = Attack(_minus_out_mean, needs=("out_models",), name="difficulty")
+"""Phi minus its mean over 'out' models: shadow models, and next to no compilation."""

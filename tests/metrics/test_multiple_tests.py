@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from sam_jax.attacks import ATTACKS, score_targets
-from sam_jax.metrics import IntervalConfig, attack_metrics, bootstrap_attack
+from sam_jax.metrics import IntervalConfig, bootstrap_attack, pooled_metrics
 from sam_jax.metrics.attack_metrics import AttackMetrics, Differences
 from sam_jax.metrics.estimate import MISSING, CrossedVariance, make_estimate
 from sam_jax.metrics.multiple_tests import POWER, change_test, holm, leak_test
@@ -18,23 +18,20 @@ def estimate(value, error, scale="logit", degrees=1e9):
     return make_estimate(value, CrossedVariance(error**2, degrees, 0.0), 0.95, scale)
 
 
+def pooled_alone(pooled, errors, fprs, num_targets):
+    """Metrics with all that the tests look at, and nothing else."""
+    sizes = {"num_targets": num_targets, "num_members": 800, "num_non_members": 800}
+    rest = {"non_members_per_target": 50, "fprs": fprs, "level": 0.95}
+    return AttackMetrics(pooled, {}, errors, {}, **sizes, **rest)
+
+
 def measured(auc, error=0.01, tpr=None, num_targets=16):
     fprs = () if tpr is None else (0.01,)
     pooled = {"auc": estimate(auc, error), "balanced_accuracy": estimate(0.8, 0.001)}
     if tpr is not None:
         pooled["tpr_at_fpr_0.01"] = tpr
     errors = {name: e.standard_error for name, e in pooled.items()}
-    sizes = {"num_targets": num_targets, "num_members": 800, "num_non_members": 800}
-    return AttackMetrics(
-        pooled,
-        {},
-        errors,
-        {},
-        non_members_per_target=50,
-        fprs=fprs,
-        level=0.95,
-        **sizes,
-    )
+    return pooled_alone(pooled, errors, fprs, num_targets)
 
 
 def naive_holm(p_values):
@@ -158,8 +155,12 @@ def _share_of_leaks(num_models, num_examples, num_audits):
     for scores, keep in _null_audits(num_models, num_examples, num_audits):
         metrics = {}
         for name, score in scores.items():
-            bootstrap = bootstrap_attack(score, keep, fprs=(0.01,), intervals=INTERVALS)
-            metrics[name] = attack_metrics.attack_metrics(bootstrap)
+            bootstrap = bootstrap_attack(
+                score, keep, fprs=(0.01,), intervals=INTERVALS, pooled_only=True
+            )
+            pooled = pooled_metrics(bootstrap)
+            errors = dict(zip(pooled, bootstrap.null_errors().tolist(), strict=True))
+            metrics[name] = pooled_alone(pooled, errors, (0.01,), num_models)
         leaks.append(any(f.outcome == "leak" for f in leak_test(metrics)))
     return np.mean(leaks)
 

@@ -2,10 +2,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sam_jax.attacks import ATTACKS, score_targets
+from sam_jax.attacks import score_targets
 from sam_jax.metrics import bootstrap_attack, num_models, pooled_metrics
 from sam_jax.metrics.estimate import Estimate
-from tests.attacks.examples import planted_signals
+from tests.attacks.examples import DIFFICULTY, planted_signals
 
 SIGNALS = planted_signals(1.5, 1.0, num_models=16, num_examples=60, num_population=0)
 MASK = np.ones(60, bool)
@@ -17,7 +17,7 @@ def curve(attack):
 
 
 def test_more_models_strengthen_an_attack_that_learns_from_them():
-    found, scores = curve(ATTACKS["calibrated_loss"])
+    found, scores = curve(DIFFICULTY)
     assert found.num_models == (4, 8, 16)
     small, _, large = (estimate.value for estimate in found.estimates)
     assert small < large

@@ -5,14 +5,19 @@ import pytest
 
 from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.metrics import IntervalConfig, bootstrap_attack, pooled_metrics, refits
-from tests.attacks.examples import balanced_keep, make_signals, planted_signals
+from tests.attacks.examples import (
+    DIFFICULTY,
+    balanced_keep,
+    make_signals,
+    planted_signals,
+)
 
 SIGNALS = planted_signals(1.5, 1.0, num_models=6, num_examples=80, num_population=10)
 MASK = np.arange(90) < 80
 
 
 def test_each_refit_is_the_attack_on_the_models_that_are_left():
-    attack = ATTACKS["lira_offline"]
+    attack = DIFFICULTY
     scores = score_targets(attack, SIGNALS)
     found = list(refits.leave_models_out(attack, SIGNALS, scores, mask=MASK))
     assert len(found) == 6

@@ -90,7 +90,7 @@ def test_planted_gaussians_have_the_power_of_the_closed_form():
 def test_nobody_accused_has_no_precision_and_no_false_alarm_leaves_it_uncertain():
     keep = np.array([[True, False] * 10] * 3)
     still = DecisionVariances(*[CrossedVariance(0.0, float("inf"), 0.0)] * 4)
-    options = (keep, (0.5,), 0.95, still)
+    options = (keep, 0.95, still)
     silent = thresholds._decisions("rule", np.zeros_like(keep), *options)
     assert math.isnan(silent.precision["0.5"].value)
     perfect = thresholds._decisions("rule", keep, *options).precision["0.5"]
