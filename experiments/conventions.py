@@ -137,8 +137,8 @@ def lira_offline(signals: Signals) -> Curves:
         "two-sided (authors' script)": ATTACKS["lira_offline_two_sided"],
         "one variance for all": ATTACKS["lira_offline_global"],
         "median": ATTACKS["lira_offline_median"],
-        "two-sided, one variance for all": lira.lira_offline_two_sided(
-            variance="global"
+        "two-sided, one variance for all": lira.lira_offline(
+            variance="global", two_sided=True
         ),
     }
     yield from curves_of(attacks, signals)

@@ -12,8 +12,7 @@ from sam_jax.attacks.base import (
 )
 from sam_jax.attacks.class_quantiles import quantile_by_class
 from sam_jax.attacks.fitted import combined, shadow_classifier
-from sam_jax.attacks.label_only import augmentation_robustness
-from sam_jax.attacks.lira import lira_offline, lira_offline_two_sided, lira_online
+from sam_jax.attacks.lira import lira_offline, lira_online
 from sam_jax.attacks.population import population_attack, quantile_regression
 from sam_jax.attacks.reference import calibrated_loss, reference_attack
 from sam_jax.attacks.rmia import rmia_offline, rmia_online
@@ -32,7 +31,7 @@ _FORMS = {
     "lira_offline": lira_offline(),
     "lira_offline_global": lira_offline(variance="global"),
     "lira_offline_median": lira_offline(location="median"),
-    "lira_offline_two_sided": lira_offline_two_sided(),
+    "lira_offline_two_sided": lira_offline(two_sided=True),
     "rmia_online": rmia_online(),
     "rmia_offline": rmia_offline(),
     "attack_p": population_attack(),
@@ -41,7 +40,7 @@ _FORMS = {
     "quantile_regression": quantile_regression(),
     "quantile_by_class": quantile_by_class(),
     "shadow_classifier": shadow_classifier(),
-    "label_only": augmentation_robustness(),
+    "label_only": direct.augmentation_robustness(),
     "combined": combined(),
 }
 

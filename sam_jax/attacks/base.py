@@ -214,6 +214,7 @@ def _score_attack(
     """Scores in blocks of examples, or all at once where one block holds them."""
     signals = jax.jit(with_finite_phi)(jax.tree.map(jnp.asarray, signals))
     num_examples = signals.keep.shape[1]
+    # One program for both steps, so that the sums over models are made once.
     if block_size >= num_examples:
         return np.asarray(_score_whole(attack, signals, targets))
     fitted = _fit_targets(attack, signals, targets)
@@ -230,6 +231,7 @@ def _score_function(
 ) -> np.ndarray:
     """Scores of any function of signals and target; NumPy code runs in a loop."""
     try:
+        # NumPy code cannot be traced, which only shows when it is tried.
         run = jax.jit(jax.vmap(attack, (None, 0)))
         return np.asarray(run(jax.tree.map(jnp.asarray, signals), targets))
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):

@@ -30,6 +30,29 @@ def correctness() -> Attack:
     return Attack(score, name="correctness")
 
 
+def augmentation_robustness() -> Attack:
+    """The fraction of augmented queries that the target still labels right.
+
+    ``Signals`` hold correctness of the first query only. Of the others one counts as
+    right where phi > 0 (p_y above one half), which implies a right label but misses
+    right labels of lower confidence; with two classes the two agree. One query makes it
+    the ``correctness`` attack.
+
+    Assumes: the label that the target predicts for copies of the example, no
+    probabilities, no shadow models. Choquette-Choo et al., "Label-Only Membership
+    Inference Attacks", 2021, https://arxiv.org/abs/2007.14321, section 3.2 (there the
+    right and wrong labels feed a classifier; here they are counted).
+    """
+
+    def score(_: Any, signals: Signals, target: Any) -> Any:
+        phi = signals.phi[target]
+        num_right = signals.correct[target].astype(phi.dtype)
+        num_right += jnp.sum(phi[:, 1:] > 0, axis=-1).astype(phi.dtype)
+        return num_right / phi.shape[-1]
+
+    return Attack(score, needs=("queries",), name="label_only")
+
+
 def confidence(queries: Queries = "mean") -> Attack:
     """Score by the probability p_y that the target gives the label.
 
@@ -45,33 +68,30 @@ def confidence(queries: Queries = "mean") -> Attack:
         ArgumentError: If ``queries`` is neither ``"mean"`` nor ``"min"``.
     """
     _checks.literal(Queries, queries=queries)
-    reduce = {"mean": _logit_of_mean, "min": _least}[queries]
 
     def score(_: Any, signals: Signals, target: Any) -> Any:
-        return reduce(signals.phi[target])
+        phi = signals.phi[target]
+        return jnp.min(phi, axis=-1) if queries == "min" else _logit_of_mean(phi)
 
     return Attack(score, needs=("queries",) * (queries == "min"), name="confidence")
 
 
-def loss(queries: Queries = "mean") -> Attack:
+def loss() -> Attack:
     """Score by the target's cross-entropy loss: minus its logarithm.
 
-    The order is that of minus the loss, ``-softplus(-phi)``, its mean (or the largest)
-    over queries; the loss itself rounds to 0 from phi = 104 on, where all would tie.
+    The order is that of minus the loss, ``-softplus(-phi)``, its mean over queries; the
+    loss itself rounds to 0 from phi = 104 on, where all would tie.
 
     Assumes: the target's loss; Yeom et al., "Privacy Risk in Machine Learning", 2018,
     https://arxiv.org/abs/1709.01604, section 3.2.
-
-    Raises:
-        ArgumentError: If ``queries`` is neither ``"mean"`` nor ``"min"``.
     """
-    _checks.literal(Queries, queries=queries)
-    reduce = {"mean": _minus_log_mean_loss, "min": _minus_log_largest_loss}[queries]
 
     def score(_: Any, signals: Signals, target: Any) -> Any:
-        return reduce(_log_loss(signals.phi[target]))
+        log_loss = _log_loss(signals.phi[target])
+        num_queries = jnp.asarray(log_loss.shape[-1], log_loss.dtype)
+        return jnp.log(num_queries) - jax.nn.logsumexp(log_loss, axis=-1)
 
-    return Attack(score, needs=("queries",) * (queries == "min"), name="loss")
+    return Attack(score, name="loss")
 
 
 def entropy() -> Attack:
@@ -105,19 +125,6 @@ def _log_loss(phi: Float[Array, "n q"]) -> Float[Array, "n q"]:
     is_tiny = phi > 15
     moderate = jnp.where(is_tiny, 0, phi)
     return jnp.where(is_tiny, -phi, jnp.log(jax.nn.softplus(-moderate)))
-
-
-def _minus_log_mean_loss(log_loss: Float[Array, "n q"]) -> Float[Array, "n"]:
-    num_queries = jnp.asarray(log_loss.shape[-1], log_loss.dtype)
-    return jnp.log(num_queries) - jax.nn.logsumexp(log_loss, axis=-1)
-
-
-def _minus_log_largest_loss(log_loss: Float[Array, "n q"]) -> Float[Array, "n"]:
-    return -jnp.max(log_loss, axis=-1)
-
-
-def _least(phi: Float[Array, "n q"]) -> Float[Array, "n"]:
-    return jnp.min(phi, axis=-1)
 
 
 def _logit_of_mean(phi: Float[Array, "n q"]) -> Float[Array, "n"]:

@@ -155,6 +155,7 @@ def fit_logistic(
         hessian = jnp.einsum("mn,mnf,mng->fg", weight * p * (1 - p), x, x) + ridge
         return w + jnp.linalg.solve(hessian, gradient)
 
+    # Of fixed length: under `vmap` all fits would go on until the last one is done.
     start = jnp.zeros(x.shape[-1], x.dtype)
     weights = jax.lax.fori_loop(0, NUM_NEWTON_STEPS, newton_step, start)
     return Logistic(center, scale, weights)

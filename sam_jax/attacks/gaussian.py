@@ -1,70 +1,59 @@
-"""Gaussian densities and z-scores of phi, by query or over all queries at once.
+"""Gaussian densities and z-scores of phi, by query or over all queries at once."""
 
-Each takes phi and locations [N, Q], variances [N, Q] (joint: covariances [N, Q, Q]),
-and returns one value for each example. ``inflation`` [N] multiplies the variance of the
-prediction: 1 + 1/k where the location is a mean over k models.
-"""
-
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def z_score(
-    phi: Float[Array, "n q"],
-    location: Float[Array, "n q"],
-    variance: Float[Array, "n q"],
-    inflation: Float[Array, "n"],
-) -> Float[Array, "n"]:
+class Gaussian(NamedTuple):
+    """A fitted Gaussian per example.
+
+    Attributes:
+        location: Of each query.
+        variance: Of each query [N, Q]; joint: the covariance [N, Q, Q].
+        inflation: Multiplies the variance of the prediction: 1 + 1/k where the location
+            is a mean over k models.
+    """
+
+    location: Float[Array, "n q"]
+    variance: Float[Array, "..."]
+    inflation: Float[Array, "n"]
+
+
+def z_score(phi: Float[Array, "n q"], fitted: Gaussian) -> Float[Array, "n"]:
     """Returns the mean over queries of each query's z-score."""
-    scale = jnp.sqrt(variance * inflation[:, None])
-    return jnp.mean((phi - location) / scale, axis=-1)
+    scale = jnp.sqrt(fitted.variance * fitted.inflation[:, None])
+    return jnp.mean((phi - fitted.location) / scale, axis=-1)
 
 
-def log_density(
-    phi: Float[Array, "n q"],
-    location: Float[Array, "n q"],
-    variance: Float[Array, "n q"],
-    inflation: Float[Array, "n"],
-) -> Float[Array, "n"]:
+def log_density(phi: Float[Array, "n q"], fitted: Gaussian) -> Float[Array, "n"]:
     """Returns the mean over queries of each query's log density."""
-    variance = variance * inflation[:, None]
-    z_squared = jnp.square(phi - location) / variance
+    variance = fitted.variance * fitted.inflation[:, None]
+    z_squared = jnp.square(phi - fitted.location) / variance
     return -0.5 * jnp.mean(z_squared + jnp.log(2 * jnp.pi * variance), axis=-1)
 
 
-def joint_z_score(
-    phi: Float[Array, "n q"],
-    location: Float[Array, "n q"],
-    variance: Float[Array, "n q q"],
-    inflation: Float[Array, "n"],
-) -> Float[Array, "n"]:
+def joint_z_score(phi: Float[Array, "n q"], fitted: Gaussian) -> Float[Array, "n"]:
     """Returns ``1' S^-1 (phi - location) / sqrt(1' S^-1 1)``.
 
     The log-likelihood ratio between a Gaussian and the same one moved by the same
     amount in every query, in units of its standard deviation.
     """
-    rows = _cholesky(variance)
-    white = _solve(rows, phi - location)
+    rows = _cholesky(fitted.variance)
+    white = _solve(rows, phi - fitted.location)
     direction = _solve(rows, jnp.ones_like(phi))
-    norm = jnp.sqrt(jnp.sum(jnp.square(direction), axis=-1) * inflation)
+    norm = jnp.sqrt(jnp.sum(jnp.square(direction), axis=-1) * fitted.inflation)
     return jnp.sum(white * direction, axis=-1) / norm
 
 
-def joint_log_density(
-    phi: Float[Array, "n q"],
-    location: Float[Array, "n q"],
-    variance: Float[Array, "n q q"],
-    inflation: Float[Array, "n"],
-) -> Float[Array, "n"]:
+def joint_log_density(phi: Float[Array, "n q"], fitted: Gaussian) -> Float[Array, "n"]:
     """Returns the log density of one Q-variate Gaussian."""
-    rows = _cholesky(variance)
-    white = _solve(rows, phi - location)
-    num_queries = phi.shape[-1]
+    rows = _cholesky(fitted.variance)
+    white = _solve(rows, phi - fitted.location)
     log_det = 2 * sum(jnp.log(row[-1]) for row in rows)
-    log_det = log_det + num_queries * jnp.log(2 * jnp.pi * inflation)
-    return -0.5 * (jnp.sum(jnp.square(white), axis=-1) / inflation + log_det)
+    log_det = log_det + phi.shape[-1] * jnp.log(2 * jnp.pi * fitted.inflation)
+    return -0.5 * (jnp.sum(jnp.square(white), axis=-1) / fitted.inflation + log_det)
 
 
 def _cholesky(variance: Float[Array, "n q q"]) -> list[list[Any]]:

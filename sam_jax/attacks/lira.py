@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 from sam_jax import _checks
 from sam_jax.attacks import gaussian, matching
 from sam_jax.attacks.base import Attack
+from sam_jax.attacks.gaussian import Gaussian
 from sam_jax.attacks.shadow_statistics import (
     Pooled,
     Side,
@@ -54,14 +55,6 @@ class Options(NamedTuple):
     queries: str
     prior_count: float
     matched: bool
-
-
-class Gaussian(NamedTuple):
-    """A fitted Gaussian per example: location, (co)variance and its inflation."""
-
-    location: Float[Array, "n q"]
-    variance: Float[Array, "..."]
-    inflation: Float[Array, "n"]
 
 
 def lira_online(
@@ -104,7 +97,7 @@ def lira_online(
     log_density = gaussian.joint_log_density if joint else gaussian.log_density
 
     def score(phi: Any, inside: Gaussian, outside: Gaussian) -> Any:
-        return log_density(phi, *inside) - log_density(phi, *outside)
+        return log_density(phi, inside) - log_density(phi, outside)
 
     options = Options(variance, location, queries, prior_count, matched)
     return _make_lira("lira_online", score, options, ("in_models", "out_models"))
@@ -116,6 +109,7 @@ def lira_offline(
     queries: Queries = "mean",
     prior_count: float = 4.0,
     matched: bool = True,
+    two_sided: bool = False,
 ) -> Attack:
     """Returns offline LiRA: ``(phi - mean_out) / sigma_out``, one-sided.
 
@@ -130,6 +124,9 @@ def lira_offline(
         queries: Mean of each query's z-score, or joint.
         prior_count: As in ``lira_online``.
         matched: As in ``lira_online``.
+        two_sided: Whether the score is ``-log N(phi; out)``, the form of the authors'
+            script, for comparison: it takes an example that is *less* confident than
+            the 'out' models for a member too, and so loses to the one-sided form.
 
     Returns:
         The attack.
@@ -137,35 +134,15 @@ def lira_offline(
     Raises:
         ArgumentError: As in ``lira_online``.
     """
-    z_score = gaussian.joint_z_score if queries == "joint" else gaussian.z_score
-
-    def score(phi: Any, _: Gaussian, outside: Gaussian) -> Any:
-        return z_score(phi, *outside)
-
-    options = Options(variance, location, queries, prior_count, matched)
-    return _make_lira("lira_offline", score, options, ("out_models",))
-
-
-def lira_offline_two_sided(
-    variance: Variance = "per_example",
-    location: Location = "mean",
-    queries: Queries = "mean",
-    prior_count: float = 4.0,
-    matched: bool = True,
-) -> Attack:
-    """Returns the authors' script's offline form, for comparison: ``-log N(phi; out)``.
-
-    It takes an example that is *less* confident than the 'out' models for a member
-    too, and so loses to ``lira_offline``. Assumptions and arguments are the same.
-    """
     joint = queries == "joint"
+    z_score = gaussian.joint_z_score if joint else gaussian.z_score
     log_density = gaussian.joint_log_density if joint else gaussian.log_density
 
     def score(phi: Any, _: Gaussian, outside: Gaussian) -> Any:
-        return -log_density(phi, *outside)
+        return -log_density(phi, outside) if two_sided else z_score(phi, outside)
 
     options = Options(variance, location, queries, prior_count, matched)
-    return _make_lira("lira_offline_two_sided", score, options, ("out_models",))
+    return _make_lira("lira_offline", score, options, ("out_models",))
 
 
 def _make_lira(

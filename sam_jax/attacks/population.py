@@ -102,7 +102,9 @@ def quantile_regression() -> Attack:
 
     def score(fitted: QuantileFit, signals: Signals, target: Any) -> Any:
         difficulty = _difficulty(signals, target, fitted.matching)
-        return _quantile_z_score(fitted, mean_phi(signals)[target], difficulty)
+        phi = standardised(mean_phi(signals)[target], fitted.phi)
+        log_variance = _features(fitted, difficulty) @ fitted.log_variance
+        return _residual(fitted, phi, difficulty) * jnp.exp(-0.5 * log_variance)
 
     needs = ("population", "out_models")
     return Attack(score, fit, needs, "quantile_regression")
@@ -138,6 +140,7 @@ def population_rank(values: Float[Array, "n"], population: Sorted) -> Float[Arra
     their distance below. Without population the score is the value itself.
     """
     points, count = population
+    # Invalid points are +inf at the end: none of them is below a value.
     below = jnp.minimum(jnp.searchsorted(points, values, side="left"), count)
     lowest, highest = points[0], points[jnp.maximum(count - 1, 0)]
     # Indices of values outside are wrapped to any point: they are not used.
@@ -205,15 +208,6 @@ def _fit_quantiles(
     level = _weighted_mean(jnp.minimum(squared, 3.56 * OUTLIER_LIMIT**2), weight)
     level = jnp.where(level > 0, jnp.log(level), 0)
     return fitted._replace(log_variance=log_variance.at[0].add(level))
-
-
-def _quantile_z_score(
-    fitted: QuantileFit, phi: Float[Array, "n"], difficulty: Difficulty
-) -> Float[Array, "n"]:
-    residual = _residual(fitted, standardised(phi, fitted.phi), difficulty)
-    return residual * jnp.exp(
-        -0.5 * _features(fitted, difficulty) @ fitted.log_variance
-    )
 
 
 def _residual(

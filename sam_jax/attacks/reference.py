@@ -41,7 +41,8 @@ def reference_attack() -> Attack:
         others = matching.take_rows(others, models)
         variance = jnp.broadcast_to(fitted.pooled.out_variance, others.mean.shape)
         inflation = jnp.ones_like(others.count)
-        z = gaussian.z_score(centred[target], others.mean, variance, inflation)
+        fitted_out = gaussian.Gaussian(others.mean, variance, inflation)
+        z = gaussian.z_score(centred[target], fitted_out)
         below = _count_below(phi[target], phi, outside, models)
         # Within (0, 1) and increasing in z: ties are ordered by less than one model.
         place = 0.5 + 0.5 * z / (1 + jnp.abs(z))

@@ -13,6 +13,7 @@ queries, log-ratios are averaged. Where one of mean_in and mean_out has no model
 other takes its place.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -127,7 +128,8 @@ def rmia_offline(
         del target
         return jnp.asarray([a], signals.phi.dtype)
 
-    choose = _choose_a if a is None else given
+    # The best a for each fold of examples, unless it is given.
+    choose = functools.partial(tune, _best_a) if a is None else given
     score, fit = _score_and_fit(log_prior, choose, gamma, tie_break, max_population)
     needs = ("out_models", "population") + ("tuning",) * (a is None)
     return Attack(score, fit, needs, "rmia_offline")
@@ -164,6 +166,7 @@ def _score_and_fit(
         chosen = choose(signals, target)
         probability = matching.fit_matching(signals.keep, target)
         population, is_valid = take_population(signals, max_population)
+        # One a, or two: short enough to be written out in the program.
         ordered = [
             sort_valid(log_ratio(population, target, a, probability), is_valid)
             for a in chosen
@@ -203,11 +206,6 @@ def _offline_log_prior(log_out: Array, a: Any) -> Array:
     """``log(((1 + a) mean_out + 1 - a) / 2)``."""
     # For a = 1 the last term is -inf, which `logaddexp` takes as nothing to add.
     return jnp.log((1 + a) / 2) + jnp.logaddexp(log_out, jnp.log((1 - a) / (1 + a)))
-
-
-def _choose_a(signals: Signals, target: Any) -> Float[Array, "2"]:
-    """The best a for each fold of examples (``tuning``)."""
-    return tune(_best_a, signals, target)
 
 
 def _best_a(signals: Signals, is_valid: Bool[Array, "k"]) -> Float[Array, ""]:

@@ -109,7 +109,7 @@ def naive_lira(
 FACTORIES = {
     "online": lira.lira_online,
     "offline": lira.lira_offline,
-    "two_sided": lira.lira_offline_two_sided,
+    "two_sided": functools.partial(lira.lira_offline, two_sided=True),
 }
 
 

@@ -269,6 +269,6 @@ def test_direct_power_on_planted_gaussians_is_the_closed_form():
 
 def test_unknown_queries_and_empty_combinations_are_refused():
     with pytest.raises(ArgumentError, match="queries must be one of"):
-        inspect.unwrap(direct.loss)(queries="max")
+        inspect.unwrap(direct.confidence)(queries="max")
     with pytest.raises(ValueError, match="at least one attack"):
         fitted.combined([])
