@@ -48,7 +48,6 @@ def compare_attack_success(
     *,
     outcome: Outcome = "correct",
     selected_by: SelectedBy = "both",
-    level: float = 0.95,
 ) -> AttackSuccess:
     """Returns the attack's score gap and success by memorization.
 
@@ -60,7 +59,6 @@ def compare_attack_success(
         attack: Such as LiRA; a score above 0 says that the example is a member.
         outcome: See ``memorization.outcomes``.
         selected_by: Whose memorization selects the bins.
-        level: Confidence level of the intervals, in (0, 1).
 
     Raises:
         ValueError: If an option is not one of those above.
@@ -71,6 +69,7 @@ def compare_attack_success(
     bins = memorization_bins(selecting, keep, first)
     num_bins = len(BIN_EDGES) + 1
     gaps, advantages, pearson, spearman, values = [], [], [], [], []
+    # Each optimizer by itself: its scores, decisions and correlations.
     for signals, optimizer_outcome in zip(
         comparison.signals, (base, other), strict=True
     ):
@@ -78,9 +77,9 @@ def compare_attack_success(
         decisions = (scores > 0).astype(np.float64)
         gap = memorization.memorization_halves(scores, keep, first)
         advantage = memorization.memorization_halves(decisions, keep, first)
-        gaps.append(memorization.mean_by_bin(bins, gap, num_bins, level))
-        advantages.append(memorization.mean_by_bin(bins, advantage, num_bins, level))
-        correlations = _across_halves(optimizer_outcome, scores, comparison, level)
+        gaps.append(memorization.mean_by_bin(bins, gap, num_bins))
+        advantages.append(memorization.mean_by_bin(bins, advantage, num_bins))
+        correlations = _across_halves(optimizer_outcome, scores, comparison)
         pearson.append(correlations[0])
         spearman.append(correlations[1])
         values.append(gap.values.mean(axis=0))
@@ -104,7 +103,6 @@ def _across_halves(
     outcome: Float[np.ndarray, "m n"],
     scores: Float[np.ndarray, "m n"],
     comparison: Comparison,
-    level: float,
 ) -> list[Estimate]:
     """Correlations of memorization by one half with the score gap by the other."""
     keep, first = comparison.keep, comparison.first
@@ -118,4 +116,4 @@ def _across_halves(
             by_half.append(pair)
         return np.mean(by_half, axis=0)
 
-    return jackknife.crossed_jackknife(correlations, *keep.shape, level=level)
+    return jackknife.crossed_jackknife(correlations, *keep.shape)

@@ -19,6 +19,9 @@ from sam_jax import _checks
 BLOCK_ELEMENTS = 2**24
 """Numbers in a block by default: 64 MiB of float32."""
 
+MIN_INFLUENCE = np.float32(0.15)
+"""Smallest influence of a pair, the paper's."""
+
 EXACT_MODELS = 2**12
 """Up to so many models, products of two counts are whole numbers in float32."""
 
@@ -123,13 +126,12 @@ def high_influence_pairs(
     memorized: Float[np.ndarray, " n"],
     *,
     min_memorization: float = 0.25,
-    min_influence: float = 0.15,
-    threshold: float = 0.0,
     limit: int = 1000,
     block_size: int | None = None,
 ) -> Pairs:
     """Returns pairs of a memorized training example and a test example that it helps.
 
+    The influence is at least ``MIN_INFLUENCE``.
     Only the columns of memorized examples are multiplied.
 
     Args:
@@ -137,19 +139,16 @@ def high_influence_pairs(
         keep: True where the model trained on the training example.
         memorized: Memorization of each training example; NaN never passes.
         min_memorization: Smallest memorization; the default is the paper's.
-        min_influence: Smallest influence; the default is the paper's.
-        threshold: Smallest influence in units of its standard error.
         limit: Pairs to keep.
         block_size: As in ``influence_blocks``.
 
     Raises:
-        ValueError: As in ``influence_blocks``, or for a negative option.
+        ValueError: As in ``influence_blocks``, or if ``limit`` is below 1.
 
     References:
         Feldman and Zhang, "What Neural Networks Memorize and Why", 2020,
         https://arxiv.org/abs/2008.03703, section 3.2.
     """
-    _checks.non_negative(min_influence=min_influence, threshold=threshold)
     _checks.at_least(1, limit=limit)
     keep = _checked_mask(outcome, keep)
     sources = np.flatnonzero(memorized >= min_memorization)
@@ -160,12 +159,9 @@ def high_influence_pairs(
     ):
         errors = block.standard_error
         assert errors is not None
-        clear = np.float32(threshold) * errors
-        # `fmax` passes over standard errors that are NaN (one model on a side).
-        bar = np.fmax(np.float32(min_influence), clear)
-        target, column = np.nonzero(block.influence >= bar)
+        target, column = np.nonzero(block.influence >= MIN_INFLUENCE)
         num_pairs += len(target)
-        num_mirrored += int(np.count_nonzero(-block.influence >= bar))
+        num_mirrored += int(np.count_nonzero(-block.influence >= MIN_INFLUENCE))
         values = block.influence[target, column], errors[target, column]
         rows = sources[column], target + block.start, *values
         passed = np.stack([np.asarray(row, np.float64) for row in rows])

@@ -12,12 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from sam_jax import _checks
-from sam_jax.analysis.curvature import (
-    LossFn,
-    Sampled,
-    flatten_loss,
-    mean_of_samples,
-)
+from sam_jax.analysis.curvature import LossFn, Sampled, flatten_loss, mean_of_samples
 from sam_jax.types import Key, Params
 
 
@@ -44,7 +39,7 @@ def worst_case_increase(
         params: The centre of the ball.
         rho: Radius of the ball, in the L2 norm over all weights.
         num_steps: Gradients in each ascent, at least 1.
-        scale: Size of the ball along each weight, for rho = 1; see ``adaptive_scale``.
+        scale: Size of the ball along each weight, for rho = 1; such as ``|w|``.
 
     Raises:
         ValueError: If a concrete ``rho`` is negative or ``num_steps`` below 1.
@@ -111,28 +106,6 @@ def average_case_increase(
         return (increase(point) + increase(-point)) / 2
 
     return mean_of_samples(jax.lax.map(sample, jax.random.split(key, num_samples)))
-
-
-def adaptive_scale(params: Params, eta: float = 0.0) -> Params:
-    """Returns ``|w| + eta``, ASAM's measure of each weight, biases included.
-
-    With ``eta = 0`` what is measured in its units does not change when the weights of
-    one layer grow and those of the next shrink such that the network's function stays.
-
-    Args:
-        params: The weights.
-        eta: Added to the size of each weight.
-
-    Raises:
-        ValueError: If a concrete ``eta`` is negative.
-
-    References:
-        Kwon et al., "ASAM: Adaptive Sharpness-Aware Minimization for Scale-Invariant
-        Learning of Deep Neural Networks", 2021, https://arxiv.org/abs/2102.11600,
-        Definition 2.
-    """
-    _checks.non_negative(eta=eta)
-    return jax.tree.map(lambda w: jnp.abs(w) + jnp.asarray(eta, w.dtype), params)
 
 
 def _increase(

@@ -14,12 +14,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy import special
 
 from sam_jax import _checks
-from sam_jax.metrics.estimate import (
-    MISSING,
-    Estimate,
-    crossed_variance,
-    make_estimate,
-)
+from sam_jax.metrics.estimate import MISSING, Estimate, crossed_variance, make_estimate
 from sam_jax.types import Signals
 
 Outcome = Literal["correct", "probability"]
@@ -81,8 +76,7 @@ def outcomes(
 
 
 def memorization(
-    outcome: Float[np.ndarray, "m n"],
-    keep: Shaped[np.ndarray, "_ _"],
+    outcome: Float[np.ndarray, "m n"], keep: Shaped[np.ndarray, "_ _"]
 ) -> Estimates:
     """Returns the mean outcome of models trained with minus that of those without.
 
@@ -166,7 +160,7 @@ def mean_halves(
 
 
 def mean_by_bin(
-    bins: Int[np.ndarray, "2 n"], halves: Halves, num_bins: int, level: float = 0.95
+    bins: Int[np.ndarray, "2 n"], halves: Halves, num_bins: int
 ) -> list[Estimate]:
     """Returns the mean over the examples of each bin, by a selection split.
 
@@ -180,24 +174,22 @@ def mean_by_bin(
             none.
         halves: What is averaged.
         num_bins: Number of bins.
-        level: Confidence level, in (0, 1).
 
     Returns:
         One estimate per bin, NaN where fewer than two examples are in it.
 
     Raises:
-        ValueError: If ``level`` or ``num_bins`` is out of range.
+        ValueError: If ``num_bins`` is below 1.
     """
-    _checks.confidence_level(level)
     _checks.at_least(1, num_bins=num_bins)
     usable = np.isfinite(halves.values)
     return [
-        _crossed_mean(halves, (bins[::-1] == number) & usable, level)
+        _crossed_mean(halves, (bins[::-1] == number) & usable)
         for number in range(num_bins)
     ]
 
 
-def _crossed_mean(halves: Halves, chosen: np.ndarray, level: float) -> Estimate:
+def _crossed_mean(halves: Halves, chosen: np.ndarray) -> Estimate:
     """The mean of the chosen values [2, N], with its interval."""
     count, num_examples = int(chosen.sum()), int(chosen.any(axis=0).sum())
     if num_examples < 2:
@@ -215,7 +207,7 @@ def _crossed_mean(halves: Halves, chosen: np.ndarray, level: float) -> Estimate:
         example_degrees=num_examples - 1,
         target_degrees=len(halves.first) - 1,
     )
-    return make_estimate(value, variance, level)
+    return make_estimate(value, variance, level=0.95)
 
 
 def _matching(

@@ -54,7 +54,6 @@ def compare_memorization(
     *,
     outcome: Outcome = "correct",
     selected_by: SelectedBy = "both",
-    level: float = 0.95,
 ) -> MemorizationComparison:
     """Returns memorization under both optimizers, by bin and correlated.
 
@@ -62,7 +61,6 @@ def compare_memorization(
         comparison: From ``compare_optimizers``.
         outcome: See ``memorization.outcomes``.
         selected_by: Whose memorization selects the bins.
-        level: Confidence level of the intervals, in (0, 1).
 
     Raises:
         ValueError: If an option is not one of those above.
@@ -81,9 +79,11 @@ def compare_memorization(
         pair = [partial_memorization(o, keep, used) for o in (base, other)]
         return [jackknife.pearson(*pair), jackknife.spearman(*pair)]
 
-    pearson, spearman = jackknife.crossed_jackknife(
-        correlations, *keep.shape, level=level
-    )
+    pearson, spearman = jackknife.crossed_jackknife(correlations, *keep.shape)
+    # Half against half: within each optimizer, and across, both ways.
+    first_values, second_values = halves[0].values, halves[1].values
+    across = [jackknife.pearson(first_values[h], second_values[1 - h]) for h in (0, 1)]
+    within = [jackknife.pearson(*values) for values in (first_values, second_values)]
     return MemorizationComparison(
         estimates=(
             memorization.memorization(base, keep),
@@ -92,13 +92,11 @@ def compare_memorization(
         difference=memorization.memorization(other - base, keep),
         pearson=pearson,
         spearman=spearman,
-        reliability=_reliability(halves[0].values, halves[1].values),
+        reliability=(*within, float(np.mean(across))),
         bins=bins,
         gain=halves[2],
         counts=[float((bins == number).sum() / 2) for number in range(num_bins)],
-        by_bin=tuple(
-            memorization.mean_by_bin(bins, h, num_bins, level) for h in halves
-        ),
+        by_bin=tuple(memorization.mean_by_bin(bins, h, num_bins) for h in halves),
     )
 
 
@@ -121,21 +119,8 @@ def memorization_bins(
     return np.where(np.isfinite(values), np.digitize(values, BIN_EDGES), -1)
 
 
-def _reliability(
-    first: Float[np.ndarray, "2 n"], second: Float[np.ndarray, "2 n"]
-) -> tuple[float, ...]:
-    """Correlations of half with half: within each optimizer, and across."""
-    across = [jackknife.pearson(first[h], second[1 - h]) for h in (0, 1)]
-    within = [jackknife.pearson(*values) for values in (first, second)]
-    return (*within, float(np.mean(across)))
-
-
 def bin_difference(
-    bins: Int[np.ndarray, "2 n"],
-    halves: Halves,
-    one: int,
-    other: int,
-    level: float = 0.95,
+    bins: Int[np.ndarray, "2 n"], halves: Halves, one: int, other: int
 ) -> Estimate:
     """Returns the mean in one bin minus that in another, with its interval.
 
@@ -147,10 +132,8 @@ def bin_difference(
     if min(counts.values()) < 2:
         return MISSING
     total = sum(counts.values())
-    means = {
-        b: memorization.mean_by_bin(bins, halves, max(one, other) + 1, level)[b].value
-        for b in (one, other)
-    }
+    by_bin = memorization.mean_by_bin(bins, halves, max(one, other) + 1)
+    means = {b: by_bin[b].value for b in (one, other)}
     gap = means[one] - means[other]
     # Residual plus the gap: its mean over the two bins together is the gap, and its
     # deviations are those of the contrast.
@@ -163,7 +146,7 @@ def bin_difference(
     noise = halves.noise * factor[np.where(halves.first, 0, 1)]
     both = np.where((bins == one) | (bins == other), 0, -1)
     scaled = Halves(values, noise, halves.first)
-    return memorization.mean_by_bin(both, scaled, 1, level)[0]
+    return memorization.mean_by_bin(both, scaled, 1)[0]
 
 
 def partial_memorization(

@@ -110,11 +110,7 @@ def calibrated_phi(signals: Signals) -> Float[np.ndarray, "m n"]:
     return values - total / np.where(count > 0, count, np.nan)
 
 
-SCORES = {
-    "probability": probability,
-    "phi": phi,
-    "calibrated_phi": calibrated_phi,
-}
+SCORES = {"probability": probability, "phi": phi, "calibrated_phi": calibrated_phi}
 """Scores of an example by each model, higher for members."""
 
 
@@ -198,8 +194,7 @@ def turning_point(fit: GaussianFit) -> TurningPoint:
 
 
 def confidence_variances(
-    confidence: Float[np.ndarray, "m n"],
-    unseen: Bool[np.ndarray, "m n"],
+    confidence: Float[np.ndarray, "m n"], unseen: Bool[np.ndarray, "m n"]
 ) -> ConfidenceVariances:
     """Returns the variance of confidence over examples and, per example, over models.
 

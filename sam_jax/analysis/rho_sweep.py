@@ -16,12 +16,7 @@ from jaxtyping import Bool, Float
 from sam_jax import _checks
 from sam_jax.analysis import sharpness
 from sam_jax.attacks import score_targets
-from sam_jax.metrics import (
-    IntervalConfig,
-    bootstrap_attack,
-    pooled_difference,
-    pooled_metrics,
-)
+from sam_jax.metrics import bootstrap_attack, pooled_difference, pooled_metrics
 from sam_jax.metrics.accuracy import accuracies
 from sam_jax.metrics.estimate import Estimate, mean_over_models
 from sam_jax.metrics.roc import varying_columns
@@ -33,15 +28,7 @@ from sam_jax.training.chunk_training import Callbacks, Chunk
 from sam_jax.training.identity import training_identity
 from sam_jax.training.saved_models import SavedModels
 from sam_jax.training.trainer import TrainingTask
-from sam_jax.types import (
-    AttackFn,
-    Examples,
-    Key,
-    Model,
-    Signals,
-    TrainLog,
-    TrainState,
-)
+from sam_jax.types import AttackFn, Examples, Key, Model, Signals, TrainLog, TrainState
 
 MEASURES: dict[str, Callable[[sharpness.Sharpness], Any]] = {
     "top_eigenvalue": lambda s: s.top_eigenvalue.value,
@@ -151,7 +138,6 @@ def sweep_rho(
     attack: AttackFn,
     *,
     num_models: int = 8,
-    level: float = 0.95,
     on_radius: Callable[[float], None] = lambda _: None,
     store: ChunkStore = ChunkStore(None),  # noqa: B008, holds nothing
     **options: Any,
@@ -163,7 +149,6 @@ def sweep_rho(
         rho: Radii; differences are with the smallest.
         attack: Whose AUC is reported; it is fitted to the other models of the radius.
         num_models: K, the first models of the mask; at least 4.
-        level: Confidence level of the intervals, in (0, 1).
         on_radius: Called with each radius before its models are trained.
         store: Keeps what was measured at each radius, and the models in training.
         options: Of ``sharpness_of_chunk``.
@@ -194,9 +179,9 @@ def sweep_rho(
         name: np.stack([measures[name] for measures in by_model])
         for name in by_model[0]
     }
-    measures, differences = _estimates(stacked, level)
+    measures, differences = _estimates(stacked)
     # The attack's AUC has no value by model: it is pooled over all of them.
-    aucs = _attack_aucs(scores, training.keep[:num_models], level)
+    aucs = _attack_aucs(scores, training.keep[:num_models])
     measures["attack_auc"], differences["attack_auc"] = aucs
     return RhoSweep(radii, stacked, measures, differences, signals)
 
@@ -274,22 +259,21 @@ def _measure_chunk(training: SweptTraining, chunk: Chunk, **options: Any) -> Arr
 
 
 def _estimates(
-    stacked: dict[str, Float[np.ndarray, "r k"]], level: float
+    stacked: dict[str, Float[np.ndarray, "r k"]],
 ) -> tuple[dict[str, list[Estimate]], dict[str, list[Estimate]]]:
     """Means over models at each radius, and their paired differences with the first."""
     measures, differences = {}, {}
     for name, values in stacked.items():
-        measures[name] = [mean_over_models(v, level) for v in values]
-        differences[name] = [mean_over_models(v - values[0], level) for v in values]
+        measures[name] = [mean_over_models(v) for v in values]
+        differences[name] = [mean_over_models(v - values[0]) for v in values]
     return measures, differences
 
 
 def _attack_aucs(
-    scores: list[Float[np.ndarray, "k n"]], keep: Bool[np.ndarray, "k n"], level: float
+    scores: list[Float[np.ndarray, "k n"]], keep: Bool[np.ndarray, "k n"]
 ) -> tuple[list[Estimate], list[Estimate]]:
     """Pooled AUC at each radius, and its paired differences with the first."""
-    options: Any = {"fprs": (), "intervals": IntervalConfig(level), "pooled_only": True}
-    options["mask"] = varying_columns(keep)
+    options: Any = {"mask": varying_columns(keep), "fprs": (), "pooled_only": True}
     bootstraps = [bootstrap_attack(of_radius, keep, **options) for of_radius in scores]
     values = [pooled_metrics(b)["auc"] for b in bootstraps]
     differences = [pooled_difference(b, bootstraps[0])["auc"] for b in bootstraps]

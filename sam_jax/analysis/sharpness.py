@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sam_jax import _checks
-from sam_jax._checks import ArgumentError
 from sam_jax.analysis.curvature import (
     Eigenvalue,
     LossFn,
@@ -19,11 +17,7 @@ from sam_jax.analysis.curvature import (
     hessian_trace,
     top_eigenvalue,
 )
-from sam_jax.analysis.loss_increase import (
-    adaptive_scale,
-    average_case_increase,
-    worst_case_increase,
-)
+from sam_jax.analysis.loss_increase import average_case_increase, worst_case_increase
 from sam_jax.training.trainer import cross_entropy
 from sam_jax.types import Examples, Key, Model, ModelState, Params
 
@@ -68,15 +62,22 @@ def sharpness(
         loss_fn: See ``make_loss``.
         params: The weights.
         rho: Radius of the ball, in the L2 norm over all weights.
-        adaptive_rho: Radius in units of the weights, as ASAM's.
+        adaptive_rho: Radius of ASAM's ball, in which each weight, biases included, is
+            measured in units of its size: the measure stays when the weights of one
+            layer grow and those of the next shrink such that the function stays.
         num_steps: Steps of Lanczos, and of the ascent to the worst case.
         num_samples: Random directions for trace and averages.
 
     Raises:
         ArgumentError: If a radius is negative, or a number too small.
+
+    References:
+        Kwon et al., "ASAM: Adaptive Sharpness-Aware Minimization for Scale-Invariant
+        Learning of Deep Neural Networks", 2021, https://arxiv.org/abs/2102.11600,
+        Definition 2.
     """
     keys = jax.random.split(key, 6)
-    scale = adaptive_scale(params)
+    scale = jax.tree.map(jnp.abs, params)
     ascent, samples = {"num_steps": num_steps}, {"num_samples": num_samples}
     return Sharpness(
         loss=loss_fn(params),
@@ -93,41 +94,18 @@ def sharpness(
     )
 
 
-def make_loss(
-    model: Model, state: ModelState, examples: Examples, batch_size: int | None = None
-) -> LossFn:
+def make_loss(model: Model, state: ModelState, examples: Examples) -> LossFn:
     """Returns the mean cross-entropy of a model in evaluation mode, in nats.
 
     Args:
         model: The network.
         state: Its batch statistics, held fixed.
         examples: Inputs and labels.
-        batch_size: Examples whose activations exist at the same time, a divisor of
-            their number; all of them by default.
-
-    Raises:
-        ArgumentError: If ``batch_size`` does not divide the number of examples.
     """
-    num_examples = len(examples.y)
-    batch_size = num_examples if batch_size is None else batch_size
-    _checks.at_least(1, batch_size=batch_size)
-    if num_examples % batch_size:
-        raise ArgumentError(
-            "batch_size", f"must divide the {num_examples} examples, got {batch_size}."
-        )
-
-    def on_batch(params: Params, batch: Examples) -> Array:
-        logits, _ = model.apply(params, state, batch.x, False, jax.random.key(0))
-        return jnp.mean(cross_entropy(logits, jnp.asarray(batch.y)))
-
-    arrays = jax.tree.map(jnp.asarray, examples)
-    if batch_size == num_examples:
-        return lambda params: on_batch(params, arrays)
-    batches = jax.tree.map(lambda a: a.reshape(-1, batch_size, *a.shape[1:]), arrays)
+    x, y = jax.tree.map(jnp.asarray, examples)
 
     def loss_fn(params: Params) -> Array:
-        # Activations are computed again for gradients, so those of one batch exist.
-        one = jax.checkpoint(lambda batch: on_batch(params, batch))
-        return jnp.mean(jax.lax.map(one, batches))
+        logits, _ = model.apply(params, state, x, False, jax.random.key(0))
+        return jnp.mean(cross_entropy(logits, y))
 
     return loss_fn

@@ -53,8 +53,6 @@ def compare_typicality(
     *,
     selected_by: SelectedBy = "both",
     threshold: float = 0.0,
-    num_pairs: int = 1000,
-    level: float = 0.95,
 ) -> Typicality:
     """Returns influence entropy, accuracy by its buckets, and high-influence pairs.
 
@@ -63,8 +61,6 @@ def compare_typicality(
         estimates: Memorization under both optimizers, for the pairs.
         selected_by: Whose models select the bucket of an example.
         threshold: As in ``influence_entropy``, in standard errors.
-        num_pairs: Pairs to keep, for each optimizer.
-        level: Confidence level of the intervals, in (0, 1).
 
     Raises:
         ValueError: If an option is out of range.
@@ -88,9 +84,7 @@ def compare_typicality(
     # The buckets of one half meet the accuracies of the other.
     base, other = (c.astype(np.float64) for c in correct)
     halves = [memorization.mean_halves(o, first) for o in (base, other, other - base)]
-    accuracy = [
-        memorization.mean_by_bin(buckets, h, NUM_BUCKETS + 1, level) for h in halves
-    ]
+    accuracy = [memorization.mean_by_bin(buckets, h, NUM_BUCKETS + 1) for h in halves]
     return Typicality(
         entropy=whole.entropy,
         num_positive=whole.num_positive,
@@ -98,9 +92,9 @@ def compare_typicality(
         same_bucket=float(np.mean(buckets[0] == buckets[1])),
         counts=[float((buckets == b).sum() / 2) for b in range(NUM_BUCKETS + 1)],
         accuracy=tuple(accuracy),
-        first_minus_last=bin_difference(buckets, halves[2], 1, NUM_BUCKETS, level),
+        first_minus_last=bin_difference(buckets, halves[2], 1, NUM_BUCKETS),
         pairs=tuple(
-            high_influence_pairs(c, keep, e.value, limit=num_pairs)
+            high_influence_pairs(c, keep, e.value)
             for c, e in zip(correct, estimates, strict=True)
         ),
     )

@@ -31,9 +31,7 @@ class VarianceComparison(NamedTuple):
     unseen: tuple[dict[str, Estimate], ...]
 
 
-def compare_variance(
-    comparison: Comparison, *, level: float = 0.95
-) -> VarianceComparison:
+def compare_variance(comparison: Comparison) -> VarianceComparison:
     """Returns the variance of unseen confidence and its effect on the attack."""
     fits, decomposition = {}, {}
     for name, score_fn in output_variance.SCORES.items():
@@ -41,12 +39,12 @@ def compare_variance(
         fits[name] = tuple(
             output_variance.fit_gaussians(score, comparison.keep) for score in pair
         )
-        decomposition[name] = _decomposition(pair, comparison.keep, level)
-    return VarianceComparison(fits, decomposition, _unseen_variances(comparison, level))
+        decomposition[name] = _decomposition(pair, comparison.keep)
+    return VarianceComparison(fits, decomposition, _unseen_variances(comparison))
 
 
 def _decomposition(
-    scores: list[Float[np.ndarray, "m n"]], keep: Bool[np.ndarray, "m n"], level: float
+    scores: list[Float[np.ndarray, "m n"]], keep: Bool[np.ndarray, "m n"]
 ) -> dict[str, Estimate]:
     """The change of the Gaussian advantage by factor, with intervals."""
 
@@ -56,13 +54,11 @@ def _decomposition(
         )
         return output_variance.decompose(first, second)
 
-    estimates = jackknife.crossed_jackknife(decompose, *keep.shape, level=level)
+    estimates = jackknife.crossed_jackknife(decompose, *keep.shape)
     return dict(zip(Decomposition._fields, estimates, strict=True))
 
 
-def _unseen_variances(
-    comparison: Comparison, level: float
-) -> tuple[dict[str, Estimate], ...]:
+def _unseen_variances(comparison: Comparison) -> tuple[dict[str, Estimate], ...]:
     """Variances of unseen confidence of baseline, compared, and their difference."""
     confidence = [output_variance.probability(s) for s in comparison.signals]
     unseen = ~np.asarray(comparison.signals[0].keep)
@@ -75,7 +71,7 @@ def _unseen_variances(
         # In one jackknife, so that the difference leaves out the same pairs of both.
         return np.concatenate([first, second, second - first])
 
-    estimates = jackknife.crossed_jackknife(variances, *unseen.shape, level=level)
+    estimates = jackknife.crossed_jackknife(variances, *unseen.shape)
     fields = ConfidenceVariances._fields
     thirds = [estimates[:3], estimates[3:6], estimates[6:]]
     return tuple(dict(zip(fields, third, strict=True)) for third in thirds)

@@ -198,9 +198,6 @@ def test_bad_input_is_named():
         memorization.memorization(outcome[:, :-1], keep)
     with pytest.raises(ValueError, match="num_models must be a whole number >= 4"):
         memorization.split_models(3)
-    halves = memorization.mean_halves(outcome, memorization.split_models(12))
-    with pytest.raises(ValueError, match="level must lie strictly"):
-        memorization.mean_by_bin(np.zeros((2, 7), int), halves, 1, level=95.0)
 
 
 @pytest.mark.parametrize("num_models", [8, 16, 40, 80, 200])

@@ -175,18 +175,16 @@ def test_adaptive_measures_ignore_a_rescaling_that_leaves_the_function():
     assert abs(rescaled / first - 1) > 1
 
 
-def test_loss_in_batches_is_the_loss_of_all():
+def test_the_loss_is_the_mean_cross_entropy_of_the_examples():
     model = models.mlp(3, hidden=())
     x = jax.random.normal(KEY, (12, 4))
     y = jnp.arange(12, dtype=jnp.int32) % 3
     params, state = model.init(KEY, x)
     examples = types.Examples(x, y)
-    whole = sharpness.make_loss(model, state, examples)(params)
-    parts = sharpness.make_loss(model, state, examples, batch_size=4)(params)
-    np.testing.assert_allclose(parts, whole, rtol=1e-6)
+    loss = sharpness.make_loss(model, state, examples)(params)
     log_p = jax.nn.log_softmax(model.apply(params, state, x, False, KEY)[0])
     expected = -np.mean([log_p[i, y[i]] for i in range(12)])
-    np.testing.assert_allclose(whole, expected, rtol=1e-6)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
 def test_bad_input_is_named():
@@ -197,6 +195,3 @@ def test_bad_input_is_named():
         loss_increase.worst_case_increase(KEY, loss_fn, params, -0.1)
     with pytest.raises(ValueError, match="num_samples must be a whole number >= 2"):
         loss_increase.average_case_increase(KEY, loss_fn, params, 0.1, num_samples=1)
-    examples = types.Examples(jnp.ones((10, 2)), jnp.zeros(10, jnp.int32))
-    with pytest.raises(ValueError, match="batch_size must divide the 10 examples"):
-        sharpness.make_loss(models.mlp(2), {}, examples, batch_size=4)
