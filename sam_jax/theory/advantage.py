@@ -117,13 +117,7 @@ def likelihood_ratio_advantage(
     not above 0 at the lower one; each is computed without cancellation, so that nearly
     equal distributions keep their relative accuracy.
 
-    Args:
-        mu: Mean of a non-member's margin.
-        sigma: Its standard deviation, > 0.
-        tau: Resolution of the released score, > 0.
-
-    Raises:
-        ArgumentError: If ``sigma <= 0``, ``tau <= 0`` or anything is not finite.
+    Arguments and errors are those of ``likelihood_ratio_region``.
 
     Example:
         >>> likelihood_ratio_advantage(0.0, [0.5, 1.0, 2.0], 0.01).round(4)
@@ -133,8 +127,10 @@ def likelihood_ratio_advantage(
     delta, sigma, tau, s = _gaussians(mu, sigma, tau)
     # u / tau - (u + delta) / s, with s - tau = sigma^2 / (s + tau).
     slope = (sigma / s) * (sigma / tau) / (s + tau)
-    gap_at = lambda u: _interval_of_width((u + delta) / s, u * slope - delta / s)
-    return np.asarray(gap_at(region.upper) - gap_at(region.lower))
+    lower, upper = (
+        _interval_of_width((u + delta) / s, u * slope - delta / s) for u in region
+    )
+    return np.asarray(upper - lower)
 
 
 def likelihood_ratio_power(
@@ -174,6 +170,7 @@ def likelihood_ratio_power(
     low = -delta + s * (special.ndtri((1 - fpr) / 2) - 1e-15)
     high = np.minimum(centre, -delta - s * special.ndtri(fpr))
     low, high, fpr = np.broadcast_arrays(low, high, fpr)
+    # More halvings than float64 can tell apart: it ends at neighbours.
     for _ in range(200):
         middle = low + (high - low) / 2
         too_many = false_positives(middle) > fpr
@@ -191,19 +188,17 @@ def likelihood_ratio_slope(
     standard deviations of the non-members. Negative: contraction of ``sigma`` raises
     the advantage.
 
-    Args:
-        mu: Mean of a non-member's margin.
-        sigma: Its standard deviation, > 0.
-        tau: Resolution of the released score, > 0.
-
-    Raises:
-        ArgumentError: If ``sigma <= 0``, ``tau <= 0`` or anything is not finite.
+    Arguments and errors are those of ``likelihood_ratio_region``.
     """
-    lower, upper = likelihood_ratio_region(mu, sigma, tau)
+    region = likelihood_ratio_region(mu, sigma, tau)
     delta, sigma, _, s = _gaussians(mu, sigma, tau)
-    edge_term = lambda a: np.where(np.isinf(a), 0.0, a * np.exp(-(a**2) / 2))
     with np.errstate(invalid="ignore", under="ignore", over="ignore"):
-        difference = edge_term((upper + delta) / s) - edge_term((lower + delta) / s)
+        edges = [(edge + delta) / s for edge in region]
+        # An infinite edge adds nothing.
+        lower, upper = (
+            np.where(np.isinf(a), 0.0, a * np.exp(-(a**2) / 2)) for a in edges
+        )
+        difference = upper - lower
     return np.asarray(sigma / s**2 * difference / np.sqrt(2 * np.pi))
 
 
@@ -212,17 +207,11 @@ def contraction_raises_advantage(
 ) -> Bool[np.ndarray, "..."]:
     """Returns on which side a problem lies: True where less variance leaks more.
 
-    Args:
-        mu: Mean of a non-member's margin.
-        sigma: Its standard deviation, > 0.
-        tau: Resolution of the released score, > 0.
+    Arguments and errors are those of ``likelihood_ratio_region``.
 
     Returns:
         Whether ``sigma`` is below ``turning_sigma``, where a fall of ``sigma`` raises
         the likelihood-ratio advantage; above it, the fall lowers the advantage.
-
-    Raises:
-        ArgumentError: If ``sigma <= 0``, ``tau <= 0`` or anything is not finite.
 
     Example:
         >>> contraction_raises_advantage(0.0, [0.5, 2.0], tau=0.1)

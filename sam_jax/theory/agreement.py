@@ -107,19 +107,18 @@ def limit_cell(label: str, sizes: Reals, samples: Reals, theory: float) -> GridC
     return GridCell(label, float(limit), float(theory), math.sqrt(covariance[0, 0]))
 
 
-def critical_deviation(num_cells: int, single: float = 4.0) -> float:
-    """Returns the deviation of any of ``num_cells`` as rare as one of ``single``.
+def critical_deviation(num_cells: int) -> float:
+    """Returns the deviation of any of ``num_cells`` as rare as one of 4 in one cell.
 
     Raises:
-        ArgumentError: If ``num_cells`` is below 1 or ``single`` not above 0.
+        ArgumentError: If ``num_cells`` is below 1.
 
     Example:
         >>> round(critical_deviation(1), 6), round(critical_deviation(100), 2)
         (4.0, 4.98)
     """
     _checks.at_least(1, num_cells=num_cells)
-    _checks.positive(single=single)
-    return float(-special.ndtri(special.ndtr(-single) / num_cells))
+    return float(-special.ndtri(special.ndtr(-4.0) / num_cells))
 
 
 def agrees(cells: list[GridCell]) -> bool:

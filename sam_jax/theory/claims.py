@@ -9,12 +9,7 @@ from scipy import special
 
 from sam_jax import theory
 from sam_jax.theory import sampling
-from sam_jax.theory.agreement import (
-    GridCell,
-    agrees,
-    critical_deviation,
-    paired_cell,
-)
+from sam_jax.theory.agreement import GridCell, agrees, critical_deviation, paired_cell
 from sam_jax.theory.simulated_problems import (
     ROUNDING,
     SPECTRA,
@@ -99,17 +94,16 @@ def confidence_attack(runs: Sequence[SimulatedProblem]) -> TheoryClaim:
     cells = []
     for run in runs:
         for t, threshold in enumerate(THRESHOLDS):
-            # All members pass a threshold below 1, so their rate is 1.
             expected = theory.confidence_advantage(run.mu, run.sigma, threshold)
-            sampled = run.outcome.confidence[..., t]
-            least = rate_errors(run, 1.0 + 0 * expected, 1 - expected)
-            cells += problem_cells(run, f"m >= {threshold}", sampled, expected, least)
+            attacks = [("m", run.outcome.confidence, expected)]
             if run.labels == "random labels":
                 expected = theory.two_sided_confidence_advantage(run.sigma, threshold)
-                sampled = run.outcome.two_sided[..., t]
-                what = f"|f| >= {threshold}"
+                attacks.append(("|f|", run.outcome.two_sided, expected))
+            for score, sampled, expected in attacks:
+                # All members pass a threshold below 1, so their rate is 1.
                 least = rate_errors(run, 1.0 + 0 * expected, 1 - expected)
-                cells += problem_cells(run, what, sampled, expected, least)
+                what = f"{score} >= {threshold}"
+                cells += problem_cells(run, what, sampled[..., t], expected, least)
     return TheoryClaim(
         "2 confidence attack",
         "The advantage of a threshold t on the margin is Phi((t - mu) / sigma), and "

@@ -102,6 +102,7 @@ def min_norm_interpolator(
     lengths = np.linalg.norm(columns, axis=-2, keepdims=True)
     lengths = np.where(lengths > 0, lengths, 1.0)
     Q, R = np.linalg.qr(columns / lengths)
+    # In the 1-norm, which takes an inverse and no singular values.
     _check_condition(X, np.linalg.cond(R, 1), metric_condition)
     labels = y[..., None] / np.swapaxes(lengths, -1, -2)
     v = Q @ np.linalg.solve(np.swapaxes(R, -1, -2), labels)

@@ -59,17 +59,16 @@ def power_law(d: int, exponent: float = 1.0) -> Population:
     return single(np.arange(1, d + 1) ** -float(exponent))
 
 
-def spiked(d: int, num_spikes: int = 5, strength: float = 20.0) -> Population:
-    """Returns a flat spectrum with ``num_spikes`` eigenvalues ``strength`` times it.
+def spiked(d: int, num_spikes: int = 5) -> Population:
+    """Returns a flat spectrum with ``num_spikes`` eigenvalues of 20 times its level.
 
     Raises:
-        ArgumentError: If there are more spikes than dimensions or ``strength <= 0``.
+        ArgumentError: If there are more spikes than dimensions.
     """
     _checks.at_least(1, d=d, num_spikes=num_spikes)
-    _checks.positive(strength=strength)
     if num_spikes > d:
         raise ArgumentError("num_spikes", f"must be at most d={d}, got {num_spikes}.")
-    return single(np.where(np.arange(d) < num_spikes, float(strength), 1.0))
+    return single(np.where(np.arange(d) < num_spikes, 20.0, 1.0))
 
 
 def minority(

@@ -148,35 +148,23 @@ def _simulate(
     counts: tuple[int, ...],
     num_non_members: int,
 ) -> Outcome:
-    """Maps ``_simulate_one`` over the keys, a chunk at a time."""
+    """Returns the outcomes [s, e, ...], computed a chunk of training sets at a time."""
+    problem = setup.problem
 
     def one(key: Key) -> Outcome:
-        return _simulate_one(key, setup, weights, counts, num_non_members)
+        data = sample(jax.random.fold_in(key, 0), problem, counts)
+        covariance = weights @ problem.scales**2
+        metrics = 1 + setup.etas[:, None] * covariance[None, :]
+        descend_all = jax.vmap(descend, (None, None, 0))
+        models = descend_all(data.X, data.y, jnp.asarray(metrics))
+        # All models of a training set are attacked with the same non-members.
+        test_counts = (num_non_members,) * len(counts)
+        test = sample(jax.random.fold_in(key, 1), problem, test_counts)
+        return jax.vmap(lambda w: _attack(w, data, test, num_non_members, setup))(
+            models
+        )
 
     return jax.lax.map(one, keys, batch_size=_CHUNK)
-
-
-def _simulate_one(
-    key: Key,
-    setup: Setup,
-    weights: Array,
-    counts: tuple[int, ...],
-    num_non_members: int,
-) -> Outcome:
-    """Returns the outcome [e, ...] of one training set."""
-    problem = setup.problem
-    data = sample(jax.random.fold_in(key, 0), problem, counts)
-    covariance = weights @ problem.scales**2
-    metrics = 1 + setup.etas[:, None] * covariance[None, :]
-    models = jax.vmap(descend, (None, None, 0))(data.X, data.y, jnp.asarray(metrics))
-    # All models of a training set are attacked with the same non-members.
-    test_counts = (num_non_members,) * len(counts)
-    test = sample(jax.random.fold_in(key, 1), problem, test_counts)
-
-    def attack(w: Array) -> Outcome:
-        return _attack(w, data, test, num_non_members, setup)
-
-    return jax.vmap(attack)(models)
 
 
 def _attack(
