@@ -1,18 +1,9 @@
 """The SAM family as optax gradient transformations."""
 
-from sam_jax.optimizers.factories import make_factory
 from sam_jax.optimizers.masking import fill_masked
 from sam_jax.optimizers.memory_methods import FriendlySAM, LookSAM
 from sam_jax.optimizers.method import Method, perturbed_params
-from sam_jax.optimizers.methods import (
-    ASAM,
-    GNP,
-    GSAM,
-    MSAM,
-    SAM,
-    USAM,
-    RandomSAM,
-)
+from sam_jax.optimizers.methods import ASAM, GNP, GSAM, MSAM, SAM, USAM, RandomSAM
 from sam_jax.optimizers.radius import Radius, rho_from_learning_rate
 from sam_jax.optimizers.registry import (
     OPTIMIZERS,
@@ -23,6 +14,7 @@ from sam_jax.optimizers.registry import (
     gsam,
     looksam,
     m_sam,
+    make_factory,
     random_sam,
     sam,
     usam,

@@ -85,10 +85,7 @@ class LookSAM(Method):
         return OrthogonalPart(zeros, _stack([length.scaled for length in lengths]))
 
     def direction(
-        self,
-        grads: Params,
-        perturbed_grads: Params | None,
-        memory: Any = (),
+        self, grads: Params, perturbed_grads: Params | None, memory: Any = ()
     ) -> tuple[Params, OrthogonalPart]:
         """Returns ``d`` and the memory; without ``perturbed_grads`` that of a reuse."""
         if perturbed_grads is None:
