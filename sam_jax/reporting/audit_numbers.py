@@ -6,7 +6,7 @@ import numpy as np
 
 from sam_jax.auditing.result import AuditResult, OptimizerResult
 from sam_jax.data.result_files import plain
-from sam_jax.metrics.multiple_tests import ChangeFinding, LeakFinding
+from sam_jax.metrics.multiple_tests import Finding
 from sam_jax.reporting.verdict import verdict
 from sam_jax.types import Dataset
 
@@ -109,7 +109,7 @@ def _most_exposed(
     return examples
 
 
-def _finding(finding: LeakFinding | ChangeFinding) -> dict[str, Any]:
+def _finding(finding: Finding) -> dict[str, Any]:
     values = finding._asdict()
     values["optimizer"], values["attack"] = finding.attack
     return values
