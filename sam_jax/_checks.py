@@ -72,6 +72,8 @@ def at_least(minimum: int, **arguments: Any) -> None:
     """Raises ``ArgumentError`` unless each is a whole number >= ``minimum``."""
     for name, value in arguments.items():
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if whole and value >= 2**63:
+            raise ArgumentError(name, f"must be below 2**63, got {value:,}.")
         if not whole or value < minimum:
             raise ArgumentError(
                 name, f"must be a whole number >= {minimum}, got {value!r}."
@@ -118,9 +120,11 @@ def mask(**arguments: Any) -> Bool[np.ndarray, "..."]:
     """
     ((name, value),) = arguments.items()
     array = np.asarray(value)
-    if array.dtype == np.bool_:
+    is_masked = np.ma.is_masked(value)
+    if array.dtype == np.bool_ and not is_masked:
         return array
-    if not (np.issubdtype(array.dtype, np.number) and np.isin(array, (0, 1)).all()):
+    is_number = np.issubdtype(array.dtype, np.number)
+    if is_masked or not (is_number and np.isin(array, (0, 1)).all()):
         hint = ""
         if array.dtype.kind in "iu" and array.min() >= 0:
             hint = " Of indices i of n examples it is np.isin(np.arange(n), i)."

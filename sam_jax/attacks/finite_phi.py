@@ -18,14 +18,21 @@ def with_finite_phi(signals: Signals) -> Signals:
 
     The median over models of each model's largest finite phi takes the place of +inf,
     or the example's largest where that is higher: ties stay at the top, and one
-    outlier, infinite or not, moves no other example. Likewise for -inf.
+    outlier, infinite or not, moves no other example. Likewise for -inf. Modified
+    entropies, of which no statistics are made, are the largest finite one.
     """
     phi = jnp.asarray(signals.phi)
     top = _typical_largest(phi)
     bottom = -_typical_largest(-phi)
     phi = jnp.where(phi >= LARGEST_PHI, top, phi)
     phi = jnp.where(phi <= -LARGEST_PHI, bottom, phi)
-    return signals._replace(phi=phi, keep=jnp.asarray(signals.keep, jnp.bool_))
+    modified = jnp.asarray(signals.modified_entropy)
+    largest = jnp.max(jnp.where(jnp.isfinite(modified), modified, 0))
+    return signals._replace(
+        phi=phi,
+        modified_entropy=jnp.where(jnp.isposinf(modified), largest, modified),
+        keep=jnp.asarray(signals.keep, jnp.bool_),
+    )
 
 
 def _typical_largest(phi: Float[Array, "m n q"]) -> Float[Array, "1 n q"]:

@@ -51,7 +51,7 @@ def check_attack(
         ) from error
     shape, dtype = getattr(scores, "shape", None), getattr(scores, "dtype", None)
     is_number = dtype is not None and jnp.issubdtype(dtype, jnp.number)
-    if shape != size[1:] or not is_number:
+    if shape != size[1:] or not is_number or dtype.kind == "c":
         raise ArgumentError(
             argument,
             f"must return one number for each example, shape {size[1:]} for signals "

@@ -24,7 +24,7 @@ from sam_jax.auditing.trained_signals import (
     train_optimizer,
     without_diverged,
 )
-from sam_jax.data import dataset_from_arrays
+from sam_jax.data.arrays import as_dataset
 from sam_jax.data.class_order import other_test_order
 from sam_jax.data.duplicates import find_duplicates
 from sam_jax.training.checkpoint import ChunkStore
@@ -95,8 +95,7 @@ def audit(
         >>> sorted(result["sam"].attacks["lira_offline"].metrics.pooled)
         ['auc', 'balanced_accuracy', 'tpr_at_fpr_0.001', 'tpr_at_fpr_0.01']
     """
-    if not isinstance(dataset, Dataset):
-        dataset = dataset_from_arrays("arrays", *dataset)
+    dataset = as_dataset(dataset)
     model, train_config, attack_config = check_audit(
         model, optimizers, dataset, train_config, attack_config, augment
     )
@@ -164,8 +163,7 @@ def train_shard(
     """
     if store.folder is None or store.shard is None:
         raise ArgumentError("store", "must have a folder and a shard.")
-    if not isinstance(dataset, Dataset):
-        dataset = dataset_from_arrays("arrays", *dataset)
+    dataset = as_dataset(dataset)
     model, train_config, attack_config = check_audit(
         model, optimizers, dataset, train_config, attack_config, augment
     )

@@ -21,7 +21,7 @@ from sam_jax.auditing.plan import AuditPlan, make_plan
 from sam_jax.auditing.result import AuditResult
 from sam_jax.auditing.target import Queries, Target, signals_of_targets
 from sam_jax.auditing.target_matching import pair_names
-from sam_jax.data import dataset_from_arrays
+from sam_jax.data.arrays import as_dataset
 from sam_jax.signals.checks import check_signals
 from sam_jax.types import AugmentFn, Dataset, Signals
 
@@ -64,8 +64,7 @@ def audit_target(
         >>> print(sam_jax.verdict(result).split(":")[0])
         target leaks
     """
-    if not isinstance(dataset, Dataset):
-        dataset = dataset_from_arrays("arrays", *dataset)
+    dataset = as_dataset(dataset)
     if isinstance(shadows, Signals):
         shadows = {"shadow models": shadows}
     by_algorithm = {k: check_signals(s) for k, s in (shadows or {}).items()}

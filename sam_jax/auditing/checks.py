@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
@@ -51,6 +52,8 @@ def check_audit(
     # Settings first, which cost nothing; then what has to be traced.
     check_train_config(train_config)
     pool_size = len(dataset.train.y)
+    if (np.asarray(dataset.train.y) == dataset.train.y[0]).all():
+        raise ArgumentError("dataset", "must have two classes in its pool, got one.")
     _check_counts(attack_config, pool_size, augment)
     num_steps_per_epoch(train_config, pool_size)
     _check_model(model, dataset)

@@ -132,12 +132,18 @@ def load(
             raise ArgumentError(
                 "image_size", f"must be None but for TFDS sets, got {image_size}."
             )
-        if is_table:
-            return tables.load_table(name, label_column)
-        if is_hugging_face:
-            hub_name = name.removeprefix(hugging_face.PREFIX)
-            return hugging_face.load_hugging_face(hub_name, label_column)
-        return load_npz(name)
+        try:
+            if is_table:
+                return tables.load_table(name, label_column)
+            if is_hugging_face:
+                hub_name = name.removeprefix(hugging_face.PREFIX)
+                return hugging_face.load_hugging_face(hub_name, label_column)
+            return load_npz(name)
+        except ArgumentError as error:
+            if name in error.rule:
+                raise
+            rule = f"{error.rule} (File: {name})"
+            raise ArgumentError(error.argument, rule) from error
     # TFDS sets: embedded ones first, then prepared ones, else prepared now.
     row = DATASETS.get(name, TfdsSet(name))
     directories = [tfds.EMBEDDED_DIR, tfds.data_dir_or_default(data_dir)]

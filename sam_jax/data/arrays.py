@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Integer
@@ -66,6 +67,9 @@ def dataset_from_arrays(
         >>> dataset_from_arrays("eye", x, texts, x[:2], texts[:2]).class_names
         ('no', 'yes')
     """
+    for argument, given in (("x", x), ("y", y), ("x_test", x_test), ("y_test", y_test)):
+        if np.ma.is_masked(given):
+            raise ArgumentError(argument, "must have no masked entries, got some.")
     inputs, test_inputs = as_inputs(x, x_test)
     y, y_test = np.asarray(y), np.asarray(y_test)
     # Texts and ids are encoded over both splits; a given number of classes means that
@@ -82,6 +86,13 @@ def dataset_from_arrays(
         class_names = class_names or tuple(str(i) for i in ids)
     elif num_classes is None:
         num_classes = int(both.max()) + 1
+    num_labels = len(np.unique(both))
+    if num_labels > max(len(both) / 2, 32):  # few labels may be all different
+        raise ArgumentError(
+            "y",
+            f"must name classes, got {num_labels:,} different labels for {len(both):,} "
+            "examples, as names of rows and quantities are.",
+        )
     _check_classes(num_classes, {"y": labels, "y_test": test_labels})
     if len(class_names) not in (0, num_classes):
         raise ArgumentError(
@@ -98,6 +109,17 @@ def dataset_from_arrays(
         train_origin=Origin("x", np.arange(len(labels))),
         test_origin=Origin("x_test", np.arange(len(test_labels))),
     )
+
+
+def as_dataset(dataset: Dataset | Sequence[Any]) -> Dataset:
+    """Returns the data set, made of arrays ``(x, y, x_test, y_test)`` if it is none."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    if not isinstance(dataset, (tuple, list)) or len(dataset) != 4:
+        got = type(dataset).__name__
+        rule = f"must be a Dataset or (x, y, x_test, y_test), got {got}."
+        raise ArgumentError("dataset", rule)
+    return dataset_from_arrays("arrays", *dataset)
 
 
 def split_rows(
@@ -181,11 +203,10 @@ def _are_texts(y: np.ndarray) -> bool:
 
 
 def _encode_texts(*labels: np.ndarray) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """The different texts in order, and labels as indices into them."""
-    texts = np.unique(np.concatenate([array.astype(np.str_) for array in labels]))
-    return tuple(map(str, texts)), [
-        np.searchsorted(texts, array.astype(np.str_)) for array in labels
-    ]
+    """The different texts in order, without spaces around, and indices into them."""
+    stripped = [np.strings.strip(array.astype(np.str_)) for array in labels]
+    texts = np.unique(np.concatenate(stripped))
+    return tuple(map(str, texts)), [np.searchsorted(texts, a) for a in stripped]
 
 
 def _check_classes(num_classes: int, labels: dict[str, np.ndarray]) -> None:

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import os
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,13 @@ def table_arrays(
     if twice:
         raise ArgumentError(
             "path", f"must name each column once, got {', '.join(twice)} twice."
+        )
+    unnamed = [n for n in names if re.fullmatch(r"\s*|Unnamed: \d+|__index_.*__", n)]
+    if unnamed:
+        raise ArgumentError(
+            "path",
+            f"must name each column, got {unnamed[0]!r}: write the table without the "
+            "numbers of the rows (index=False), or call them 'id'.",
         )
     chosen = LABEL_COLUMN if label_column is None else label_column
     if chosen not in names:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sam_jax.metrics import model_comparison
-from sam_jax.metrics.model_comparison import Check, model_facts
+from sam_jax.metrics.model_comparison import Check, ModelFacts, model_facts
 from sam_jax.metrics.model_identity import near_copies
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals
@@ -37,8 +37,8 @@ above it, and no better on them than on other examples |
     | mask | it is inverted, transposed or in another order, or phi is something else \
 (``phi_meaning``) | one model tells its members much worse than the others |
     | examples | | some have identical outputs: duplicates |
-    | population | | no example is in no model |
-    | phi | | infinite values, values beyond 1,000, or all positive |
+    | population | | no example is in no model, or accuracy there is far off |
+    | phi | | infinite values, values beyond 1,000, two units, or all positive |
 
     Args:
         signals: Checked signals (``signals.check_signals``).
@@ -53,7 +53,7 @@ above it, and no better on them than on other examples |
         model_comparison.check_loss("loss on non-members", facts.unseen_loss),
         model_comparison.check_mask(signals, facts),
         _check_duplicates(signals),
-        _check_population(signals),
+        _check_population(signals, facts),
         _check_phi(signals),
     ]
 
@@ -145,10 +145,20 @@ def _check_duplicates(signals: Signals) -> Check:
     return Check("examples", "warning", text)
 
 
-def _check_population(signals: Signals) -> Check:
-    num_unseen = int((~np.asarray(signals.keep).any(axis=0)).sum())
+def _check_population(signals: Signals, facts: ModelFacts) -> Check:
+    is_unseen = ~np.asarray(signals.keep).any(axis=0)
+    num_unseen = int(is_unseen.sum())
     if num_unseen:
         text = f"{num_unseen:,} examples are in no model: the population of RMIA."
+        there = float(np.asarray(signals.correct)[:, is_unseen].mean())
+        usual = float(facts.unseen_accuracy.mean())
+        noise = model_comparison.STANDARD_ERRORS * 0.5 / np.sqrt(num_unseen)
+        if abs(there - usual) > model_comparison.BROKEN_ACCURACY + noise:
+            text += (
+                f" Accuracy is {there:.3f} there and {usual:.3f} on other non-members: "
+                "look at its labels."
+            )
+            return Check("population", "warning", text)
         return Check("population", "ok", text)
     text = (
         "no example is in no model: RMIA becomes its bare likelihood ratio, Attack-P "
@@ -178,6 +188,8 @@ def _check_phi(signals: Signals) -> Check:
             "training drove very far."
         )
         return Check("phi", "warning", text)
+    if (other_scale := _other_scale(phi[..., 0])) is not None:
+        return Check("phi", "warning", f"{text}; {other_scale}")
     if low > 0 and phi.size >= 64:
         text += (
             ": every model is right about every example, those that it never saw too. "
@@ -185,3 +197,22 @@ def _check_phi(signals: Signals) -> Check:
         )
         return Check("phi", "warning", text)
     return Check("phi", "ok", text + ".")
+
+
+def _other_scale(phi: np.ndarray) -> str | None:
+    """Models, one or many, whose phi are on another scale than those of the rest."""
+    low, high = np.quantile(phi, [0.25, 0.75], axis=1)
+    width = np.log(np.maximum(high - low, 1e-30))
+    gaps = np.diff(np.sort(width))
+    at = int(gaps.argmax()) + 1 if gaps.size else 0
+    groups = np.split(np.argsort(width), [at])
+    # Models that differ gradually are no two groups.
+    within = max(np.ptp(width[group]) for group in groups if group.size)
+    if not gaps.size or gaps.max() <= max(model_comparison.LOSS_FLOOR, within):
+        return None
+    few, others = sorted(groups, key=len)
+    return (
+        f"the phi of model {few[0]} ({len(few)} such models) are "
+        f"{np.exp(width[few[0]] - width[others[0]]):.3g} times as wide as those of "
+        f"model {others[0]}: they may be in another unit, or probabilities."
+    )

@@ -33,7 +33,7 @@ class Meaning(NamedTuple):
 
     Attributes:
         name: ``"probabilities"``, ``"percentages"``, ``"losses"``,
-            ``"log_probabilities"``, ``"single_logit"``, ``"turned"``,
+            ``"log_probabilities"``, ``"margins"``, ``"single_logit"``, ``"turned"``,
             ``"transposed_mask"`` or ``"inverted_mask"``.
         is_certain: Whether sound phi practically never look like this.
         text: What was seen, the likely cause, and the line that corrects it.
@@ -60,6 +60,7 @@ def likely_meaning(
     | all >= 0, with a hard edge at 0, or with wrong predictions, or with smaller \
 values of members | losses |
     | all <= 0, with a hard edge at 0 | log-probabilities of the label |
+    | all in [-1, 1], with a hard edge at 1 | margins between probabilities |
     | of two classes, members of the first have smaller values, of the second larger | \
 the single logit of a binary classifier |
     | positive where the prediction is wrong, or strongly negative for members | \
@@ -142,6 +143,9 @@ def _by_range(
             "save phi = log_p - log(-expm1(log_p)), or read them as log_probabilities"
         )
         return Meaning("log_probabilities", True, text)
+    if -1 <= low < 0 < high <= 1 and _has_edge(1 - finite):
+        text = "they pile up at 1, as the probability of the label minus another does"
+        return Meaning("margins", True, f"{shown} and {text}: save phi from logits")
     return None
 
 

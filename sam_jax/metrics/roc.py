@@ -56,6 +56,7 @@ class Counts(NamedTuple):
 
 def check_scores(scores: np.ndarray, keep: np.ndarray) -> None:
     """Raises ``ArgumentError`` for unequal shapes, NaN scores or a missing class."""
+    keep = _checks.mask(keep=keep)
     if scores.shape != keep.shape:
         rule = f"must have the shape of scores, {scores.shape}; got {keep.shape}."
         raise ArgumentError("keep", rule)

@@ -67,7 +67,11 @@ def plain_array(**arguments: Any) -> np.ndarray:
     ((name, value),) = arguments.items()
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ArgumentError(name, "must be a plain array, got one with masked entries.")
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        rule = f"must be an array, got {type(value).__name__}: "
+        raise ArgumentError(name, rule + _checks.first_line(error)) from error
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
@@ -117,7 +121,10 @@ def _first(where: Any) -> tuple[int, ...]:
 
 
 def _check_entropy(**arguments: Any) -> np.ndarray:
-    """The one argument as float32: finite and >= 0 but for rounding, or all NaN."""
+    """The one argument as float32: finite and >= 0 but for rounding, or all NaN.
+
+    Modified entropy is infinite where a label's probability was rounded to 0.
+    """
     ((name, value),) = arguments.items()
     array = plain_array(**arguments)
     if array.dtype.kind != "f":
@@ -126,6 +133,7 @@ def _check_entropy(**arguments: Any) -> np.ndarray:
     if np.isnan(array).all():
         return array
     wrong = ~np.isfinite(array) | (array < -1e-3)
+    wrong &= (name != "modified_entropy") | (array != np.inf)
     if wrong.any():
         first = _first(wrong)
         raise ArgumentError(

@@ -17,7 +17,7 @@ OUTPUTS: tuple[str, ...] = get_args(SignalsAre)
 ROUNDING = 1e-5
 """Probabilities may exceed 1 by this much, and losses fall below 0."""
 
-ROW_ROUNDING = 0.02
+ROW_ROUNDING = 0.05
 """Rows of probabilities may sum to 1 within this much, as after rounding to 2 digits
 or half precision."""
 

@@ -8,6 +8,7 @@ from scipy import special
 
 from sam_jax._checks import ArgumentError
 from sam_jax.metrics import phi_meaning
+from sam_jax.metrics.member_auc import mean_member_auc
 from sam_jax.signals.class_order import order_of_group, order_of_labels
 from sam_jax.types import Signals
 
@@ -47,6 +48,9 @@ def check_phi_meaning(
         np.asarray(signals.modified_entropy),
     )
     if meaning is None or meaning.name == "inverted_mask":
+        many = signals.phi.shape[-1] > 1
+        if many and (other := _other_queries(signals, has_labels)) is not None:
+            _refuse("phi", other, is_certain=not is_stated)
         return
     name = "keep" if meaning.name == "transposed_mask" else "phi"
     text = meaning.text
@@ -64,7 +68,7 @@ def check_logits_meaning(
     """Refuses logits that are probabilities or losses, and labels of other classes.
 
     Args:
-        logits: Checked for shape; the first query is looked at.
+        logits: Checked for shape; each query is looked at.
         labels: Of the examples.
         keep: True where the model trained on the example.
         is_stated: Whether the user has said that these are logits, which makes it a
@@ -76,17 +80,43 @@ def check_logits_meaning(
     Warns:
         UserWarning: Where the values leave room for doubt.
     """
-    first = logits if logits.ndim == 3 else logits[:, :, 0]
-    # Every step-th example: at most MAX_ROWS predictions over all models.
-    step = -(-first.shape[0] * first.shape[1] // MAX_ROWS)
-    first, labels, keep = first[:, ::step], labels[::step], keep[:, ::step]
-    other = _other_outputs(first)
-    if other is not None:
-        _refuse("logits", other, is_certain=not is_stated)
+    queries = logits[:, :, None] if logits.ndim == 3 else logits
+    # Every step-th example: at most MAX_ROWS predictions over models and queries.
+    step = -(-queries[..., 0].size // MAX_ROWS)
+    queries, labels, keep = queries[:, ::step], labels[::step], keep[:, ::step]
+    for query, outputs in enumerate(np.moveaxis(queries, 2, 0)):
+        name, text, is_certain = "logits", _other_outputs(outputs), True
+        given = outputs, labels, keep
+        if text is None:
+            order = order_of_labels(*given) or order_of_group(*given)
+            if order is None:
+                continue
+            name, (text, is_certain) = "labels", order
+        text += f" (query {query})" if query else ""
+        _refuse(name, text, is_certain=is_certain and not is_stated)
         return
-    order = order_of_labels(first, labels, keep) or order_of_group(first, labels, keep)
-    if order is not None:
-        _refuse("labels", order.text, is_certain=order.is_certain and not is_stated)
+
+
+def _other_queries(signals: Signals, has_labels: bool) -> str | None:
+    """What the axis of queries is, or a query, beside a first that looks like phi."""
+    phi, keep, labels = map(np.asarray, (signals.phi, signals.keep, signals.labels))
+    step = -(-phi.size // MAX_ROWS)
+    phi, keep, labels = phi[:, ::step], keep[:, ::step], labels[::step]
+    num_queries = phi.shape[2]
+    is_class = has_labels and len(labels) >= 64 and labels.max() < num_queries > 1
+    for sign, name in ((1, "logits"), (-1, "losses of each class")) if is_class else ():
+        # Which query has the largest value has little to do with the class.
+        top = (sign * phi).argmax(axis=2)
+        agree = float((top == labels).mean())
+        chance = (top == np.random.default_rng(0).permutation(labels)).mean()
+        if agree - chance > (0.2 if num_queries > 2 else 0.35):
+            end = "largest" if sign > 0 else "least"
+            return f"the {end} along the last axis is at the label, as of {name}"
+    aucs = [mean_member_auc(phi[..., q], keep) for q in range(num_queries)]
+    for q in range(1, num_queries):
+        if aucs[0].is_above and aucs[q].is_below:
+            return f"in query {q} members are less confident: turned signs, or losses"
+    return None
 
 
 def _option(signals_are: str) -> str:
@@ -116,7 +146,14 @@ def _other_outputs(logits: np.ndarray) -> str | None:
     # Outputs that are the same for all examples have equal sums, whatever they mean.
     varies = bool((logits != logits[:, :1]).any())
     shares = _shares(rows, varies) if (rows >= 0).all() else None
-    return shares or _logarithms(rows)
+    if shares or (other := _logarithms(rows)):
+        return shares or other
+    # Some of the models alone; their own outputs must vary too.
+    for m, of_model in enumerate(logits):
+        is_share = (of_model >= 0).all() and (of_model[0] != of_model).any()
+        if is_share and (np.abs(of_model.sum(axis=1) - 1) < 0.02).all():
+            return f"each row of model {m} sums to 1, as of probabilities"
+    return None
 
 
 def _shares(rows: np.ndarray, varies: bool) -> str | None:
@@ -142,6 +179,8 @@ def _shares(rows: np.ndarray, varies: bool) -> str | None:
             "all lie in [0, 1], as a sigmoid of each class and rounded probabilities "
             "do: save the outputs before it"
         )
+    if varies and rows.size >= 64 and (rows == np.round(rows)).all():
+        return "all are whole numbers >= 0, as votes: save the outputs before rounding"
     return None
 
 

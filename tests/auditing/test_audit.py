@@ -286,6 +286,7 @@ def test_corrupted_labels_are_wrong_exact_in_number_and_spread_over_classes():
         ({"optimizers": {}}, "optimizers must name at least one"),
         ({"baseline": "adam"}, "baseline must be one of sgd; got 'adam'"),
         ({"seed": -1}, "seed must be a whole number >= 0"),
+        ({"seed": 2**70}, r"seed must be below 2\*\*63"),
         ({"config": sam_jax.TrainConfig(batch_size=41)}, "batch_size must be at most"),
         ({"num_queries": 2}, "num_queries must be 1 without augment"),
     ],
@@ -305,6 +306,11 @@ def test_bad_arguments_are_named_before_anything_is_trained(change, message):
             {"sgd": LEARNS},
             {"mine": lambda s, t: s.phi[t]},
             r"attacks\['mine'\] must return one number for each example",
+        ),
+        (
+            {"sgd": LEARNS},
+            {"mine": lambda s, t: s.phi[t, :, 0] + 1j},
+            r"attacks\['mine'\] must return one number .* got complex64",
         ),
         (
             {"sgd": LEARNS},
@@ -335,6 +341,20 @@ def test_bad_data_is_named():
         audit({"sgd": LEARNS}, (x, y, x_test, y_test))
     with pytest.raises(ValueError, match="label|y"):
         audit({"sgd": LEARNS}, (make_arrays()[0], y - 5, x_test, y_test))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y, *test: (x, y, test[0]), r"dataset must be a Dataset or \(x, y"),
+        (lambda x, y, *test: (x, 0 * y, *test), "dataset must have two classes"),
+        (lambda x, y, *test: (np.ma.array(x, mask=x > 1), y, *test), "x must have no"),
+        (lambda x, y, *test: (x, np.ma.array(y, mask=y > 1), *test), "y must have no"),
+    ],
+)
+def test_data_that_no_audit_can_have_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        audit({"sgd": LEARNS}, change(*make_arrays()))
 
 
 def test_a_model_with_too_few_outputs_is_refused_before_it_trains():

@@ -78,6 +78,13 @@ BAD_TABLES = [
     ({"label": [0, 1]}, "a column beside the labels"),
     ({"x": [1.0], "label": [0]}, "at least 2 rows"),
     (replaced(label=np.arange(ROWS) + 0.5), "y must hold whole numbers, got "),
+    ({"": np.arange(ROWS), **COLUMNS}, "must name each column, got ''.*index=False"),
+    ({"Unnamed: 0": [1, 2], "label": [0, 1]}, "must name each column"),
+    ({"__index_level_0__": [1, 2], "label": [0, 1]}, "must name each column"),
+    (
+        {"x": np.arange(80), "label": np.arange(80) * 7},
+        r"y must name classes, got 80 .*bad.csv\)$",
+    ),
 ]
 
 
@@ -109,6 +116,7 @@ def test_files_that_are_no_tables_are_refused(tmp_path):
     ("labels", "names"),
     [
         (np.array(["b", "a", "b"], object), ("a", "b")),
+        (np.array(["b", "a", " b"]), ("a", "b")),
         (np.array([1, 2, 3]), ("1", "2", "3")),
         (np.array([0, 2, 3]), ()),
     ],
@@ -119,7 +127,7 @@ def test_labels_that_do_not_count_from_zero_are_encoded(labels, names):
     assert dataset.class_names == names
     if names:
         decoded = [names[label] for label in dataset.train.y]
-        assert decoded == [str(label) for label in labels]
+        assert decoded == [str(label).strip() for label in labels]
 
 
 def test_a_set_of_hugging_face_is_read_from_a_folder(tmp_path):

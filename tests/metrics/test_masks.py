@@ -19,6 +19,7 @@ INTERVALS = IntervalConfig(num_replicates=20)
 
 FUNCTIONS = {
     "roc_curve": lambda keep: metrics.roc_curve(SCORES[0], keep[0]),
+    "check_scores": lambda keep: metrics.check_scores(SCORES, keep),
     "varying_columns": metrics.varying_columns,
     "attack_metrics": lambda keep: dataclasses.asdict(
         attack_metrics(bootstrap_attack(SCORES, keep, fprs=(0.1,), intervals=INTERVALS))
@@ -46,10 +47,11 @@ def test_a_mask_of_zeros_and_ones_is_a_mask(name, dtype):
     np.testing.assert_equal(found, expected)
 
 
+@pytest.mark.parametrize("keep", [KEEP + 1, np.ma.array(KEEP, mask=KEEP)])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_other_numbers_are_no_mask(name):
+def test_other_numbers_and_missing_entries_are_no_mask(name, keep):
     with pytest.raises(ValueError, match="keep must be a mask of True and False"):
-        FUNCTIONS[name](KEEP + 1)
+        FUNCTIONS[name](keep)
 
 
 def test_the_columns_to_count_are_a_mask_too():

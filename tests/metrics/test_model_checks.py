@@ -207,6 +207,24 @@ def test_infinite_phi_are_counted_and_large_ones_remarked():
     assert np.isfinite(facts.loss).all()
 
 
+@pytest.mark.parametrize("models", [[3], [0, 3, 6, 9], range(6)])
+@pytest.mark.parametrize("change", [special.expit, lambda phi: 10 * phi])
+def test_models_whose_phi_have_another_unit_are_a_warning(models, change):
+    models = list(models)
+    changed = with_phi(
+        sound(), lambda phi: phi.__setitem__(models, change(phi[models]))
+    )
+    check = found(changed)["phi"]
+    assert check.severity == "warning" and "in another unit" in check.text
+    assert f"({min(len(models), 12 - len(models))} such models)" in check.text
+
+
+def test_a_population_with_other_labels_is_a_warning():
+    signals = with_phi(sound(40), lambda phi: phi.__setitem__(np.s_[:, 200:], -3.0))
+    check = found(signals)["population"]
+    assert check.severity == "warning" and "Accuracy is 0.000 there" in check.text
+
+
 def test_phi_of_models_that_are_always_right_are_no_losses_where_the_entropy_fits():
     """A separable problem: every phi is positive, and most are near 0."""
     rng = np.random.default_rng(2)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sam_jax._checks import ArgumentError
+from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.metrics import model_checks
 from sam_jax.signals import signals_from_arrays
 from tests.signals.made_outputs import (
@@ -77,6 +78,42 @@ MISNAMED = {
     "losses_in_bits_as_phi": (
         dict(phi=-LABEL_LOG_P / np.log(2)),
         "smaller for members.*as losses do",
+    ),
+    "votes_as_logits": (
+        dict(logits=np.maximum(LOGITS * 3, 0).round()),
+        "whole numbers >= 0, as votes",
+    ),
+    "probabilities_of_one_model": (
+        dict(logits=np.stack([softmax(LOGITS[0]), *LOGITS[1:]])),
+        "each row of model 0 sums to 1",
+    ),
+    "margins_of_probabilities_as_phi": (
+        dict(phi=2 * np.exp(LABEL_LOG_P) - 1),
+        "pile up at 1, as the probability of the label minus another",
+    ),
+    "logits_as_phi": (
+        dict(phi=LOGITS.astype("f4")),
+        "largest along the last axis is at the label, as of logits",
+    ),
+    "losses_of_each_class_as_phi": (
+        dict(phi=1 - LOG_P),
+        "least along the last axis is at the label, as of losses",
+    ),
+    "probabilities_in_the_second_query": (
+        dict(logits=np.stack([LOGITS, softmax(LOGITS)], axis=2)),
+        "each row sums to 1.*query 1",
+    ),
+    "turned_signs_in_the_third_query": (
+        dict(logits=np.stack([LOGITS, LOGITS, -LOGITS], axis=2)),
+        "the signs are turned.*query 2",
+    ),
+    "losses_in_the_second_query_of_phi": (
+        dict(phi=np.stack([PHI, -LABEL_LOG_P], axis=2)),
+        "in query 1 members are less confident",
+    ),
+    "ragged_lists": (
+        dict(logits=[row[: 5 + m].tolist() for m, row in enumerate(LOGITS)]),
+        "logits must be an array, got list",
     ),
     "text_labels": (
         dict(logits=LOGITS, labels=LABELS.astype(str)),
@@ -210,6 +247,20 @@ def test_who_insists_on_phi_is_only_warned():
         signals = read("phi", phi=-LABEL_LOG_P)
     (check,) = [c for c in model_checks.check_models(signals) if c.name == "mask"]
     assert check.severity == "invalid" and "losses" in check.text
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3])
+def test_rounded_probabilities_are_read_with_labels_of_none(digits):
+    rounded = softmax(LOGITS).round(digits)
+    rounded[0, 0] = np.eye(10)[(LABELS[0] + 1) % 10]  # wrong without a doubt
+    if digits == 1:  # rows are then far from 1
+        rounded /= rounded.sum(axis=-1, keepdims=True)
+    with pytest.warns(UserWarning, match="infinite values"):
+        signals = read(probabilities=rounded)
+    assert signals.phi[0, 0, 0] == -np.inf
+    assert signals.modified_entropy[0, 0] == np.inf
+    scores = score_targets(ATTACKS["modified_entropy"], signals)
+    assert np.isfinite(scores).all() and scores[0, 0] == scores.min()
 
 
 @pytest.mark.parametrize("skew", [None, 0, 1])
