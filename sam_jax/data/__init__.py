@@ -133,16 +133,9 @@ def load(
                 "image_size", f"must be None but for TFDS sets, got {image_size}."
             )
         try:
-            if is_table:
-                return tables.load_table(name, label_column)
-            if is_hugging_face:
-                hub_name = name.removeprefix(hugging_face.PREFIX)
-                return hugging_face.load_hugging_face(hub_name, label_column)
-            return load_npz(name)
+            return _load_file(name, label_column)
         except ArgumentError as error:
-            if name in error.rule:
-                raise
-            rule = f"{error.rule} (File: {name})"
+            rule = error.rule if name in error.rule else f"{error.rule} (File: {name})"
             raise ArgumentError(error.argument, rule) from error
     # TFDS sets: embedded ones first, then prepared ones, else prepared now.
     row = DATASETS.get(name, TfdsSet(name))
@@ -164,6 +157,15 @@ def load(
         image_size=image_size or row.image_size,
         source=row.source,
     )
+
+
+def _load_file(name: str, label_column: str | None) -> Dataset:
+    if name.endswith(tables.SUFFIXES):
+        return tables.load_table(name, label_column)
+    if name.startswith(hugging_face.PREFIX):
+        hub_name = name.removeprefix(hugging_face.PREFIX)
+        return hugging_face.load_hugging_face(hub_name, label_column)
+    return load_npz(name)
 
 
 def _require_tfds_name(name: str) -> None:

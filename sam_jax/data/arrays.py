@@ -86,13 +86,6 @@ def dataset_from_arrays(
         class_names = class_names or tuple(str(i) for i in ids)
     elif num_classes is None:
         num_classes = int(both.max()) + 1
-    num_labels = len(np.unique(both))
-    if num_labels > max(len(both) / 2, 32):  # few labels may be all different
-        raise ArgumentError(
-            "y",
-            f"must name classes, got {num_labels:,} different labels for {len(both):,} "
-            "examples, as names of rows and quantities are.",
-        )
     _check_classes(num_classes, {"y": labels, "y_test": test_labels})
     if len(class_names) not in (0, num_classes):
         raise ArgumentError(
@@ -214,6 +207,14 @@ def _check_classes(num_classes: int, labels: dict[str, np.ndarray]) -> None:
     if isinstance(num_classes, (int, np.integer)) and num_classes > MAX_CLASSES:
         raise ArgumentError(
             "num_classes", f"must be at most {MAX_CLASSES:,}, got {num_classes:,}."
+        )
+    both = np.concatenate(list(labels.values()))
+    num_labels = len(np.unique(both))
+    if num_labels > max(len(both) / 2, 32):  # few labels may be all different
+        raise ArgumentError(
+            "y",
+            f"must name classes, got {num_labels:,} different labels for {len(both):,} "
+            "examples, as names of rows and quantities are.",
         )
     for name, values in labels.items():
         outside = values[(values < 0) | (values >= num_classes)]

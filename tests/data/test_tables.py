@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from sam_jax.data import load, split_rows
-from sam_jax.data.arrays import dataset_from_arrays
+from sam_jax.data.arrays import as_dataset, dataset_from_arrays
 
 ROWS = 20
 COLUMNS = {
@@ -128,6 +128,11 @@ def test_labels_that_do_not_count_from_zero_are_encoded(labels, names):
     if names:
         decoded = [names[label] for label in dataset.train.y]
         assert decoded == [str(label).strip() for label in labels]
+
+
+def test_three_arrays_are_no_data_set():
+    with pytest.raises(ValueError, match=r"dataset must be .*x, y, x_test.*got tuple"):
+        as_dataset((np.eye(3), np.arange(3), np.eye(3)))
 
 
 def test_a_set_of_hugging_face_is_read_from_a_folder(tmp_path):
