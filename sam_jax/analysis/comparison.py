@@ -67,6 +67,7 @@ def compare_optimizers(
         raise _checks.ArgumentError(
             "signals", f"must share one keep mask; {baseline} and {compared} do not."
         )
+    # Each half has four models then, about two of which trained on a given example.
     _checks.at_least(8, num_models=len(keep))
     pool, test = varying_columns(keep), np.asarray(~keep.any(axis=0))
     for name, columns in (("pool", pool), ("test", test)):

@@ -80,6 +80,7 @@ def check_comparison(
                 "differences cannot be paired. Attack them in separate runs."
             )
             checks.append(Check("pairing", "invalid", text))
+    # Settings that differ are what is compared, or a mistake: only the user knows.
     known = {name: dict(each) for name, each in (settings or {}).items() if each}
     for field in sorted({field for each in known.values() for field in each}):
         values = {name: each.get(field) for name, each in known.items()}
@@ -96,6 +97,7 @@ def check_comparison(
 
 def _check_count(signals: Signals) -> Check:
     phi, keep = np.asarray(signals.phi), np.asarray(signals.keep)
+    # Above the diagonal: each pair once, and no model with itself.
     is_copy = np.triu(near_copies(phi, phi), k=1)
     copies = np.flatnonzero(is_copy.any(axis=0))
     if copies.size:

@@ -180,6 +180,7 @@ def change_test(
             outcome = "more" if tested[best].value > 0 else "less"
         detectable = {}
         for name, estimate in tested.items():
+            # Equal leakage is no state of its own: one error serves test and power.
             error = _error(estimate, level)
             detectable[name] = _detectable(error, error, share, estimate.degrees)
         values = (best, difference.pooled[best], adjusted[attack, best])

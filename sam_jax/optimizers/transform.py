@@ -142,6 +142,7 @@ def _checked_grad_fn(
         )
     _check_real(params)
     _check_like_params("grads", grads, params)
+    # A user's function cannot be called with the holes that optax cuts into a tree.
     if has_holes(params) and not isinstance(function, MaskedGradFn):
         raise ArgumentError(
             name,

@@ -162,6 +162,7 @@ def _power_cells(rng: np.random.Generator, mu: float, sigma: float) -> list[Grid
 
 def side_of_the_claim(runs: Sequence[SimulatedProblem], key: jax.Array) -> TheoryClaim:
     """Claim 4: where contraction raises and where it lowers the advantage."""
+    # On trained models, from the least regularisation to the most.
     cells = []
     for run in runs:
         advantage = theory.likelihood_ratio_advantage(run.mu, run.sigma, TAU)
@@ -172,6 +173,7 @@ def side_of_the_claim(runs: Sequence[SimulatedProblem], key: jax.Array) -> Theor
             change = sampled[:, -1, k] - sampled[:, 0, k]
             least = _least_change(expected, 1 / run.least_rate)
             cells.append(paired_cell(where, change, expected, least))
+    # On sampled scores, whose mean and deviation lie on both sides of the turn.
     rng = np.random.default_rng(int(jax.random.bits(key)))
     for mu in (0.0, 0.25, 0.5, 0.75):
         for sigma in (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0):

@@ -68,6 +68,7 @@ def effective_traces(
     """
     h = _arrays.non_negative("eigenvalues", eigenvalues)
     counts = _arrays.positive("counts", counts)
+    # Each group by itself, and all together.
     sizes = np.append(counts, counts.sum())
     ranks = np.append(np.count_nonzero(h, axis=1), np.count_nonzero(h.max(0)))
     if np.any(ranks <= sizes):

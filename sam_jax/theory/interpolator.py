@@ -123,6 +123,7 @@ def _square_root(G: np.ndarray) -> tuple[Product, Product, Floats]:
             return v / root
 
         return scale, scale, root.max((-1, -2)) / root.min((-1, -2))
+    # No diagonal: the root of a matrix is a triangle, which is solved and not inverted.
     if not np.allclose(G, np.swapaxes(G, -1, -2), rtol=1e-10, atol=0):
         raise ArgumentError("G", "must be symmetric, got an asymmetric matrix.")
     try:
