@@ -80,8 +80,8 @@ def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax attack`` with its options; returns the exit status."""
     text = __doc__ + run_folder.list_choices(attacks=[ALL, *ATTACKS])
     config = run_folder.parse_options("attack", Config, text, arguments)
-    if config.export:
-        attack_inputs.export(config)
-    else:
+    if config.export is None:
         main(config)
+    else:
+        attack_inputs.export(config)
     return 0

@@ -52,7 +52,7 @@ class Config:
     signals_are: SignalsAre | None = None
     """What the outputs are, whatever their array is called: phi (the default of .npy
     files), logits, probabilities, log_probabilities or losses."""
-    export: tuple[str, ...] = ()
+    export: tuple[str, ...] | None = None
     """lira, privacy_meter or npy, and a new folder: write the signals there as that
     tool reads them, instead of attacking."""
     name: str = "default"
@@ -174,6 +174,7 @@ def prepare_target(config: Config) -> Prepared:
 
 def export(config: Config) -> None:
     """Writes the signals for another tool, each algorithm to its folder."""
+    assert config.export is not None
     tools = typing.get_args(ExportTo)
     if len(config.export) != 2 or config.export[0] not in tools:
         raise ArgumentError(

@@ -96,6 +96,9 @@ def _options(
         if name not in names:
             near = difflib.get_close_matches(name, names, 1)
             hint = f"; the nearest is {prefix}{near[0]}" if near else ""
+            for group in names:
+                if name in getattr(_group(settings, group), "__annotations__", ()):
+                    hint = f"; --{group}.config takes a file of those"
             raise ArgumentError(
                 "config",
                 f"must have settings of this command, but {file} has {prefix}{name}"

@@ -136,13 +136,6 @@ def dots(axes: Any, x: Any, y: Any) -> None:
     axes.plot(x[::step], y[::step], ".", color=PALETTE[0], ms=3, alpha=0.75)
 
 
-def share_y(panels: list) -> None:
-    """Gives all panels the highest top of any."""
-    top = max(axes.get_ylim()[1] for axes in panels)
-    for axes in panels:
-        axes.set_ylim(0, top)
-
-
 def label_ends(axes: Any, ends: list[tuple[str, float, float, str]]) -> None:
     """Writes each curve's name right of its last point, at least one line apart."""
     low, high = axes.get_ylim()

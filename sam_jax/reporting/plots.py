@@ -71,7 +71,9 @@ def histogram_figure(
             canvas.filled_steps(axes, density, edges, color, label)
         canvas.panel_title(axes, name)
         axes.set_xlabel(xlabel)
-    canvas.share_y(panels)
+    top = max(axes.get_ylim()[1] for axes in panels)
+    for axes in panels:
+        axes.set_ylim(0, top)
     panels[0].set_ylabel("Density")
     canvas.legend(figure)
     return figure

@@ -141,10 +141,8 @@ def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     for row in rows:
         line: list[Cell] = []
         for cell, is_wide in zip(row, wide, strict=True):
-            if isinstance(cell, Estimate):
-                line += cell[:3]
-            else:
-                line += [cell, None, None] if is_wide else [cell]
+            values = cell[:3] if isinstance(cell, Estimate) else (cell, None, None)
+            line += values if is_wide else values[:1]
         lines.append(line)
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(lines)

@@ -312,6 +312,12 @@ def test_a_target_of_other_examples_or_unlike_its_shadow_models_is_refused(
         run("--attacks", "loss")
     assert "--signals must name a file, or --target one" in capsys.readouterr().err
     save_target("model.npz")
-    with pytest.raises(SystemExit, match="2"):
-        run("--signals", "model.npz")
-    assert "members of one model goes to --target" in capsys.readouterr().err
+    turned = {"phi": SHADOWS.phi[..., 0].T, "keep": SHADOWS.keep.T}
+    np.savez("turned.npz", **turned, labels=SHADOWS.labels)
+    for name, message in (
+        ("model", "members of one model goes to --target"),
+        ("turned", "phi looks transposed: models come first"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            run("--signals", f"{name}.npz")
+        assert message in capsys.readouterr().err

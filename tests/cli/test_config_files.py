@@ -72,6 +72,8 @@ def test_a_group_of_options_takes_a_config_and_processes_are_not_repeated(tmp_pa
     folder = run_folder.open_run("audit", config, root=str(tmp_path))
     made = parse(explain.Config, "--audit.config", str(folder / "config.json"))
     assert made.audit.pool_size == 9 and made.audit.shard is None
+    with pytest.raises(ValueError, match="has dataset; --audit.config takes a file of"):
+        parse(explain.Config, "--config", str(folder))
 
 
 @pytest.mark.parametrize(
