@@ -32,7 +32,7 @@ def best_order(
 
 
 def other_test_order(dataset: Dataset) -> str | None:
-    """Returns what is wrong if test labels count classes unlike training labels.
+    """Returns what is wrong if test labels count other classes than training labels.
 
     Test examples are given the class of the nearest mean of training examples. An order
     of the classes is chosen on half of them and judged on the other half.
@@ -55,7 +55,9 @@ def other_test_order(dataset: Dataset) -> str | None:
     better = float((predicted == order[y_test])[~half].mean()) if given < 1 else 1.0
     noise = STANDARD_ERRORS / np.sqrt(max(len(y_test) // 2, 1))
     if better - given < max(noise, given, 0.2):
-        return None
+        is_new = ~np.isin(y_test, known)
+        text = "no pool example has class {}, but test examples do."
+        return text.format(y_test[is_new][0]) if is_new.mean() > 0.05 else None
     moved = int(np.flatnonzero(order != np.arange(num_classes))[0])
     return (
         "labels of the test set seem to count the classes in another order than those "

@@ -84,6 +84,8 @@ def find_duplicates(dataset: Dataset) -> Duplicates:
     pool, test = (np.asarray(e.x, np.float32) for e in (dataset.train, dataset.test))
     exact_pool, exact_test = _equal(pool, test)
     near: set[tuple[int, int]] = set()
+    if pool.ndim == 3:  # images of one channel
+        pool, test = pool[..., None], test[..., None]
     if pool.ndim == 4 and min(pool.shape[1:3]) >= SIDE:
         near = set(_near(np.concatenate([pool, test])))
     size = len(pool)

@@ -66,6 +66,7 @@ def as_inputs(
         scale = _pixel_scale(values)
         if scale != 1:
             values = [v / np.float32(scale) for v in values]
+    _check_unit(*values)
     return values[0], values[1]
 
 
@@ -115,20 +116,36 @@ def _are_flat_images(values: Sequence[np.ndarray]) -> bool:
     if not (low >= 0 and 128 <= high <= 255):
         return False
     is_whole = all((v == np.floor(v)).all() for v in values)
-    return is_whole or bool((values[0].max(axis=0) > high / 4).mean() > 0.5)
+    columns = np.maximum(values[0].max(axis=0), values[1].max(axis=0))
+    return is_whole or bool((columns > high / 4).mean() > 0.5)
+
+
+def _check_unit(x: np.ndarray, x_test: np.ndarray) -> None:
+    """Refuses test inputs of which most features lie beyond all of the training set."""
+    middle = np.median(x_test[:: len(x_test) // 256 + 1], axis=0)
+    outside = (middle < x.min(axis=0)) | (middle > x.max(axis=0))
+    if len(x) >= 32 and outside.mean() > 0.5:
+        seen = f"of {int(outside.sum())} of {outside.size} features the median is"
+        rule = (
+            f"must be in the unit of x, but {seen} beyond all of x: scale both alike."
+        )
+        raise ArgumentError("x_test", rule)
 
 
 def _pixel_scale(values: Sequence[np.ndarray]) -> int:
     """What to divide pixels by, from their range in training and test together."""
     low = float(min(v.min() for v in values))
     high = float(max(v.max() for v in values))
-    largest = [float(np.abs(v).max()) for v in values]
-    # Dark beside bright images differ too, but not one in 0 to 1 and one in 0 to 255.
-    if min(largest) <= 1 and max(largest) > SMALL and min(largest) > 0:
+    largest = [np.abs(v).reshape(len(v), -1).max(axis=1) for v in values]
+    # Dark beside bright images differ too, but not many in 0 to 1 and some in 0 to 255.
+    faint = max(float(((m > 0) & (m <= 1)).mean()) for m in largest)
+    lows = [float(v.min()) for v in values]
+    if (faint > 0.02 and high > SMALL) or max(lows) >= 0 > -0.2 * high > low:
         raise ArgumentError(
             "x_test",
-            "must be in the unit of x, got pixels up to "
-            f"{largest[1]:g} and {largest[0]:g}: scale both by the same numbers.",
+            f"must be in the unit of x, all images alike, got {lows[0]:g} and "
+            f"{lows[1]:g} to {high:g}, {100 * faint:.0f} % of images within 0 to 1: "
+            "scale all by the same numbers.",
         )
     if FAINT <= max(-low, high) <= SMALL or low == high == 0:
         return 1

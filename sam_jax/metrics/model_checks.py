@@ -156,11 +156,8 @@ def _check_population(signals: Signals, facts: ModelFacts) -> Check:
         usual = float(facts.unseen_accuracy.mean())
         noise = model_comparison.STANDARD_ERRORS * 0.5 / np.sqrt(num_unseen)
         if abs(there - usual) > model_comparison.BROKEN_ACCURACY + noise:
-            text += (
-                f" Accuracy is {there:.3f} there and {usual:.3f} on other non-members: "
-                "look at its labels."
-            )
-            return Check("population", "warning", text)
+            text += f" Accuracy is {there:.3f} there, {usual:.3f} on other non-members."
+            return Check("population", "warning", f"{text} Look at its labels.")
         return Check("population", "ok", text)
     text = (
         "no example is in no model: RMIA becomes its bare likelihood ratio, Attack-P "

@@ -1,5 +1,7 @@
 """Test labels in another order of classes than the pool's: told from the inputs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,13 @@ def made(test_labels, classes=5, distance=1.0, prior=None):
 @pytest.mark.parametrize("labels", [lambda y: ORDER[y], lambda y: y + 1])
 def test_another_order_of_test_labels_is_told(labels):
     assert "in another order than those of the pool" in other_test_order(made(labels))
+
+
+def test_a_class_of_the_test_set_alone_is_told():
+    data = made(lambda y: y)
+    pool = Examples(*(a[data.train.y != 3] for a in data.train))
+    text = other_test_order(dataclasses.replace(data, train=pool))
+    assert "no pool example has class 3" in text
 
 
 def test_two_swapped_classes_are_told():

@@ -47,6 +47,8 @@ def test_images_with_a_little_noise_are_found_and_no_others(noise):
     across = {(100 + i, i) for i in range(20)}
     got = set(map(tuple, found.near_test.tolist()))
     assert len(got & across) >= 19 and len(got - across) <= 1
+    without_channel = find_duplicates(make(pool[:500, ..., 0], test[:20, ..., 0]))
+    assert len(pairs & set(map(tuple, without_channel.near_pool.tolist()))) >= 48
 
 
 def test_the_text_counts_rows_and_names_the_first():

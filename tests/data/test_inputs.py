@@ -61,6 +61,27 @@ def test_training_and_test_images_in_different_units_are_refused(scaled):
         load(x)
 
 
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("scaled", [slice(0, 15), slice(15, 20), slice(0, 20, 2)])
+def test_images_of_which_some_are_scaled_are_refused(scaled, flat):
+    x = PIXELS * np.float32(0.99)  # no whole numbers, which alone mark flat images
+    x[scaled] /= 255
+    with pytest.raises(ArgumentError, match="x_test must be in the unit of x, all"):
+        load(x.reshape(20, -1) if flat else x)
+
+
+def test_test_images_and_tables_shifted_alone_are_refused():
+    x = PIXELS / 255
+    x[15:] -= x[15:].mean()
+    with pytest.raises(ArgumentError, match="x_test must be in the unit of x, all"):
+        load(x)
+    table = np.random.default_rng(0).normal(size=(100, 5))
+    y = np.arange(100) % 2
+    data.dataset_from_arrays("d", table[:80], y[:80], table[80:] + 1, y[80:])
+    with pytest.raises(ArgumentError, match="5 of 5 features the median is beyond"):
+        data.dataset_from_arrays("d", 50 * table[:80] + 200, y[:80], table[80:], y[80:])
+
+
 def test_flattened_bytes_become_the_same_numbers():
     flat = load(PIXELS.reshape(20, 64))
     np.testing.assert_array_equal(flat.train.x, load(PIXELS).train.x.reshape(15, 64))
