@@ -54,8 +54,8 @@ confidence; labels are 0 unless given. ``losses``, and probabilities of the labe
             return _from_logits(outputs, arrays, signals_are)
         return _from_phi(outputs, arrays, signals_are)
     except ArgumentError as error:
-        rule, shape = error.rule, np.shape(arrays[name])
-        if np.shape(arrays.get("labels")) == shape[:1] != shape[1:2]:
+        rule, shape = error.rule, getattr(arrays[name], "shape", ())
+        if getattr(arrays.get("labels"), "shape", None) == shape[:1] != shape[1:2]:
             rule += f" {name} looks transposed: models come first, then examples."
         raise ArgumentError(error.argument, f"{rule} (File: {source})") from error
 
