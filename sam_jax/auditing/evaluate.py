@@ -35,8 +35,8 @@ from sam_jax.metrics import (
     thresholds,
 )
 from sam_jax.metrics.accuracy import accuracies
-from sam_jax.metrics.epsilon import one_run_audit
 from sam_jax.metrics.estimate import mean_over_models, targets_to_resolve
+from sam_jax.metrics.one_run_epsilon import one_run_audit
 from sam_jax.metrics.refits import leave_models_out
 from sam_jax.types import AttackFn, Dataset, Signals, TrainLog
 

@@ -18,8 +18,8 @@ from sam_jax.metrics import (
     num_models,
     thresholds,
 )
-from sam_jax.metrics.epsilon import OneRun
 from sam_jax.metrics.estimate import Estimate
+from sam_jax.metrics.one_run_epsilon import OneRun
 from sam_jax.types import Dataset, Signals, TrainLog
 
 Mode = Literal["in and out", "out", "none"]

@@ -11,7 +11,7 @@ from sam_jax.metrics.attack_metrics import (
     roc_band,
 )
 from sam_jax.metrics.bootstrap import Bootstrap, bootstrap_attack
-from sam_jax.metrics.epsilon import epsilon_lower_bound
+from sam_jax.metrics.epsilon import EpsilonBound, audited_epsilon, epsilon_lower_bound
 from sam_jax.metrics.estimate import (
     Estimate,
     IntervalConfig,
@@ -29,6 +29,7 @@ from sam_jax.metrics.roc import (
     balanced_accuracy,
     binomial_interval,
     check_scores,
+    counts_at,
     is_resolvable,
     precision_at_prior,
     roc_curve,
@@ -41,6 +42,7 @@ __all__ = [
     "Bootstrap",
     "Counts",
     "Differences",
+    "EpsilonBound",
     "Estimate",
     "Finding",
     "IntervalConfig",
@@ -48,11 +50,13 @@ __all__ = [
     "RocCurve",
     "advantage",
     "auc",
+    "audited_epsilon",
     "balanced_accuracy",
     "binomial_interval",
     "bootstrap_attack",
     "change_test",
     "check_scores",
+    "counts_at",
     "epsilon_lower_bound",
     "holm",
     "is_resolvable",

@@ -1,34 +1,36 @@
 """Lower bounds on the epsilon of differential privacy from an attack's success.
 
 An (epsilon, delta)-private training algorithm bounds every membership attack, so an
-attack that does better refutes it. The bounds of ``epsilon_lower_bound`` hold with
-confidence ``level`` if the guesses are independent given the algorithm: one example per
-target, or canaries put in by independent coins. Scores of many examples of one target
-are not independent unless the algorithm makes them so; ``one_run_audit`` is for those.
-
-A canary is an example of the pool with a wrong label, which only memorization can
-learn, and each model has it by a separate fair coin. (Examples of a balanced mask
-will not do: who knows the other models' masks knows the target's.) The attacker guesses
-for the canaries of the highest and the lowest scores; differential privacy limits how
-many guesses of one run can be right.
-
-References:
-    Steinke, Nasr and Jagielski, "Privacy Auditing with One (1) Training Run", 2023,
-    https://arxiv.org/abs/2305.08846, Algorithm 1 and Theorem 5.2.
+attack that does better refutes it. The bounds hold with confidence ``level`` if the
+guesses are independent given the algorithm: one example per target, or canaries put in
+by independent coins. Scores of many examples of one target are not independent unless
+the algorithm makes them so; use ``one_run_epsilon`` for those.
 """
 
 import math
 from typing import NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy import optimize, stats
 
 from sam_jax import _checks
 from sam_jax.metrics import roc
 
-GUESS_SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
-"""Shares of the canaries to guess for; chosen for each target on the others."""
+
+class EpsilonBound(NamedTuple):
+    """A lower bound on epsilon and the decisions behind it.
+
+    Attributes:
+        epsilon: The bound in nats; 0 where nothing is shown.
+        threshold: Chosen on the half of the scores that the bound does not count.
+        counts: Decisions on the other half.
+    """
+
+    epsilon: float
+    threshold: float
+    counts: roc.Counts
 
 
 def epsilon_lower_bound(
@@ -79,6 +81,58 @@ def bound_from_limits(tpr_low: float, fpr_high: float, delta: float = 0.0) -> fl
     return max(0.0, *bounds) if bounds else 0.0
 
 
+def audited_epsilon(
+    scores: Float[jax.Array | np.ndarray, "*shape"],
+    keep: roc.Mask,
+    delta: float = 0.0,
+    level: float = 0.95,
+    seed: int = 0,
+    num_thresholds: int = 200,
+) -> EpsilonBound:
+    """Returns the lower bound at a threshold chosen on a random half of scores.
+
+    The best threshold of the same scores would show privacy loss where there is none;
+    the half that chooses it is therefore not counted.
+
+    Args:
+        scores: Higher means more likely a member.
+        keep: True for members.
+        delta: Privacy's additive slack, in [0, 1).
+        level: Confidence level, in (0, 1).
+        seed: Seed of the split.
+        num_thresholds: Quantiles of the scores to choose from.
+
+    Example:
+        >>> keep = np.arange(2000) % 2 > 0
+        >>> scores = 3.0 * keep + np.random.default_rng(0).normal(size=2000)
+        >>> bound = audited_epsilon(scores, keep)
+        >>> bound.epsilon > 1.5, bound.counts.num_members + bound.counts.num_non_members
+        (True, 1000)
+
+    Raises:
+        ArgumentError: If a score is NaN, a half has no member or no non-member, or an
+            option is out of range.
+    """
+    scores = np.asarray(scores, np.float64).ravel()
+    keep = _checks.mask(keep=keep).ravel()
+    roc.check_scores(scores, keep)
+    _checks.at_least(1, num_thresholds=num_thresholds)
+    order = np.random.default_rng(seed).permutation(scores.size)
+    choose, count = order[: scores.size // 2], order[scores.size // 2 :]
+    levels = np.linspace(0, 1, num_thresholds + 1)
+    # "higher" gives scores that occur, each of which decides differently.
+    candidates = np.unique(np.quantile(scores[choose], levels, method="higher"))
+    bounds = [
+        epsilon_lower_bound(
+            *roc.counts_at(scores[choose], keep[choose], threshold), delta, level
+        )
+        for threshold in candidates
+    ]
+    threshold = float(candidates[int(np.argmax(bounds))])
+    counts = roc.counts_at(scores[count], keep[count], threshold)
+    return EpsilonBound(epsilon_lower_bound(*counts, delta, level), threshold, counts)
+
+
 def one_run_epsilon(
     num_correct: int,
     num_guesses: int,
@@ -102,6 +156,10 @@ def one_run_epsilon(
     Raises:
         ArgumentError: Unless ``num_correct <= num_guesses <= num_canaries``, or if an
             option is out of range.
+
+    References:
+        Steinke, Nasr and Jagielski, "Privacy Auditing with One (1) Training Run", 2023,
+        https://arxiv.org/abs/2305.08846, Theorem 5.2.
 
     Example:
         >>> round(one_run_epsilon(95, num_guesses=100, num_canaries=1000), 2)
@@ -143,108 +201,3 @@ def _one_run_p_value(
     losses = np.arange(1, correct + 1)
     near = np.cumsum(stats.binom.pmf(correct - losses, guesses, chance))
     return min(1.0, exceed + 2 * canaries * delta * float(np.max(near / losses)))
-
-
-class OneRun(NamedTuple):
-    """Lower bounds on epsilon, one for each target's training run.
-
-    Each entry of ``epsilon`` holds with confidence ``level`` by itself; ``largest``
-    holds with it as the best of all targets.
-
-    Attributes:
-        epsilon: The bound from each target's run alone.
-        num_correct: Right guesses.
-        num_guesses: Guesses made.
-        num_canaries: Canaries of the target, guessed or not.
-        largest: The best of the bounds at ``1 - (1 - level) / T``.
-        delta: Privacy's additive slack.
-        level: Confidence level.
-    """
-
-    epsilon: Float[np.ndarray, " t"]
-    num_correct: Int[np.ndarray, " t"]
-    num_guesses: Int[np.ndarray, " t"]
-    num_canaries: Int[np.ndarray, " t"]
-    largest: float
-    delta: float
-    level: float
-
-
-def one_run_audit(
-    scores: Float[np.ndarray, "t c"],
-    keep: roc.Mask,
-    delta: float = 0.0,
-    level: float = 0.95,
-    seed: int = 0,
-) -> OneRun:
-    """Returns a lower bound on epsilon from each target's run.
-
-    For how many canaries to guess is chosen by the mean bound of the other targets, so
-    that the guesses on a target do not choose it. A canary that all other models have,
-    or none, is not counted: its coin is known, as constant columns were drawn again.
-
-    Args:
-        scores: Score of each canary against each target; higher is member.
-        keep: The coins.
-        delta: Privacy's additive slack, in [0, 1).
-        level: Confidence level, in (0, 1).
-        seed: Seed of the order among equal scores.
-
-    Raises:
-        ArgumentError: If there are fewer than 3 targets or an option is out of range.
-    """
-    _checks.at_least(3, num_targets=len(scores))
-    _checks.confidence_level(level)
-    scores, keep = np.asarray(scores, np.float64), _checks.mask(keep=keep)
-    roc.check_scores(scores, keep)
-    generator = np.random.default_rng(seed)
-    outcomes = []
-    for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
-        # Canaries whose coin the other models do not give away.
-        counted = roc.varying_columns(np.delete(keep, target, axis=0))
-        outcomes.append(_guesses(row[counted], kept[counted], generator))
-    corrected = 1 - (1 - level) / len(scores)
-    # By target and share: at the level of a single run, and corrected for their number.
-    bounds, strict = (
-        np.array([[_bound(o, delta, at) for o in by_share] for by_share in outcomes])
-        for at in (level, corrected)
-    )
-    # Each target's share is the one that is best for the others.
-    others = bounds.sum(axis=0) - bounds
-    chosen = np.argmax(others, axis=1)
-    rows = np.arange(len(scores))
-    correct, guesses, canaries = np.array(outcomes)[rows, chosen].T
-    return OneRun(
-        epsilon=bounds[rows, chosen],
-        num_correct=correct,
-        num_guesses=guesses,
-        num_canaries=canaries,
-        largest=float(strict[rows, chosen].max()),
-        delta=delta,
-        level=level,
-    )
-
-
-def _guesses(
-    row: np.ndarray, kept: np.ndarray, generator: np.random.Generator
-) -> list[tuple[int, int, int]]:
-    """(Right guesses, guesses, canaries) for each share of the canaries.
-
-    Equal scores are guessed in random order: the order of the columns may tell members.
-    """
-    shuffled = generator.permutation(len(row))
-    order = shuffled[np.argsort(-row[shuffled], kind="stable")]
-    outcomes = []
-    for share in GUESS_SHARES:
-        half = int(share * len(row)) // 2
-        top, bottom = order[:half], order[len(order) - half :]
-        right = int(kept[top].sum() + (~kept[bottom]).sum())
-        outcomes.append((right, 2 * half, len(row)))
-    return outcomes
-
-
-def _bound(outcome: tuple[int, int, int], delta: float, level: float) -> float:
-    correct, guesses, canaries = outcome
-    if guesses == 0:
-        return 0.0
-    return one_run_epsilon(correct, guesses, canaries, delta, level)

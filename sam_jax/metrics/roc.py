@@ -175,6 +175,38 @@ def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
     return float(roc.tpr[roc.fpr <= alpha * (1 + 1e-12)][-1])
 
 
+def counts_at(
+    scores: Float[jax.Array | np.ndarray, "*shape"],
+    keep: Mask,
+    threshold: float,
+) -> Counts:
+    """Returns the decisions at a threshold fixed elsewhere.
+
+    Args:
+        scores: Higher means more likely a member.
+        keep: True for members.
+        threshold: Scores at or above it are decided to be members. Choose it on shadow
+            models or on other examples: on the same scores it would be an oracle.
+
+    Raises:
+        ArgumentError: If a score is NaN, or all or none are members.
+
+    Example:
+        >>> scores, keep = np.array([3.0, 2.0, 2.0, 1.0]), np.array([1, 1, 0, 0])
+        >>> counts_at(scores, keep, 2.0).false_positives
+        1
+    """
+    scores, keep = np.asarray(scores, np.float64), _checks.mask(keep=keep)
+    check_scores(scores, keep)
+    decided = scores >= threshold
+    return Counts(
+        true_positives=int((decided & keep).sum()),
+        num_members=int(keep.sum()),
+        false_positives=int((decided & ~keep).sum()),
+        num_non_members=int((~keep).sum()),
+    )
+
+
 def precision_at_prior(tpr: float, fpr: float, prior: float) -> float:
     """Returns the fraction of "member" decisions that are right when members are rare.
 

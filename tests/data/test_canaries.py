@@ -4,7 +4,7 @@ import pytest
 
 import sam_jax
 from sam_jax.data import canaries
-from sam_jax.metrics import epsilon
+from sam_jax.metrics import epsilon, one_run_epsilon
 
 
 def dataset(num_examples=300, num_classes=4):
@@ -40,7 +40,7 @@ def test_coins_are_fair_independent_and_never_all_alike():
 def test_the_bound_is_that_of_the_counts_it_states():
     rng = np.random.default_rng(2)
     keep = rng.random((8, 200)) < 0.5
-    found = epsilon.one_run_audit(3 * keep + rng.normal(size=keep.shape), keep)
+    found = one_run_epsilon.one_run_audit(3 * keep + rng.normal(size=keep.shape), keep)
     for t in range(8):
         sizes = [
             int(part[t])
@@ -48,7 +48,7 @@ def test_the_bound_is_that_of_the_counts_it_states():
         ]
         assert found.epsilon[t] == epsilon.one_run_epsilon(*sizes)
     assert found.epsilon.min() > 1 and found.largest < found.epsilon.max()
-    with_delta = epsilon.one_run_audit(
+    with_delta = one_run_epsilon.one_run_audit(
         3 * keep + rng.normal(size=keep.shape), keep, delta=1e-3
     )
     assert np.median(with_delta.epsilon) < np.median(found.epsilon)
@@ -59,7 +59,7 @@ def test_randomized_response_shows_no_more_than_its_epsilon():
     keep = rng.random((6, 3000)) < 0.5
     truth = rng.random(keep.shape) < np.e / (1 + np.e)
     scores = np.where(truth, keep, ~keep) + 0.1 * rng.random(keep.shape)
-    found = epsilon.one_run_audit(scores, keep)
+    found = one_run_epsilon.one_run_audit(scores, keep)
     assert 0.8 < np.median(found.epsilon) and found.largest < 1
 
 
@@ -68,7 +68,7 @@ def test_null_scores_raise_few_false_alarms_although_the_guesses_were_chosen():
     single, any_of_all = [], []
     for _ in range(60):
         keep = rng.random((5, 100)) < 0.5
-        found = epsilon.one_run_audit(rng.normal(size=keep.shape), keep)
+        found = one_run_epsilon.one_run_audit(rng.normal(size=keep.shape), keep)
         single.extend(found.epsilon > 0)
         any_of_all.append(found.largest > 0)
     for alarms in (single, any_of_all):
@@ -79,11 +79,11 @@ def test_null_scores_raise_few_false_alarms_although_the_guesses_were_chosen():
 def test_a_coin_that_the_other_models_give_away_is_not_counted():
     keep = np.array([[True, False, True], [False, False, True], [False, True, False]])
     scores = np.zeros((3, 3))
-    found = epsilon.one_run_audit(scores, keep)
+    found = one_run_epsilon.one_run_audit(scores, keep)
     # Column 0 without row 0 is constant, column 1 without row 2, column 2 likewise.
     np.testing.assert_array_equal(found.num_canaries, [2, 3, 1])
     with pytest.raises(ValueError, match="num_targets must be"):
-        epsilon.one_run_audit(scores[:2], keep[:2])
+        one_run_epsilon.one_run_audit(scores[:2], keep[:2])
 
 
 def test_coins_of_the_first_64_models_do_not_depend_on_how_many_follow():

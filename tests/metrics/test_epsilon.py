@@ -31,6 +31,29 @@ def test_bound_is_zero_for_guessing_and_grows_towards_the_truth():
     np.testing.assert_allclose(bounds[2], math.log(5), atol=0.02)
 
 
+def test_null_scores_raise_a_false_alarm_at_most_as_often_as_stated():
+    rng = np.random.default_rng(0)
+    alarms = []
+    for seed in range(120):
+        keep = rng.random(200) < 0.5
+        bound = epsilon.audited_epsilon(
+            rng.normal(size=200), keep, seed=seed, num_thresholds=10
+        )
+        alarms.append(bound.epsilon > 0)
+    # 5 % plus 3 standard errors; choosing on all scores gives several times that.
+    assert np.mean(alarms) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 120)
+
+
+def test_randomized_response_is_bounded_by_its_epsilon_and_detected():
+    rng = np.random.default_rng(1)
+    keep = rng.random(20_000) < 0.5
+    truth = rng.random(20_000) < math.e / (1 + math.e)
+    scores = np.where(truth, keep, ~keep) * 1.0
+    bound = epsilon.audited_epsilon(scores, keep)
+    assert 0.8 < bound.epsilon < 1.0
+    assert bound.counts.num_members + bound.counts.num_non_members == 10_000
+
+
 @pytest.mark.parametrize("correct", [60, 80, 99, 100])
 def test_one_run_bound_without_delta_is_where_the_binomial_tail_is_5_percent(correct):
     got = epsilon.one_run_epsilon(correct, 100, 1000)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sam_jax.metrics.epsilon import one_run_audit
 from sam_jax.metrics.estimate import (
     MISSING,
     CrossedVariance,
@@ -14,6 +13,7 @@ from sam_jax.metrics.estimate import (
     make_estimate,
     mean_over_models,
 )
+from sam_jax.metrics.one_run_epsilon import one_run_audit
 
 
 def _table_variance(table):

@@ -9,7 +9,7 @@ from sam_jax import metrics
 from sam_jax.analysis import memorization
 from sam_jax.metrics import IntervalConfig, bootstrap_attack, example_risk
 from sam_jax.metrics.attack_metrics import attack_metrics
-from sam_jax.metrics.epsilon import one_run_audit
+from sam_jax.metrics.one_run_epsilon import one_run_audit
 from sam_jax.metrics.thresholds import epsilon_of_decisions, shadow_threshold_decisions
 
 RNG = np.random.default_rng(0)
@@ -20,6 +20,8 @@ INTERVALS = IntervalConfig(num_replicates=20)
 FUNCTIONS = {
     "roc_curve": lambda keep: metrics.roc_curve(SCORES[0], keep[0]),
     "check_scores": lambda keep: metrics.check_scores(SCORES, keep),
+    "audited_epsilon": lambda keep: metrics.audited_epsilon(SCORES, keep),
+    "counts_at": lambda keep: metrics.counts_at(SCORES, keep, 0.5),
     "varying_columns": metrics.varying_columns,
     "attack_metrics": lambda keep: dataclasses.asdict(
         attack_metrics(bootstrap_attack(SCORES, keep, fprs=(0.1,), intervals=INTERVALS))

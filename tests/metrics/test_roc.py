@@ -111,6 +111,13 @@ def test_bad_input_is_named():
         metrics.tpr_at_fpr(roc, 1.5)
 
 
+def test_counts_at_a_threshold_include_equal_scores():
+    scores = np.array([3.0, 2.0, 2.0, 1.0])
+    keep = np.array([True, True, False, False])
+    assert metrics.counts_at(scores, keep, 2.0) == (2, 2, 1, 2)
+    assert metrics.counts_at(scores, keep, 2.5) == (1, 2, 0, 2)
+
+
 def test_precision_follows_bayes_and_the_prior():
     np.testing.assert_allclose(metrics.precision_at_prior(0.6, 0.2, 0.5), 0.75)
     assert metrics.precision_at_prior(0.3, 0.0, 0.01) == 1.0
