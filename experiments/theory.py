@@ -10,13 +10,13 @@ a folder of tables and figures; about 120 s of processor time.
 import csv
 import dataclasses
 import pathlib
-import sys
 import time
 
 import matplotlib
 import tyro
 
 from experiments.common.pages import described, table
+from experiments.common.runs import command
 from experiments.common.tables import write_table
 from sam_jax.cli import run_folder, theory
 from sam_jax.cli.errors import command_line
@@ -52,7 +52,7 @@ def main(config: Config) -> pathlib.Path:
         for name in FIGURES:
             write_drawing(results, name, result.drawings[name])
     described_run = run_folder.environment() | {
-        "command": " ".join(["python", "-m", "experiments.theory", *sys.argv[1:]]),
+        "command": command(),
         "seeds": [config.settings.seed],
         "seconds": round(seconds),
         "verdict": theory_report.verdict(result),

@@ -72,7 +72,7 @@ def at_least(minimum: int, **arguments: Any) -> None:
     """Raises ``ArgumentError`` unless each is a whole number >= ``minimum``."""
     for name, value in arguments.items():
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if whole and value >= 2**63:
+        if whole and int(value) >= 2**63:
             raise ArgumentError(name, f"must be below 2**63, got {value:,}.")
         if not whole or value < minimum:
             raise ArgumentError(

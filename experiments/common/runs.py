@@ -69,7 +69,7 @@ def run_design(
     rows = measure_design(design, folder, config.data_dir)
     results = config.results or folder / question
     results.mkdir(parents=True, exist_ok=True)
-    write_metadata(question, results, config.scale, design, folder)
+    write_metadata(results, config.scale, design, folder)
     write(results, [cell for cell, _ in design], rows, folder)
     print(f"Results: {results}")
     return results
@@ -116,8 +116,14 @@ def print_plan(question: str, presets: Mapping[Scale, Preset], config: Config) -
             print(f"{question}, {scale} on a {device}: {len(design)} cells, {cost}.")
 
 
+def command() -> str:
+    """Returns the command that runs: also where a question is part of the study."""
+    module = sys.modules["__main__"].__spec__
+    name = module.name if module is not None else pathlib.Path(sys.argv[0]).name
+    return " ".join(["python", "-m", name, *sys.argv[1:]])
+
+
 def write_metadata(
-    question: str,
     results: pathlib.Path,
     scale: Scale,
     design: Design,
@@ -128,7 +134,7 @@ def write_metadata(
     The seconds are those of the cells whose training and attacks were timed.
     """
     described = run_folder.environment() | {
-        "command": " ".join(["python", "-m", f"experiments.{question}", *sys.argv[1:]]),
+        "command": command(),
         "scale": scale,
         "seeds": sorted({cell.seed for cell, _ in design}),
         "cells": len(design),
