@@ -23,6 +23,7 @@ from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import audit_tables, trust_sections
 from sam_jax.training import processes
 from sam_jax.training.checkpoint import ChunkStore
+from sam_jax.training.saved_models import WEIGHTS_LIMIT
 from sam_jax.types import AugmentFn
 
 
@@ -43,11 +44,17 @@ def _open_audit(
         chunks = folder / "chunks"
         if config.cache_dir is not None:
             chunks = pathlib.Path(config.cache_dir).expanduser()
+        else:
+            print(
+                "Models are not kept; with --cache-dir, optimizers, models and "
+                "augmented queries can be added later without training these again."
+            )
         store = ChunkStore(
             chunks,
             shard=shard,
             retrain_changed=config.retrain_changed,
-            save_models=folder / "models" if config.save_models else None,
+            save_models=config.save_models,
+            weights_limit=0 if config.cache_dir is None else WEIGHTS_LIMIT,
         )
         yield arguments, augment, folder, store
 
@@ -57,7 +64,9 @@ def main(config: Config) -> sam_jax.AuditResult:
     with _open_audit(config) as (arguments, augment, folder, store):
         result = sam_jax.audit(*arguments, augment=augment, cache_dir=store)
         folder = run_folder.save_result(folder, result)
-        if config.cache_dir is None:  # Only now is nothing lost without them.
+        if config.cache_dir is None and config.save_models:
+            (folder / "chunks").rename(folder / "models")
+        elif config.cache_dir is None:  # Only now is nothing lost without them.
             shutil.rmtree(folder / "chunks")
         print_result(result, folder)
     return result
