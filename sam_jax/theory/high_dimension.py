@@ -105,7 +105,7 @@ def _equivalent_cells(run: SimulatedProblem, e: int, eta: float) -> list[GridCel
     )
     shares = run.population.weights
     where = f"{run.label}, eta = {eta:g}"
-    outcome = run.outcome
+    outcome = jax.tree.map(np.asarray, run.outcome)
     values = {
         "variance": (outcome.expected_variance[:, e] @ shares, equivalent.variance),
         "risk": (outcome.expected_risk[:, e] @ shares, equivalent.risk),
