@@ -2,11 +2,12 @@
 
     python -m benchmarks.kills --tries 34
 
-runs a small audit, an explanation of it and a small study once undisturbed, then again
-and again: killed at a moment drawn uniformly over the first one's processor time (which
-the machine's load does not change), and started again with the same command until it
-ends. Each must end with the same arrays, tables and numbers bit for bit, and leave the
-same files. Prints a line for each try and a table; writes JSON after each.
+runs a small audit, an explanation of it, a small study and a small check of the theory
+once undisturbed, then again and again: killed at a moment drawn uniformly over the
+first one's processor time (which the machine's load does not change), and started again
+with the same command until it ends. Each must end with the same arrays, tables and
+numbers bit for bit, and leave the same files. Prints a line for each try and a table;
+writes JSON after each.
 """
 
 import argparse
@@ -31,15 +32,19 @@ AUDIT = ["sam_jax", "audit", "--name", "run", "--pool-size", "200", "--num-model
 AUDIT += ["--num-epochs", "6", "--models-per-chunk", "2", "--attacks", "lira_online"]
 EXPLAIN = ["sam_jax", "explain", "--run", "runs/audit/run", "--rho", "0", "0.05", "0.1"]
 EXPLAIN += ["--sweep-models", "4", "--sharpness-examples", "16", "--num-images", "2"]
+THEORY = ["sam_jax", "theory", "--num-sets", "8", "--num-averages", "8"]
+THEORY += ["--num-network-seeds", "2", "--num-network-steps", "30"]
 COMMANDS = {
     "audit": [*RUN, *AUDIT],
     "explain": [*RUN, *EXPLAIN],
     "study": [*RUN, "benchmarks.kills", "--small-study"],
+    "theory": [*RUN, *THEORY],
 }
 FINISHED = {
     "audit": "runs/audit/run/metrics.json",
     "explain": "runs/explain/default/metrics.json",
     "study": "runs/where_it_begins/default/variance.md",
+    "theory": "runs/theory/default/metrics.json",
 }
 """The file that a run writes last, or nearly so."""
 

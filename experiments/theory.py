@@ -10,6 +10,7 @@ a folder of tables and figures; about 120 s of processor time.
 import csv
 import dataclasses
 import pathlib
+import shutil
 import time
 
 import matplotlib
@@ -22,6 +23,7 @@ from sam_jax.cli import run_folder, theory
 from sam_jax.cli.errors import command_line
 from sam_jax.reporting import theory_report
 from sam_jax.reporting.drawings import Drawing
+from sam_jax.training.checkpoint import ChunkStore
 
 FIGURES = ("claim_1", "claim_2", "claim_3", "claim_4_map_mu_sigma", "claim_6")
 
@@ -39,7 +41,9 @@ class Config:
 def main(config: Config) -> pathlib.Path:
     """Runs the claims and writes tables, figures and page; returns their folder."""
     start = time.perf_counter()
-    result = theory.run(config.settings)
+    chunks = config.results.with_suffix(".chunks")
+    with ChunkStore(chunks, retrain_changed=True) as store:
+        result = theory.run(config.settings, store)
     seconds = time.perf_counter() - start
     results = config.results
     results.mkdir(parents=True, exist_ok=True)
@@ -60,6 +64,7 @@ def main(config: Config) -> pathlib.Path:
     }
     run_folder.write_json(results / "metadata.json", described_run)
     results.with_suffix(".md").write_text(page(results), encoding="utf-8")
+    shutil.rmtree(chunks)  # A killed run goes on with them.
     print(f"{theory_report.verdict(result)} Results: {results}")
     return results
 

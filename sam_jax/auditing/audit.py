@@ -63,9 +63,9 @@ def audit(
         augment: Applied to training batches, and to make the further queries of an
             example where ``num_queries`` is above 1.
         cache_dir: Keeps each chunk of models here once it is trained; a call with the
-            same arguments goes on from there, one with others is refused. A
-            ``ChunkStore`` may say otherwise, and where to keep weights
-            (``save_models``).
+            same arguments goes on from there, one with others is refused. More models,
+            optimizers, attacks or augmented queries leave what is there as it is. A
+            ``ChunkStore`` may say otherwise, and to keep weights (``save_models``).
 
     Returns:
         The result; its ``save`` writes it to a folder.
@@ -217,6 +217,7 @@ def _train(
     with ProgressBar(config.progress, num_epochs, tasks) as bar:
         for name, task in tasks.items():
             start = time.perf_counter()
-            chunks[name] = train_optimizer(name, task, plan, num_queries, store, bar)
-            seconds[f"train {name}"] = time.perf_counter() - start
+            arguments = name, task, plan, num_queries, store, bar
+            chunks[name], work = train_optimizer(*arguments)
+            seconds[f"{work} {name}"] = time.perf_counter() - start
     return chunks, seconds

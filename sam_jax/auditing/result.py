@@ -135,7 +135,8 @@ class AuditResult(RunResult):
             without.
         risk_fpr: False-positive rate at which single examples count as detected.
         level: Confidence level of all intervals.
-        seconds: Time spent on training (by optimizer) and on attacks.
+        seconds: Time spent on training, or on signals of models that were kept (by
+            optimizer), and on attacks.
         given: Where the targets are given models, ``optimizers`` by their names, how
             they were attacked: all intervals are then over examples alone. None where
             each model is a target in turn.

@@ -3,7 +3,7 @@
 import functools
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,8 +44,10 @@ def train_optimizer(
     num_queries: int,
     store: ChunkStore,
     bar: ProgressBar,
-) -> list[Arrays]:
+) -> tuple[list[Arrays], str]:
     """Trains the models of one optimizer that are missing; keeps signals.
+
+    Signals of other augmented queries are computed of weights that were kept.
 
     Args:
         name: Of the optimizer.
@@ -57,17 +59,25 @@ def train_optimizer(
 
     Returns:
         Signals, curves and numbers of the models, chunk by chunk: of all models, or of
-        those that this shard and others have trained so far.
+        those that this shard and others have trained so far. And what took the time:
+        ``"train"``, or ``"signals of kept models"`` where none was trained.
 
     Raises:
         ArgumentError: If the store holds models that depend on something else.
         FloatingPointError: If more models diverge than may.
     """
     config, examples = task.config, plan.examples()
+    x = jax.ShapeDtypeStruct((1, *examples.x.shape[1:]), jnp.float32)
+    like = jax.eval_shape(task.model.init, jax.random.key(0), x)
+    queries = dict(num_queries=num_queries, augment=task.augment, key=plan.query_key)
+    queries |= {"examples": examples, "models_per_vmap": config.models_per_vmap}
+    measure = functools.partial(compute.chunk_signals, task.model, **queries)
     kept = store.chunks_of(
-        name, functools.partial(_identity, task, plan, examples, num_queries)
+        name,
+        functools.partial(_identity, task, plan, examples, num_queries, like),
+        like,
     )
-    chunks = kept.load()
+    chunks = kept.load(measure)
     done = [int(m) for chunk in chunks for m in chunk["models"]]
     bar.skip(len(done) * config.num_epochs)
     callbacks = Callbacks(
@@ -80,31 +90,16 @@ def train_optimizer(
     if store.shard is not None:
         wanted = shard_models(len(plan.keep), config, store.shard)
     missing = np.setdiff1d(wanted, done)
-    for chunk in train_chunks(
-        plan.train_key,
-        task,
-        {},
-        plan.keep,
-        examples,
-        models=missing,
-        callbacks=callbacks,
-    ):
+    arguments = plan.train_key, task, {}, plan.keep, examples
+    for chunk in train_chunks(*arguments, models=missing, callbacks=callbacks):
         # While the weights are there: the next chunk takes their memory.
-        outputs = compute.chunk_signals(
-            task.model,
-            chunk.trained,
-            examples,
-            models_per_vmap=config.models_per_vmap,
-            num_queries=num_queries,
-            augment=task.augment,
-            key=plan.query_key,
-        )
         arrays = {"models": chunk.models, "diverged": chunk.diverged}
-        arrays |= outputs._asdict() | chunk.log._asdict()
+        arrays |= measure(chunk.trained)._asdict() | chunk.log._asdict()
         kept.save(arrays, chunk.trained)
         chunks.append(arrays)
         bar.finish(len(chunk.models) * config.num_epochs)
-    return chunks
+    only_measured = kept.num_measured and not missing.size
+    return chunks, "signals of kept models" if only_measured else "train"
 
 
 def join_chunks(
@@ -163,11 +158,13 @@ def without_diverged(
 
 
 def _identity(
-    task: TrainingTask, plan: AuditPlan, examples: Examples, num_queries: int
+    task: TrainingTask,
+    plan: AuditPlan,
+    examples: Examples,
+    num_queries: int,
+    variables: tuple[Any, Any],
 ) -> Identity:
     """What the models depend on, and the signals that are kept of them."""
-    x = jax.ShapeDtypeStruct((1, *examples.x.shape[1:]), jnp.float32)
-    variables = jax.eval_shape(task.model.init, jax.random.key(0), x)
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), examples)
     program = functools.partial(
         compute.model_signals,

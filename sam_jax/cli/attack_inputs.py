@@ -93,7 +93,7 @@ class Prepared:
 
 def prepare(config: Config) -> Prepared:
     """Reads and checks models that are each a target in turn."""
-    signals, settings, planted, ids = files.load_signals(
+    signals, settings, planted, ids, _ = files.load_signals(
         config.signals, config.keep, config.labels, config.signals_are
     )
     first = next(iter(signals))
@@ -124,7 +124,7 @@ def prepare_target(config: Config) -> Prepared:
     """Reads and checks given models, and their shadow models if there are any."""
     shadows, ids, labels = {}, np.zeros(0, np.int64), None
     if config.signals:
-        shadows, _, _, ids = files.load_signals(
+        shadows, _, _, ids, _ = files.load_signals(
             config.signals, config.keep, config.labels, config.signals_are, True
         )
         labels = np.asarray(next(iter(shadows.values())).labels)
@@ -183,12 +183,8 @@ def export(config: Config) -> None:
             f"{' '.join(config.export)!r}.",
         )
     tool, path = typing.cast(ExportTo, config.export[0]), config.export[1]
-    signals = files.load_signals(
-        config.signals, config.keep, config.labels, config.signals_are, True
-    ).signals
-    logits = {}
-    if tool == "lira":
-        logits = files.load_logits(config.signals, config.signals_are)
+    given = config.signals, config.keep, config.labels, config.signals_are
+    signals, *_, logits = files.load_signals(*given, True, tool == "lira")
     for name, of_algorithm in signals.items():
         folder = pathlib.Path(path)
         if len(signals) > 1:

@@ -9,9 +9,10 @@ with a table and the verdict.
 """
 
 import contextlib
+import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sam_jax
@@ -23,6 +24,8 @@ from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import audit_tables, trust_sections
 from sam_jax.training import processes
 from sam_jax.training.checkpoint import ChunkStore
+from sam_jax.training.chunk_files import name_prefix
+from sam_jax.training.saved_models import WEIGHTS_LIMIT
 from sam_jax.types import AugmentFn
 
 
@@ -47,7 +50,8 @@ def _open_audit(
             chunks,
             shard=shard,
             retrain_changed=config.retrain_changed,
-            save_models=folder / "models" if config.save_models else None,
+            save_models=config.save_models,
+            weights_limit=0 if config.cache_dir is None else WEIGHTS_LIMIT,
         )
         yield arguments, augment, folder, store
 
@@ -57,10 +61,28 @@ def main(config: Config) -> sam_jax.AuditResult:
     with _open_audit(config) as (arguments, augment, folder, store):
         result = sam_jax.audit(*arguments, augment=augment, cache_dir=store)
         folder = run_folder.save_result(folder, result)
+        own_chunks = folder / "chunks"
+        if config.save_models:
+            chunks = own_chunks if config.cache_dir is None else store.folder
+            assert chunks is not None
+            _copy_chunks(chunks, result.optimizers, folder / "models")
         if config.cache_dir is None:  # Only now is nothing lost without them.
-            shutil.rmtree(folder / "chunks")
+            shutil.rmtree(own_chunks)
         print_result(result, folder)
     return result
+
+
+def _copy_chunks(
+    chunks: pathlib.Path, optimizers: Iterable[str], models: pathlib.Path
+) -> None:
+    """Puts the chunks of these optimizers, weights included, into ``models``."""
+    models.mkdir(exist_ok=True)
+    for name in optimizers:
+        for chunk in chunks.glob(f"{name_prefix(name)}-*.npz"):
+            try:
+                os.link(chunk, models / chunk.name)  # no bytes twice where that works
+            except OSError:
+                shutil.copy2(chunk, models)
 
 
 def train_share(config: Config, shard: tuple[int, int]) -> None:

@@ -87,15 +87,17 @@ class Config:
     seed: int = 0
     """Seed of everything random."""
     cache_dir: str | None = None
-    """Keep the trained chunks of models here, also after the run: a later one of more
-    models, optimizers or other attacks trains what is missing. By default a folder of
-    the run, removed when it is finished."""
+    """Keep the trained chunks of models here, also after the run, with up to 1 GiB of
+    weights an optimizer: a later run of more models, optimizers, augmented queries or
+    other attacks trains what is missing. By default a folder of the run, removed when
+    it is finished."""
     retrain_changed: bool = False
     """Train models again that are there but depend on something else than now (data,
     code, versions), instead of stopping; the old ones stay as *.bad."""
     save_models: bool = False
-    """Keep the weights of all models in the run's folder models, for
-    sam_jax.load_models; explain then measures these instead of training them again."""
+    """Keep the weights of all models, however large, in the run's folder models, for
+    sam_jax.load_models (with --cache-dir, there too); explain then measures these
+    instead of training them again."""
     shard: str | None = None
     """Train share i of n only, as "i/n", i from 0 (job arrays); the same command
     without it trains what is missing and attacks."""

@@ -14,22 +14,30 @@ rises at the largest. Needs 120 s of processor time; made for a CPU with 2 cores
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 # Thousands of small factorisations: threads of BLAS would only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
+import numpy as np
 
 from sam_jax import _checks
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.cli import run_folder
 from sam_jax.cli.run_lock import locked_run
+from sam_jax.data.result_files import plain
 from sam_jax.reporting import drawings, tables, theory_figures, theory_report
+from sam_jax.reporting.saved_audits import decode
 from sam_jax.theory import claims, high_dimension, simulated_problems
 from sam_jax.theory.simulated_problems import SimulatedProblem
+from sam_jax.training.checkpoint import ChunkStore
+from sam_jax.training.identity import Identity, package_versions
 from sam_jax.training.progress import make_bar
 
 NETWORKS = ("random features", "two-layer ReLU")
@@ -63,42 +71,47 @@ class Config:
         _checks.at_least(3, num_network_steps=self.num_network_steps)
 
 
-def run(config: Config) -> theory_report.TheoryResult:
-    """Simulates the grid, checks the claims and draws the figures."""
+def run(
+    config: Config,
+    store: ChunkStore = ChunkStore(None),  # noqa: B008, holds nothing
+) -> theory_report.TheoryResult:
+    """Simulates the grid, checks the claims and draws the figures.
+
+    Args:
+        config: Settings.
+        store: Keeps what was measured on each problem.
+    """
     small, large = simulated_problems.claim_problems()
     keys = iter(jax.random.split(jax.random.key(config.seed), 128))
+    facts = run_folder.environment() | {"versions": package_versions()}
+    shared = {fact: str(facts[fact]) for fact in ("versions", "commit", "device")}
+    shared["seed"] = str(config.seed)
+    identity = Identity(shared, np.zeros((1, 0), np.bool_), ())
     num_tasks = (
         len(small) + len(large) + len(simulated_problems.SPECTRA) + 1 + len(NETWORKS)
     )
     with contextlib.closing(make_bar(num_tasks)) as bar:
         bar.set_description_str("of the problems", refresh=False)
 
-        def simulate(
-            problems: Sequence[simulated_problems.GridProblem], exact: bool
-        ) -> list[SimulatedProblem]:
-            runs = []
-            for spectrum, labels, (n, d) in problems:
-                setting = (spectrum, labels, n, d, config.num_sets, exact)
-                runs.append(simulated_problems.simulate_problem(next(keys), *setting))
-                bar.update()
-            return runs
-
-        trained = simulate(small, True)
-        at_size = simulate(large, False)
+        kept = functools.partial(_kept, store, identity, bar)
+        simulate = simulated_problems.simulate_problem, config.num_sets
+        trained = [
+            kept(SimulatedProblem, next(keys), *simulate, True, p) for p in small
+        ]
+        at_size = [
+            kept(SimulatedProblem, next(keys), *simulate, False, p) for p in large
+        ]
         averages = []
         for spectrum in simulated_problems.SPECTRA:
-            averages += high_dimension.label_averages(
-                next(keys), spectrum, config.num_averages
-            )
-            bar.update()
+            measure = high_dimension.label_averages, config.num_averages, spectrum
+            averages += kept(list[high_dimension.Averaged], next(keys), *measure)
         last, linear = nets.linear_models(next(keys))
         bar.update()
         networks = {}
         for network in NETWORKS:
-            networks[network] = nets.networks(
-                next(keys), network, config.num_network_seeds, config.num_network_steps
-            )
-            bar.update()
+            sizes = config.num_network_seeds, config.num_network_steps
+            measure = nets.networks, network, *sizes
+            networks[network] = kept(nets.Measured, next(keys), *measure)
     checked = [
         claims.variance_contraction(trained, next(keys)),
         claims.confidence_attack(trained),
@@ -111,6 +124,26 @@ def run(config: Config) -> theory_report.TheoryResult:
     return theory_report.TheoryResult(
         checked, linear, networks, figures, config.num_sets
     )
+
+
+def _kept(
+    store: ChunkStore,
+    identity: Identity,
+    bar: Any,
+    annotation: Any,
+    key: jax.Array,
+    measure: Callable[..., Any],
+    *setting: Any,
+) -> Any:
+    """What was measured before a kill, or is now; of the type ``annotation``."""
+    chunks = store.chunks_of(f"{measure.__name__} {setting}", lambda: identity)
+    loaded = chunks.load()
+    if not loaded:
+        text = json.dumps(plain(measure(key, *setting)))
+        loaded = [{"models": np.zeros(1, int), "measured": np.asarray(text)}]
+        chunks.save(loaded[0])
+    bar.update()
+    return decode(annotation, json.loads(str(loaded[0]["measured"])))
 
 
 def _draw(
@@ -141,8 +174,11 @@ def main(config: Config) -> theory_report.TheoryResult:
     config.check()
     with locked_run("theory", config.name):
         folder = run_folder.open_run("theory", config)
-        result = run(config)
+        with ChunkStore(folder / "chunks", retrain_changed=True) as store:
+            result = run(config, store)
         folder = run_folder.save_result(folder, result)
+        # Kept until the run is finished, so that a killed one measures nothing twice.
+        shutil.rmtree(folder / "chunks")
     print(theory_report.short_table(result))
     print("\nSAM minus SGD on networks that interpolate, with 95 % intervals")
     columns, rows = theory_report.NETWORK_COLUMNS, theory_report.network_rows(result)

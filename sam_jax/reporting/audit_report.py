@@ -222,7 +222,8 @@ def _details(result: AuditResult) -> list[Markup]:
     blocks: list[Markup] = [page.heading("Details")]
     if means:
         blocks.append(page.details("Figures of each target alone, averaged", *means))
-    return [*blocks, *map(page.text, _notes(result))]
+    times = ", ".join(f"{s:.1f} ({name})" for name, s in result.seconds.items())
+    return [*blocks, *map(page.text, [*_notes(result), f"Seconds: {times}."])]
 
 
 def _notes(result: AuditResult) -> list[str]:

@@ -33,9 +33,9 @@ def sections(runs: Mapping[str, Run]) -> list[Markup]:
         runs: By label, from ``read_run``.
     """
     first, *others = runs
-    rows = []
+    rows, of_first = [], {}
     for label in others:
-        compared = compare_runs(runs[first], runs[label])
+        compared = compare_runs(runs[first], runs[label], of_first)
         for (attack, optimizer, base), (differences, is_paired) in compared.items():
             place = [attack, f"{label}: {optimizer}", f"{first}: {base}"]
             rows.append(([*place, "paired" if is_paired else "unpaired"], differences))
@@ -46,15 +46,17 @@ def sections(runs: Mapping[str, Run]) -> list[Markup]:
 
 
 def compare_runs(
-    first: Run, other: Run
+    first: Run, other: Run, of_first: dict[tuple[str, str], Bootstrap] | None = None
 ) -> dict[tuple[str, str, str], tuple[dict[str, Estimate], bool]]:
     """Returns differences by attack and both optimizers, and whether they are paired.
 
     Args:
         first: What is subtracted.
         other: Whose attacks are compared.
+        of_first: Replicates of the first run's attacks, filled for further calls.
     """
     pair = _paired_results(first, other)
+    of_first = {} if of_first is None else of_first
     compared = {}
     for optimizer, attacks in other.numbers["metrics"].items():
         base = optimizer
@@ -68,10 +70,10 @@ def compare_runs(
             differences, is_paired = {}, False
             if pair is not None and attack in ATTACKS and now.fprs == then.fprs:
                 is_paired = True
-                differences = pooled_difference(
-                    _bootstrap(pair[1], optimizer, attack),
-                    _bootstrap(pair[0], base, attack),
-                )
+                if (base, attack) not in of_first:
+                    of_first[base, attack] = _bootstrap(pair[0], base, attack)
+                replicates = _bootstrap(pair[1], optimizer, attack)
+                differences = pooled_difference(replicates, of_first[base, attack])
             else:
                 for metric in filter(then.pooled.__contains__, now.pooled):
                     estimates = now.pooled[metric], then.pooled[metric]

@@ -83,7 +83,7 @@ def decode(annotation: Any, value: Any) -> Any:
 
     Args:
         annotation: A NamedTuple, a dataclass, ``list[X]``, ``dict[str, X]``, an array
-            of jaxtyping, or a plain type.
+            of jaxtyping or (of floats) of NumPy, or a plain type.
         value: What JSON holds; None stands for a number that is not finite.
     """
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
@@ -105,6 +105,8 @@ def decode(annotation: Any, value: Any) -> Any:
         return annotation(**fields)
     if annotation is float:
         return float("nan") if value is None else float(value)
+    if annotation is np.ndarray:
+        return np.array(value, np.float64)
     if hasattr(annotation, "array_type"):
         return np.array(value)
     return value
@@ -116,7 +118,7 @@ def _signals(
     """Signals by optimizer or target, columns of canaries, how targets were given."""
     if facts is None:
         path = require(folder, "signals.npz", "folder")
-        signals, _, canaries, _ = load_signals([path], signals_are="phi")
+        signals, _, canaries, *_ = load_signals([path], signals_are="phi")
         return signals, canaries, None
     path = require(folder, "targets.npz", "folder")
     targets = load_targets([path], signals_are="phi")

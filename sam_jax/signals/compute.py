@@ -26,6 +26,7 @@ from sam_jax.signals.statistics import (
     modified_entropy,
 )
 from sam_jax.training import chunk_size, vmap_models
+from sam_jax.training.saved_models import SavedModels
 from sam_jax.types import AugmentFn, Examples, Key, Model, Signals, TrainState
 
 
@@ -127,7 +128,7 @@ def _of_many_models(
 
 def chunk_signals(
     model: Model,
-    trained: TrainState,
+    trained: TrainState | SavedModels,
     examples: Examples,
     *,
     models_per_vmap: int | None = None,

@@ -41,12 +41,14 @@ class LoadedSignals(NamedTuple):
         settings: Hyper-parameters by training algorithm, where a file says them.
         canaries: Columns that an audit planted (``sam_jax.data.canaries``), or empty.
         class_ids: The user's id of each class, where labels were encoded; or empty.
+        logits: By training algorithm, where they are asked for and a file holds them.
     """
 
     signals: dict[str, Signals]
     settings: dict[str, dict[str, Any]]
     canaries: Int[np.ndarray, " c"]
     class_ids: Integer[np.ndarray, " k"]
+    logits: dict[str, np.ndarray]
 
 
 def load_signals(
@@ -55,6 +57,7 @@ def load_signals(
     labels: str | pathlib.Path | None = None,
     signals_are: str | None = None,
     as_shadows: bool = False,
+    with_logits: bool = False,
 ) -> LoadedSignals:
     """Returns checked signals by training algorithm, and what else is known of them.
 
@@ -69,6 +72,7 @@ def load_signals(
             default what its name says, and phi in an ``.npy`` file.
         as_shadows: Whether the target is another model: then these may have trained on
             none of the examples.
+        with_logits: Whether to keep logits, too.
 
     Raises:
         ArgumentError: If a file cannot be read, arrays are missing, their values cannot
@@ -84,7 +88,7 @@ def load_signals(
         for name, path in (("keep", keep), ("labels", labels))
         if path is not None
     }
-    loaded = LoadedSignals({}, {}, np.zeros(0, np.int64), np.zeros(0, np.int64))
+    loaded = LoadedSignals({}, {}, np.zeros(0, np.int64), np.zeros(0, np.int64), {})
     for path in map(pathlib.Path, paths):
         for name, arrays in read_algorithms(path, signals_are).items():
             _checks.display_name(signals=name)
@@ -107,6 +111,8 @@ def load_signals(
             if settings:
                 loaded.settings[name] = settings
             loaded.signals[name] = signals_from_arrays(arrays, source, signals_are)
+            if with_logits:
+                loaded.logits.update(_logits(name, arrays, signals_are))
             if not as_shadows:
                 check_targets(np.asarray(loaded.signals[name].keep))
             loaded = loaded._replace(
@@ -114,25 +120,6 @@ def load_signals(
                 class_ids=ids_of_labels(arrays, loaded.signals[name], loaded.class_ids),
             )
     return loaded
-
-
-def load_logits(
-    paths: Sequence[str | pathlib.Path], signals_are: str | None = None
-) -> dict[str, np.ndarray]:
-    """Returns logits by training algorithm, of those files that hold them.
-
-    Args:
-        paths: As in ``load_signals``, which checks them.
-        signals_are: As there.
-    """
-    logits = {}
-    for path in map(pathlib.Path, paths):
-        for name, arrays in read_algorithms(path, signals_are).items():
-            output = next(n for n in OUTPUTS if n in arrays)
-            read_as, values = convert(arrays[output], signals_are or output, output)
-            if read_as == "logits":
-                logits[name] = values
-    return logits
 
 
 def load_audit_signals(folder: str | pathlib.Path) -> dict[str, Signals]:
@@ -240,6 +227,15 @@ def _read_arrays(path: pathlib.Path, argument: str) -> dict[str, np.ndarray]:
             for file in sorted(path.glob("*.npy"))
         }
     return safe_npz.read_npz(path, argument=argument)
+
+
+def _logits(
+    name: str, arrays: Mapping[str, np.ndarray], signals_are: str | None
+) -> dict[str, np.ndarray]:
+    """Logits under the name of their algorithm; {} of other outputs."""
+    output = next(n for n in OUTPUTS if n in arrays)
+    read_as, values = convert(arrays[output], signals_are or output, output)
+    return {name: values} if read_as == "logits" else {}
 
 
 def _settings(arrays: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:

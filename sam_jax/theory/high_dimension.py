@@ -54,7 +54,7 @@ def high_dimensional_values(
     )
 
 
-def label_averages(key: jax.Array, spectrum: str, sets: int) -> list[Averaged]:
+def label_averages(key: jax.Array, sets: int, spectrum: str) -> list[Averaged]:
     """Averages the variance of ``w_G`` over all random labels at each size.
 
     The model is linear in its labels, so the average over labels ±1 is the sum over

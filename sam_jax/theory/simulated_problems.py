@@ -79,9 +79,10 @@ def claim_problems() -> tuple[list[GridProblem], list[GridProblem]]:
 
 
 def simulate_problem(
-    key: jax.Array, spectrum: str, labels: str, n: int, d: int, sets: int, exact: bool
+    key: jax.Array, sets: int, exact: bool, grid_problem: GridProblem
 ) -> SimulatedProblem:
     """Simulates one problem; ``exact`` adds the closed forms of the same sets."""
+    spectrum, labels, (n, d) = grid_problem
     population = SPECTRA[spectrum](d)
     ones = np.full(d, 1 / np.sqrt(d))
     beta, mean, noise = {
@@ -93,7 +94,7 @@ def simulate_problem(
     problem = sampling.make_problem(population, beta, mean, noise)
     counts = sampling.group_counts(population, n)
     keys = jax.random.split(key, sets)
-    outcome = simulation.simulate(
+    simulated = simulation.simulate(
         keys,
         problem,
         counts,
@@ -102,6 +103,7 @@ def simulate_problem(
         tau=TAU,
         num_non_members=NUM_NON_MEMBERS,
     )
+    outcome = jax.tree.map(np.asarray, simulated)
     mu = sigma = np.empty(0)
     if exact:
         # The same keys draw the training sets of the simulation again.

@@ -5,11 +5,10 @@ are put aside as ``*.bad`` and their models trained again. A chunk whose models 
 on something else than now stops the run before it trains.
 """
 
-import hashlib
+import logging
 import pathlib
-import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,16 +17,25 @@ import numpy as np
 from sam_jax._checks import ArgumentError
 from sam_jax.data.atomic_files import StorageError, make_folder, remove_drafts
 from sam_jax.training.chunk_files import (
+    PARTIAL,
     Arrays,
+    check_name,
+    file_name,
     leaf_bytes,
     leaf_from_bytes,
+    name_prefix,
     read_chunk,
     write_chunk,
 )
 from sam_jax.training.chunk_training import PartialChunk
 from sam_jax.training.folder_lock import FolderLock
-from sam_jax.training.identity import Identity
-from sam_jax.training.saved_models import has_models, write_models
+from sam_jax.training.identity import SIGNALS, Identity, difference
+from sam_jax.training.saved_models import (
+    WEIGHTS_LIMIT,
+    SavedModels,
+    pop_weights,
+    weight_arrays,
+)
 from sam_jax.types import TrainLog, TrainState
 
 
@@ -40,8 +48,11 @@ class ChunkStore:
             trained again, instead of stopping the run.
         shard: Number of this shard and of all shards, where several processes share
             the folder.
-        save_models: Where weights are kept too, for ``load_models``; None keeps none.
-            Chunks whose weights are not there are trained again.
+        save_models: Whether chunks hold the weights of their models, for
+            ``load_models`` and for signals of other augmented queries, whatever their
+            size; chunks without are trained again.
+        weights_limit: Otherwise they do where the weights of an optimizer's models take
+            at most so many bytes.
         say: Called with a line about each file that is put aside.
     """
 
@@ -51,12 +62,13 @@ class ChunkStore:
         *,
         retrain_changed: bool = False,
         shard: tuple[int, int] | None = None,
-        save_models: str | pathlib.Path | None = None,
+        save_models: bool = False,
+        weights_limit: int = WEIGHTS_LIMIT,
         say: Callable[[str], None] = warnings.warn,
     ):
         self.folder = None if folder is None else pathlib.Path(folder)
         self.retrain_changed, self.shard, self.say = retrain_changed, shard, say
-        self.save_models = None if save_models is None else pathlib.Path(save_models)
+        self.save_models, self.weights_limit = save_models, weights_limit
         self._lock = None if self.folder is None else FolderLock(self.folder, shard)
 
     def __enter__(self) -> "ChunkStore":
@@ -66,8 +78,6 @@ class ChunkStore:
             ArgumentError: If another run is using the folder.
             StorageError: If it cannot be made or written.
         """
-        if self.save_models is not None:
-            make_folder(self.save_models)
         if self.folder is None or self._lock is None:
             return self
         make_folder(self.folder)
@@ -82,7 +92,7 @@ class ChunkStore:
             self._lock.release()
 
     def chunks_of(
-        self, optimizer: str, make_identity: Callable[[], Identity]
+        self, optimizer: str, make_identity: Callable[[], Identity], like: Any = None
     ) -> "OptimizerChunks":
         """Returns the chunks of one optimizer.
 
@@ -90,10 +100,16 @@ class ChunkStore:
             optimizer: Its name.
             make_identity: Returns what its models depend on. It traces programs, and is
                 not called where nothing is kept.
+            like: Shapes of weights and state of one model; None keeps no weights.
         """
-        if self.folder is None:
-            return OptimizerChunks(self, optimizer, None)
-        return OptimizerChunks(self, optimizer, make_identity())
+        identity = None if self.folder is None else make_identity()
+        chunks = OptimizerChunks(self, optimizer, identity, like)
+        if self.weights_limit and chunks.weight_bytes and not chunks.keeps_weights:
+            logging.getLogger(__name__).info(
+                f"{optimizer}: weights ({chunks.weight_bytes / 2**30:.1f} GiB) are not "
+                "kept. --save-models does; then augmented queries need no training."
+            )
+        return chunks
 
     def put_aside(self, path: pathlib.Path, reason: str) -> None:
         """Renames a file that is not used; it stays for whoever wants to look.
@@ -121,13 +137,27 @@ class OptimizerChunks:
         store: Where they are.
         optimizer: Its name.
         identity: What its models depend on now; None where nothing is kept.
+        weight_bytes: Of the weights of all models.
+        keeps_weights: Whether its chunks hold these.
+        num_measured: Models whose signals ``load`` computed from weights.
     """
 
-    def __init__(self, store: ChunkStore, optimizer: str, identity: Identity | None):
+    def __init__(
+        self, store: ChunkStore, optimizer: str, identity: Identity | None, like: Any
+    ):
         self.store, self.optimizer, self.identity = store, optimizer, identity
+        self._like, self.num_measured = like, 0
+        of_one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
+        self.weight_bytes = of_one * (identity.num_models if identity else 0)
+        fits = self.weight_bytes <= store.weights_limit
+        self.keeps_weights = fits or store.save_models
 
-    def load(self) -> list[Arrays]:
+    def load(self, measure: Callable[[SavedModels], Any] | None = None) -> list[Arrays]:
         """Returns the sound chunks in the order of their models.
+
+        Args:
+            measure: Computes the signals of chunks that have others, of weights that
+                were kept.
 
         Returns:
             The arrays that ``save`` was given, ``models`` among them.
@@ -140,37 +170,48 @@ class OptimizerChunks:
         chunks: list[Arrays] = []
         changed: list[tuple[pathlib.Path, str]] = []
         taken: set[int] = set()
-        for path in sorted(self.store.folder.glob(f"{_prefix(self.optimizer)}-*.npz")):
+        files = self.store.folder.glob(f"{name_prefix(self.optimizer)}-*.npz")
+        for path in sorted(files):
             try:
                 # Any damage is a ValueError: the models of the file train again.
                 about, arrays = read_chunk(path)
-                _check_name(path, self.optimizer, about, arrays["models"], taken)
+                check_name(path, self.optimizer, about, arrays["models"], taken)
             except ValueError as error:
                 self.store.put_aside(path, str(error))
                 continue
             models = arrays["models"]
             if models[-1] >= self.identity.num_models:
                 continue  # It belongs to a run of more models.
-            if difference := _difference(about["identity"], self.identity.of(models)):
-                changed.append((path, difference))
+            saved = pop_weights(about.get("paths", ()), arrays, self._like)
+            differs = difference(about["identity"], self.identity.of(models))
+            if measure is not None and differs == f"another {SIGNALS}":
+                differs += " and no weights that give them"
+                if saved is not None:
+                    differs = ""
+                    arrays |= measure(saved)._asdict()
+                    self.save(arrays, saved)
+                    self.num_measured += len(models)
+            if differs:
+                changed.append((path, differs))
                 continue
             taken.update(models.tolist())
-            weights = self._weights_path(models)
-            if weights is None or has_models(weights, self._about(models)):
+            if saved is not None or not self.store.save_models:
                 chunks.append(arrays)
         # Sound chunks of another training: stop, or put them aside if the user said so.
-        for path, difference in changed:
+        for path, differs in changed:
             if not self.store.retrain_changed:
                 raise ArgumentError(
                     "cache_dir",
                     "must hold models of this audit or nothing: those of "
-                    f"{self.optimizer!r} in {path} have {difference}. Choose another "
+                    f"{self.optimizer!r} in {path} have {differs}. Choose another "
                     "folder, or have them trained again.",
                 )
-            self.store.put_aside(path, f"its models have {difference}")
-        return sorted(chunks, key=_first_model)
+            self.store.put_aside(path, f"its models have {differs}")
+        return sorted(chunks, key=lambda arrays: int(arrays["models"][0]))
 
-    def save(self, arrays: Arrays, trained: TrainState | None = None) -> None:
+    def save(
+        self, arrays: Arrays, trained: TrainState | SavedModels | None = None
+    ) -> None:
         """Writes a chunk, whole or not at all, and drops what was kept of its start.
 
         Args:
@@ -180,15 +221,14 @@ class OptimizerChunks:
         Raises:
             StorageError: If there is no room, or the folder is gone or read-only.
         """
-        weights = self._weights_path(arrays["models"])
-        if weights is not None and trained is not None:
-            about = self._about(arrays["models"])
-            write_models(weights, about, arrays["models"], trained)
         if self.identity is not None:
+            path, about = self._path(arrays["models"]), self._about(arrays["models"])
+            if trained is not None and self.keeps_weights:
+                about["paths"], weights = weight_arrays(trained)
+                arrays = arrays | weights
             # The whole chunk is on disk before its partial state goes.
-            path = self._path(arrays["models"])
-            write_chunk(path, self._about(arrays["models"]), arrays)
-            _partial(path).unlink(missing_ok=True)
+            write_chunk(path, about, arrays)
+            path.with_suffix(PARTIAL).unlink(missing_ok=True)
 
     def save_partial(self, partial: PartialChunk) -> None:
         """Keeps a chunk in the middle of its training, in place of an earlier state."""
@@ -199,7 +239,7 @@ class OptimizerChunks:
         arrays = {f"leaf{i}": leaf_bytes(leaf) for i, leaf in enumerate(leaves)}
         arrays |= {"models": partial.models, "epoch": np.asarray(partial.epoch)}
         arrays |= {"diverged": partial.diverged} | partial.log._asdict()
-        path = _partial(self._path(partial.models))
+        path = self._path(partial.models).with_suffix(PARTIAL)
         write_chunk(path, self._about(partial.models), arrays)
 
     def resume(self, start: PartialChunk) -> PartialChunk:
@@ -210,7 +250,7 @@ class OptimizerChunks:
         """
         if self.identity is None:
             return start
-        path = _partial(self._path(start.models))
+        path = self._path(start.models).with_suffix(PARTIAL)
         if not path.exists():
             return start
         # The start gives the tree, and the dtype, shape and placement of each leaf.
@@ -236,60 +276,8 @@ class OptimizerChunks:
 
     def _path(self, models: np.ndarray) -> pathlib.Path:
         assert self.store.folder is not None
-        return self.store.folder / _file_name(self.optimizer, models)
-
-    def _weights_path(self, models: np.ndarray) -> pathlib.Path | None:
-        folder = self.store.save_models
-        return None if folder is None else folder / _file_name(self.optimizer, models)
+        return self.store.folder / file_name(self.optimizer, models)
 
     def _about(self, models: np.ndarray) -> dict[str, Any]:
         identity = None if self.identity is None else self.identity.of(models)
         return {"optimizer": self.optimizer, "identity": identity}
-
-
-def _prefix(optimizer: str) -> str:
-    """A name for files: legible, and different for different optimizers."""
-    legible = re.sub(r"[^A-Za-z0-9.=_]+", "_", optimizer)[:40]
-    return f"{legible}-{hashlib.sha256(optimizer.encode()).hexdigest()[:8]}"
-
-
-def _file_name(optimizer: str, models: np.ndarray) -> str:
-    return f"{_prefix(optimizer)}-{models[0]:05d}-{models[-1]:05d}.npz"
-
-
-def _partial(path: pathlib.Path) -> pathlib.Path:
-    return path.with_suffix(".partial")
-
-
-def _first_model(arrays: Arrays) -> int:
-    return int(arrays["models"][0])
-
-
-def _check_name(
-    path: pathlib.Path,
-    optimizer: str,
-    about: Mapping[str, Any],
-    models: np.ndarray,
-    taken: set[int],
-) -> None:
-    """Raises ``ValueError`` unless the file's name is that of its content."""
-    if about["optimizer"] != optimizer:
-        raise ValueError(f"it holds models of {about['optimizer']!r}")
-    if path.name != _file_name(optimizer, models):
-        raise ValueError(f"it holds the models {models[0]} to {models[-1]}")
-    if twice := taken & set(models.tolist()):
-        raise ValueError(f"model {min(twice)} is in another file too")
-
-
-def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What differs, in words; "" if nothing does."""
-    names = [k for k in now if then.get(k) != now[k]] + sorted(then.keys() - now.keys())
-    if len(names) > 1 and "training program" in names:
-        names.remove("training program")  # It changes with the optimizer and the rest.
-    texts = []
-    for name in names:
-        before, after = then.get(name, "none"), now.get(name, "none")
-        # Hashes tell a reader nothing; versions and settings do.
-        is_hash = len(before) == 64 or len(after) == 64
-        texts.append(name if is_hash else f"{name} ({before}; now {after})")
-    return f"another {', another '.join(texts)}" if texts else ""

@@ -1,7 +1,9 @@
 """The file of a chunk: arrays, what they depend on, and a checksum over both."""
 
+import hashlib
 import json
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +17,8 @@ from sam_jax.training.identity import hash_arrays
 
 Arrays = dict[str, np.ndarray]
 
+PARTIAL = ".partial"
+"""Ends the name of the state of a chunk that is in training."""
 _ABOUT, _CHECKSUM = "about", "checksum"
 
 
@@ -59,7 +63,7 @@ def _checksum(arrays: Arrays) -> str:
 
 def leaf_bytes(leaf: Any) -> UInt8[np.ndarray, " b"]:
     """Returns the bytes of an array of any dtype, of a random key too."""
-    return np.frombuffer(np.asarray(_plain(leaf)).tobytes(), np.uint8)
+    return np.frombuffer(np.asarray(plain_leaf(leaf)).tobytes(), np.uint8)
 
 
 def leaf_from_bytes(data: UInt8[np.ndarray, " b"], like: jax.Array) -> jax.Array:
@@ -72,7 +76,7 @@ def leaf_from_bytes(data: UInt8[np.ndarray, " b"], like: jax.Array) -> jax.Array
     Raises:
         ValueError: If the number of bytes is another one.
     """
-    plain = _plain(like)
+    plain = plain_leaf(like)
     array = np.frombuffer(data.tobytes(), plain.dtype).reshape(plain.shape)
     placed = jax.device_put(array, plain.sharding)
     if plain is like:
@@ -80,8 +84,35 @@ def leaf_from_bytes(data: UInt8[np.ndarray, " b"], like: jax.Array) -> jax.Array
     return jax.random.wrap_key_data(placed, impl=jax.random.key_impl(like))
 
 
-def _plain(leaf: Any) -> Any:
-    """The numbers behind a random key; any other array as it is."""
+def plain_leaf(leaf: Any) -> Any:
+    """Returns the numbers behind a random key; any other array as it is."""
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.key_data(leaf)
     return leaf
+
+
+def name_prefix(optimizer: str) -> str:
+    """Returns a name for files: legible, another one for another optimizer."""
+    legible = re.sub(r"[^A-Za-z0-9.=_]+", "_", optimizer)[:40]
+    return f"{legible}-{hashlib.sha256(optimizer.encode()).hexdigest()[:8]}"
+
+
+def file_name(optimizer: str, models: np.ndarray) -> str:
+    """Returns the name of the file of these models."""
+    return f"{name_prefix(optimizer)}-{models[0]:05d}-{models[-1]:05d}.npz"
+
+
+def check_name(
+    path: pathlib.Path,
+    optimizer: str,
+    about: Mapping[str, Any],
+    models: np.ndarray,
+    taken: set[int],
+) -> None:
+    """Raises ``ValueError`` unless the file's name is that of its content."""
+    if about["optimizer"] != optimizer:
+        raise ValueError(f"it holds models of {about['optimizer']!r}")
+    if path.name != file_name(optimizer, models):
+        raise ValueError(f"it holds the models {models[0]} to {models[-1]}")
+    if twice := taken & set(models.tolist()):
+        raise ValueError(f"model {min(twice)} is in another file too")

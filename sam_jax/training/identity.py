@@ -30,6 +30,11 @@ SCHEDULING = (
 )
 """Settings that say where and when models train, not what they become."""
 
+OF_CHUNKS = ("training sets", "hyper-parameters")
+"""The ingredients that differ from chunk to chunk."""
+SIGNALS = "signals"
+"""The ingredient of a chunk that its models' weights do not depend on."""
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "sam_jax")
 
 
@@ -214,3 +219,17 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Returns what differs between two ``Identity.of``, in words; "" if nothing."""
+    names = [k for k in now if then.get(k) != now[k]] + sorted(then.keys() - now.keys())
+    if len(names) > 1 and "training program" in names:
+        names.remove("training program")  # It changes with the optimizer and the rest.
+    texts = []
+    for name in names:
+        before, after = then.get(name, "none"), now.get(name, "none")
+        # Hashes tell a reader nothing; versions and settings do.
+        is_hash = len(before) == 64 or len(after) == 64
+        texts.append(name if is_hash else f"{name} ({before}; now {after})")
+    return f"another {', another '.join(texts)}" if texts else ""

@@ -1,8 +1,8 @@
 """Weights of an audit's models on disk, and back.
 
-A file a chunk, in the format of chunks (``chunk_files``): arrays ``params/LAYER/NAME``
-and ``state/...`` with a leading axis of models, in plain ``.npz`` that NumPy reads
-without JAX, whole or not at all, with a checksum.
+They are in the files of chunks (``chunk_files``): arrays ``params/LAYER/NAME`` and
+``state/...`` with a leading axis of models, in plain ``.npz`` that NumPy reads without
+JAX, whole or not at all, with a checksum.
 """
 
 import pathlib
@@ -15,9 +15,12 @@ from jaxtyping import Int
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
-from sam_jax.training.chunk_files import Arrays, read_chunk, write_chunk
+from sam_jax.training.chunk_files import Arrays, plain_leaf, read_chunk
+from sam_jax.training.identity import OF_CHUNKS
 from sam_jax.types import ModelState, Params, TrainState
 
+WEIGHTS_LIMIT = 2**30
+"""Bytes up to which an optimizer's weights are kept in its chunks by default."""
 _PARTS = ("params", "state")
 
 
@@ -57,8 +60,8 @@ def load_models(
     """Returns the models that an audit saved, by optimizer.
 
     Args:
-        folder: ``models`` of a run with ``--save-models``, or ``ChunkStore``'s
-            ``save_models``.
+        folder: ``models`` of a run with ``--save-models``, or a ``--cache-dir``
+            (``cache_dir``) whose chunks hold weights.
         like: Weights and state of any one model (``model.init``), or their shapes,
             whose structure the result has; nested dicts without.
         optimizers: Whose models to keep; of all by default.
@@ -73,16 +76,23 @@ def load_models(
     """
     by_optimizer: dict[str, list[Arrays]] = {}
     paths_of: dict[str, list[list[str]]] = {}
+    identities: dict[str, dict[str, str]] = {}
     files = sorted(pathlib.Path(folder).glob("*.npz"))
     if not files:
         raise ArgumentError("folder", f"must hold saved models, got {folder}.")
     for file in files:
         try:
             about, arrays = read_chunk(file)
-            name, paths = about["optimizer"], about["paths"]
+            name, paths = about["optimizer"], about.get("paths")
+            if not paths:
+                raise ValueError("holds no weights")
             # Names of layers may hold slashes, so paths are kept beside the arrays.
             if paths_of.setdefault(name, paths) != paths:
                 raise ValueError("its network is another one's")
+            identity = about["identity"]
+            shared = {k: v for k, v in identity.items() if k not in OF_CHUNKS}
+            if identities.setdefault(name, shared) != shared:
+                raise ValueError("its models are those of another training")
         except (ValueError, LookupError) as error:
             raise ArgumentError(
                 "folder", f"must hold saved models, but {file}: {error}"
@@ -106,43 +116,39 @@ def load_models(
     return loaded
 
 
-def write_models(
-    path: pathlib.Path,
-    about: Mapping[str, Any],
-    models: np.ndarray,
-    trained: TrainState,
-) -> None:
-    """Writes the weights of a chunk.
-
-    Args:
-        path: The file.
-        about: The optimizer, and what the models depend on where that is known.
-        models: Their numbers.
-        trained: The models.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
+def weight_arrays(trained: TrainState | SavedModels) -> tuple[list[list[str]], Arrays]:
+    """Returns weights and state by name, and the paths that the names are made of."""
     leaves = _leaves((trained.params, trained.state))
     arrays = {"/".join(path): leaf for path, leaf in leaves.items()}
-    paths = [list(path) for path in leaves]
-    write_chunk(path, {**about, "paths": paths}, arrays | {"models": models})
+    return [list(path) for path in leaves], arrays
 
 
-def has_models(path: pathlib.Path, about: Mapping[str, Any]) -> bool:
-    """Returns whether the file holds sound weights of these very models."""
+def pop_weights(
+    paths: Sequence[Sequence[str]],
+    arrays: Arrays,
+    like: tuple[Params, ModelState] | None,
+) -> SavedModels | None:
+    """Takes the weights out of a chunk's arrays; None where they are not of ``like``.
+
+    Args:
+        paths: From ``weight_arrays``.
+        arrays: With ``models`` among them.
+        like: Weights and state of any one model, or their shapes.
+    """
+    leaves = {tuple(path): arrays.pop("/".join(path)) for path in paths}
+    if like is None:
+        return None
     try:
-        stored, _ = read_chunk(path)
-    except ValueError:
-        return False
-    return all(stored.get(key) == value for key, value in about.items())
+        return SavedModels(arrays["models"], *_filled(leaves, like, "the chunk"))
+    except ArgumentError:
+        return None
 
 
 def _leaves(parts: tuple[Any, Any]) -> dict[tuple[str, ...], np.ndarray]:
     """Leaves by the path to them; bfloat16, which NumPy has not, as float32."""
     leaves = {}
     for path, leaf in _named(parts):
-        array = np.asarray(leaf)
+        array = np.asarray(plain_leaf(leaf))
         leaves[path] = array.astype(np.float32) if array.dtype.kind == "V" else array
     return leaves
 
@@ -180,4 +186,6 @@ def _filled(
                 f"has the shape {leaf.shape}, saved is {shape}.",
             )
     structure = jax.tree.structure(like)
-    return jax.tree.unflatten(structure, [leaves[path] for path, _ in _named(like)])
+    # In their own precision again: see `_leaves`.
+    restored = [leaves[path].astype(leaf.dtype) for path, leaf in _named(like)]
+    return jax.tree.unflatten(structure, restored)

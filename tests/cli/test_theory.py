@@ -10,9 +10,12 @@ import pytest
 from sam_jax import theory
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.cli import theory as experiment
+from sam_jax.data.result_files import plain
 from sam_jax.reporting import theory_report
 from sam_jax.theory import claims, high_dimension, simulated_problems
 from sam_jax.theory.agreement import GridCell
+from sam_jax.training.checkpoint import ChunkStore
+from sam_jax.training.identity import Identity
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +23,7 @@ def trained():
     key = jax.random.key(0)
     return [
         simulated_problems.simulate_problem(
-            key, "power law", "random labels", 10, 30, 48, True
+            key, 48, True, ("power law", "random labels", (10, 30))
         )
     ]
 
@@ -58,7 +61,7 @@ def test_radius_zero_is_its_own_baseline():
 
 
 def test_the_error_of_the_equivalents_falls_like_one_over_n():
-    averages = high_dimension.label_averages(jax.random.key(2), "power law", 60)
+    averages = high_dimension.label_averages(jax.random.key(2), 60, "power law")
     assert [a.eta for a in averages] == list(high_dimension.AVERAGED_ETAS)
     claim = high_dimension.high_dimensional_values([], averages)
     assert claim.holds, claim.worst
@@ -107,7 +110,9 @@ def test_the_exit_status_and_report_tell_of_failure(
     trained, holds, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(experiment, "run", lambda config: fake_run(trained, holds))
+    monkeypatch.setattr(
+        experiment, "run", lambda config, store: fake_run(trained, holds)
+    )
     assert experiment.command(["--name", "t"]) == (0 if holds else 1)
     folder = tmp_path / "runs" / "theory" / "t"
     page = (folder / "report.html").read_text()
@@ -127,7 +132,9 @@ def test_a_result_shows_itself_and_saves_all_that_the_command_writes(
     trained, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(experiment, "run", lambda config: fake_run(trained, False))
+    monkeypatch.setattr(
+        experiment, "run", lambda config, store: fake_run(trained, False)
+    )
     result = experiment.main(experiment.Config(name="t"))
     folder = tmp_path / "runs" / "theory" / "t"
     result.save("again", json.loads((folder / "config.json").read_text()))
@@ -151,3 +158,57 @@ def test_rows_of_a_result_hold_zero_where_the_claim_holds(trained):
 def test_settings_that_estimate_nothing_are_refused():
     with pytest.raises(ValueError, match="num_sets must be .* >= 8, got 1"):
         experiment.main(experiment.Config(num_sets=1))
+
+
+class Bar:
+    count = 0
+
+    def update(self):
+        self.count += 1
+
+
+def measured_by(folder, calls, problem, **facts):
+    """What `sam-jax theory` has of three problems, one of each type."""
+    identity = Identity({"seed": "0"} | facts, np.zeros((1, 0), np.bool_), ())
+    networks = nets.Measured(*np.random.default_rng(0).random((5, 2, 3)) / 3)
+    averages = high_dimension.label_averages(jax.random.key(3), 5, "spiked")
+    measured = {
+        simulated_problems.SimulatedProblem: problem,
+        list[high_dimension.Averaged]: averages,
+        nets.Measured: networks,
+    }
+    with ChunkStore(folder, retrain_changed=True, say=calls.append) as store:
+        kept = []
+        for number, annotation in enumerate(measured):
+
+            def measure(key, number):
+                calls.append(number)
+                return list(measured.values())[number]
+
+            arguments = store, identity, Bar(), annotation, jax.random.key(number)
+            kept.append(experiment._kept(*arguments, measure, number))
+    for one, two in zip(measured.values(), kept, strict=True):
+        assert type(one) is type(two)
+        jax.tree.map(np.testing.assert_array_equal, plain(one), plain(two))
+    assert type(kept[0].outcome) is type(problem.outcome)
+    return kept
+
+
+def test_what_was_measured_before_a_kill_is_not_measured_again(tmp_path, trained):
+    calls = []
+    measured_by(None, calls, *trained)
+    measured_by(tmp_path, calls, *trained)
+    assert len(calls) == 6
+    next(tmp_path.glob("measure_1_*")).unlink()  # As if killed before it.
+    calls.clear()
+    measured_by(tmp_path, calls, *trained)
+    assert calls == [1]
+    # Never with other settings, other code, or a damaged file.
+    calls.clear()
+    measured_by(tmp_path, calls, *trained, commit="another")
+    assert calls[1::2] == [0, 1, 2] and all("commit" in line for line in calls[::2])
+    victim = next(tmp_path.glob("measure_0_*.npz"))
+    victim.write_bytes(victim.read_bytes()[:-30])
+    calls.clear()
+    measured_by(tmp_path, calls, *trained, commit="another")
+    assert "not used" in calls[0] and calls[1:] == [0]

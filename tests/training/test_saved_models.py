@@ -1,6 +1,5 @@
 """Weights on disk: the models that were trained, after any interruption."""
 
-import dataclasses
 import json
 import pathlib
 
@@ -17,7 +16,8 @@ from sam_jax.cli import audit as audit_command
 from sam_jax.cli import explain as explain_command
 from sam_jax.signals import compute
 from sam_jax.training.checkpoint import ChunkStore
-from sam_jax.training.saved_models import load_models, write_models
+from sam_jax.training.chunk_files import write_chunk
+from sam_jax.training.saved_models import load_models, weight_arrays
 from sam_jax.types import Examples, TrainState
 
 RNG = np.random.default_rng(0)
@@ -32,8 +32,8 @@ TRAIN = sam_jax.TrainConfig(
 ATTACK = sam_jax.AttackConfig(num_models=6, attacks={"loss": ATTACKS["loss"]})
 
 
-def audit(chunks, weights):
-    store = ChunkStore(chunks, save_models=weights)
+def audit(folder, **options):
+    store = ChunkStore(folder, **options)
     return sam_jax.audit(NET, OPTIMIZERS, DATA, TRAIN, ATTACK, cache_dir=store)
 
 
@@ -43,7 +43,7 @@ def phi_of(saved):
 
 
 def test_saved_models_give_the_signals_of_the_audit(tmp_path):
-    result = audit(None, tmp_path / "models")
+    result = audit(tmp_path / "models")
     loaded = sam_jax.load_models(tmp_path / "models")
     assert list(loaded) == ["sam", "sgd"]
     for name, saved in loaded.items():
@@ -62,7 +62,7 @@ def test_saved_models_give_the_signals_of_the_audit(tmp_path):
 
 
 def test_weights_are_plain_arrays_that_numpy_reads_alone(tmp_path):
-    audit(None, tmp_path)
+    audit(tmp_path)
     with np.load(next(tmp_path.glob("sgd*00000-00001.npz"))) as file:
         shapes = {k: file[k].shape for k in file if k.startswith("params")}
     of_one = NET.init(jax.random.key(0), X[:1])[0]
@@ -72,40 +72,24 @@ def test_weights_are_plain_arrays_that_numpy_reads_alone(tmp_path):
     assert not shapes
 
 
-@pytest.mark.parametrize("what", ["lost", "damaged", "of another run"])
-def test_only_chunks_without_their_weights_are_trained_again(what, tmp_path):
-    chunks, weights = tmp_path / "chunks", tmp_path / "models"
-    audit(chunks, weights)
-    before = {p.name: p.read_bytes() for p in weights.iterdir()}
-    times = {p.name: p.stat().st_mtime_ns for p in weights.iterdir()}
-    victim = next(weights.glob("sam*00002-00003.npz"))
-    if what == "lost":
-        victim.unlink()
-    elif what == "damaged":
-        victim.write_bytes(victim.read_bytes()[:-100])
-    else:
-        other = dataclasses.replace(TRAIN, num_epochs=1)
-        store = ChunkStore(tmp_path / "others", save_models=tmp_path / "other")
-        sam_jax.audit(NET, OPTIMIZERS, DATA, other, ATTACK, cache_dir=store)
-        victim.write_bytes((tmp_path / "other" / victim.name).read_bytes())
-    audit(chunks, weights)
-    assert {p.name: p.read_bytes() for p in weights.iterdir()} == before
-    again = {p.name: p.stat().st_mtime_ns for p in weights.iterdir()}
-    assert {name for name in times if again[name] != times[name]} == {victim.name}
-
-
 def test_a_run_that_had_kept_no_weights_keeps_them_when_asked_again(tmp_path):
-    first = audit(tmp_path / "chunks", None)
-    again = audit(tmp_path / "chunks", tmp_path / "models")
+    first = audit(tmp_path, weights_limit=0)
+    with pytest.raises(ValueError, match="holds no weights"):
+        load_models(tmp_path)
+    again = audit(tmp_path, weights_limit=0, save_models=True)
     np.testing.assert_array_equal(first["sam"].signals.phi, again["sam"].signals.phi)
-    assert len(load_models(tmp_path / "models")["sam"].models) == 6
+    assert len(load_models(tmp_path)["sam"].models) == 6
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.npz")}
+    audit(tmp_path, save_models=True)
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.npz")}
 
 
 def test_any_structure_comes_back_like_a_model_of_it(tmp_path):
     params = (jnp.ones((2, 3), jnp.bfloat16), [{"w/x": jnp.arange(2.0)}])
     state = TrainState(params, {}, (), np.zeros(2, bool))
-    about = {"optimizer": "sgd", "identity": None}
-    write_models(tmp_path / "a.npz", about, np.array([4, 5]), state)
+    paths, arrays = weight_arrays(state)
+    about = {"optimizer": "sgd", "identity": {}, "paths": paths}
+    write_chunk(tmp_path / "a.npz", about, arrays | {"models": np.array([4, 5])})
     like = (jnp.zeros(3, jnp.bfloat16), [{"w/x": jnp.zeros(())}]), {}
     saved = load_models(tmp_path, like)["sgd"]
     assert jax.tree.structure(saved.params) == jax.tree.structure(params)
@@ -127,10 +111,13 @@ def test_folders_without_sound_models_are_refused_by_name(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_saves_models_and_explain_measures_these(tmp_path, monkeypatch):
+@pytest.mark.parametrize("cache", ["", " --cache-dir cache"])
+def test_the_command_saves_models_and_explain_measures_these(
+    cache, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     options = "--num-models 8 --pool-size 60 --num-epochs 3 --batch-size 10"
-    options += " --dataset fashion_mnist_10k --save-models --attacks loss"
+    options += " --dataset fashion_mnist_10k --save-models --attacks loss" + cache
     assert audit_command.command(options.split()) == 0
     folder = pathlib.Path("runs/audit/default")
     assert set(load_models(folder / "models")) == {"sgd", "sam"}
