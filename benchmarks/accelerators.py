@@ -30,11 +30,7 @@ from sam_jax.models import MODELS
 from sam_jax.models.ensemble_conv import conv, lax_kernels, primitives
 from sam_jax.models.ensemble_conv.geometry import windows
 from sam_jax.training import chips
-from sam_jax.training.compiled_training import (
-    StepCost,
-    compile_epoch,
-    epoch_shapes,
-)
+from sam_jax.training.compiled_training import StepCost, compile_epoch, epoch_shapes
 from sam_jax.training.lifted_training import lift_training
 from sam_jax.training.program_cost import program_cost
 from sam_jax.training.trainer import TrainingTask, num_steps_per_epoch

@@ -29,10 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "level 3": {"xla_backend_optimization_level": 3},
     "level 1": {"xla_backend_optimization_level": 1},
 }
-NETWORKS = {
-    "cnn": ((28, 28, 1), {}),
-    "resnet18": ((28, 28, 1), {"width": 16}),
-}
+NETWORKS = {"cnn": ((28, 28, 1), {}), "resnet18": ((28, 28, 1), {"width": 16})}
 POOL, BATCH, STEPS = 1024, 64, 2
 
 

@@ -31,15 +31,7 @@ from sam_jax.types import AugmentFn, Dataset, Model, Signals, TrainConfig
 
 Network = Literal["mlp", "mlp_tanh", "mlp_bn", "cnn_bn", "resnet18_bn", "vgg16_bn"]
 Method = Literal[
-    "sgd",
-    "sam",
-    "usam",
-    "asam",
-    "gsam",
-    "looksam",
-    "friendly_sam",
-    "gnp",
-    "random_sam",
+    "sgd", "sam", "usam", "asam", "gsam", "looksam", "friendly_sam", "gnp", "random_sam"
 ]
 
 

@@ -174,10 +174,7 @@ NETWORKS: frozenset[str] = frozenset(
 )
 """Names of the cells, of all scales, that ``experiments.architectures`` shows."""
 
-_VARIANTS = (
-    *sam(0.05),
-    *(Perturbation(name, default_rho(name)) for name in RELATIVES),
-)
+_VARIANTS = (*sam(0.05), *(Perturbation(name, default_rho(name)) for name in RELATIVES))
 
 VARIANTS: dict[Scale, Preset] = {
     "laptop": Preset(((replace(MANY, num_models=16), _VARIANTS),), "laptop"),

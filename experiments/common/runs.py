@@ -124,10 +124,7 @@ def command() -> str:
 
 
 def write_metadata(
-    results: pathlib.Path,
-    scale: Scale,
-    design: Design,
-    folder: pathlib.Path,
+    results: pathlib.Path, scale: Scale, design: Design, folder: pathlib.Path
 ) -> None:
     """Writes the command, versions, device, seeds and times beside the tables.
 

@@ -87,10 +87,7 @@ def write_equal_loss(
     for match in match_losses(cells, losses):
         sam, sgd = (
             read_signals(folder / cell / f"{name}.npz")
-            for cell, name in (
-                (match.cell, match.optimizer),
-                (match.sgd_cell, "sgd"),
-            )
+            for cell, name in ((match.cell, match.optimizer), (match.sgd_cell, "sgd"))
         )
         for row in measure_match(match, sam, sgd):
             rest = row.value, row.sgd, row.difference, row.low, row.high

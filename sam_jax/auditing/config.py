@@ -10,13 +10,7 @@ from sam_jax.types import AttackFn
 DEFAULT_ATTACKS = ("lira_online", "lira_offline", "loss", "modified_entropy")
 """Registered attacks of an audit that names none, the main one first."""
 
-ATTACKS_ALONE = (
-    "attack_p",
-    "quantile_by_class",
-    "loss",
-    "modified_entropy",
-    "entropy",
-)
+ATTACKS_ALONE = ("attack_p", "quantile_by_class", "loss", "modified_entropy", "entropy")
 """Registered attacks of an audit of given models without shadow models."""
 
 WITHOUT_POPULATION = ATTACKS_ALONE[2:]

@@ -19,11 +19,7 @@ from sam_jax.auditing.result import (
     ExposureChange,
     OptimizerResult,
 )
-from sam_jax.auditing.signal_checks import (
-    check_all,
-    refuse_unpaired,
-    warn_of_invalid,
-)
+from sam_jax.auditing.signal_checks import check_all, refuse_unpaired, warn_of_invalid
 from sam_jax.auditing.steps import Steps
 from sam_jax.metrics import (
     Bootstrap,

@@ -44,12 +44,7 @@ class Target:
 
     @classmethod
     def of_model(
-        cls,
-        model: Model,
-        params: Any,
-        state: Any,
-        members: Any,
-        name: str = "target",
+        cls, model: Model, params: Any, state: Any, members: Any, name: str = "target"
     ) -> "Target":
         """Returns the target of a ``Model`` with its weights.
 

@@ -38,10 +38,7 @@ def _cosine(peak: float, num_steps: int) -> optax.Schedule:
     return schedule
 
 
-SCHEDULES = {
-    "cosine": _cosine,
-    "constant": lambda peak, _: peak,
-}
+SCHEDULES = {"cosine": _cosine, "constant": lambda peak, _: peak}
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-3
 """Of sgd, by default; what suits other bases differs too much to guess."""
 CHOICES = run_folder.list_choices(

@@ -127,9 +127,7 @@ def train_again(
     base = audit_arguments.make_base(settings, config, pool_size)
     # As in the audit: half of the pool, though the columns hold test examples too.
     config = dataclasses.replace(
-        config,
-        examples_per_epoch=pool_size // 2,
-        models_per_chunk=num_models,
+        config, examples_per_epoch=pool_size // 2, models_per_chunk=num_models
     )
     plan = make_plan(dataset, settings.num_models, seed=settings.seed)
     task = TrainingTask(

@@ -176,9 +176,7 @@ def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
 
 
 def counts_at(
-    scores: Float[jax.Array | np.ndarray, "*shape"],
-    keep: Mask,
-    threshold: float,
+    scores: Float[jax.Array | np.ndarray, "*shape"], keep: Mask, threshold: float
 ) -> Counts:
     """Returns the decisions at a threshold fixed elsewhere.
 

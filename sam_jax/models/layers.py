@@ -13,10 +13,7 @@ from sam_jax.models.ensemble_conv.batch_norm import BatchNorm
 from sam_jax.models.ensemble_conv.conv import Conv
 
 conv3x3 = functools.partial(
-    Conv,
-    kernel_size=(3, 3),
-    use_bias=False,
-    kernel_init=nn.initializers.he_normal(),
+    Conv, kernel_size=(3, 3), use_bias=False, kernel_init=nn.initializers.he_normal()
 )
 conv1x1 = functools.partial(conv3x3, kernel_size=(1, 1))
 
@@ -43,10 +40,7 @@ def group_norm(
     return normalise(x.astype(jnp.float32)).astype(x.dtype)
 
 
-NORMS: dict[str, Callable[..., jax.Array]] = {
-    "batch": batch_norm,
-    "group": group_norm,
-}
+NORMS: dict[str, Callable[..., jax.Array]] = {"batch": batch_norm, "group": group_norm}
 """``norm(x, train, momentum=, use_scale=)``; call it in a compact method."""
 
 

@@ -38,10 +38,7 @@ def write_audit(
         signals = result.given.shadows
     if signals:
         save_signals(
-            folder / "signals.npz",
-            signals,
-            canaries=result.canaries,
-            settings=settings,
+            folder / "signals.npz", signals, canaries=result.canaries, settings=settings
         )
 
 

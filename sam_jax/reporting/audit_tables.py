@@ -7,13 +7,7 @@ import numpy as np
 from sam_jax.auditing.result import AttackResult, AuditResult
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.reporting import given_models
-from sam_jax.reporting.tables import (
-    Cell,
-    Table,
-    metric_label,
-    metric_table,
-    text_table,
-)
+from sam_jax.reporting.tables import Cell, Table, metric_label, metric_table, text_table
 from sam_jax.reporting.verdict import verdict
 
 NUM_STRONGEST = 3

@@ -190,9 +190,7 @@ def accuracy_by_bucket(names: Sequence[str], typical: analysis.Typicality) -> Dr
 
 
 def entropies(
-    names: Sequence[str],
-    comparison: analysis.Comparison,
-    typical: analysis.Typicality,
+    names: Sequence[str], comparison: analysis.Comparison, typical: analysis.Typicality
 ) -> Drawing:
     """Entropy of each test example; the CSV has every one."""
     known = typical.entropy[np.isfinite(typical.entropy)]

@@ -119,9 +119,7 @@ def metric_figure(
 
 
 def training_figure(
-    curves: Mapping[str, Float[np.ndarray, "m epochs"]],
-    ylabel: str,
-    title: str,
+    curves: Mapping[str, Float[np.ndarray, "m epochs"]], ylabel: str, title: str
 ) -> Any:
     """Returns a value per epoch: the median over models and their full range.
 

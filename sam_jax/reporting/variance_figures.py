@@ -198,11 +198,7 @@ def accuracy_and_leakage(name: str, sweep: RhoSweep) -> Drawing:
 
 
 def _against_rho(
-    title: str,
-    caption: str,
-    shown: Sequence[str],
-    kept: Sequence[str],
-    sweep: RhoSweep,
+    title: str, caption: str, shown: Sequence[str], kept: Sequence[str], sweep: RhoSweep
 ) -> Drawing:
     """Panels of the measures shown; the table has those kept."""
     name = title.partition(":")[0]

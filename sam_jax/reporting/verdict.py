@@ -3,11 +3,7 @@
 from collections.abc import Sequence
 
 from sam_jax.auditing.result import EQUAL_ACCURACY, AuditResult
-from sam_jax.metrics.multiple_tests import (
-    MIN_TARGETS,
-    POWER,
-    Finding,
-)
+from sam_jax.metrics.multiple_tests import MIN_TARGETS, POWER, Finding
 from sam_jax.reporting import given_models
 from sam_jax.reporting.tables import format_estimate, metric_label
 

@@ -274,8 +274,7 @@ def check_labels(
     top = np.iinfo(np.int32).max if num_classes is None else num_classes - 1
     if labels.size and not (0 <= labels.min() and labels.max() <= top):
         raise ArgumentError(
-            "labels",
-            f"must lie in [0, {top}], got {labels.min()} to {labels.max()}.",
+            "labels", f"must lie in [0, {top}], got {labels.min()} to {labels.max()}."
         )
     return labels.astype(np.int32)
 

@@ -42,10 +42,7 @@ def order_of_labels(
     # The best order by the even examples, judged on the odd ones.
     half = np.arange(num_examples) % 2 == 0
     order = best_order(predicted[:, half], labels[half], num_classes)
-    candidates = {
-        "order": predicted == order[labels],
-        "sign": lowest == labels,
-    }
+    candidates = {"order": predicted == order[labels], "sign": lowest == labels}
     judged = {name: right[:, ~half] for name, right in candidates.items()}
     name = max(judged, key=lambda name: judged[name].mean())
     if num_classes == 2:  # the other order of two classes is the other sign

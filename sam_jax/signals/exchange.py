@@ -192,10 +192,7 @@ def _read_privacy_meter(folder: pathlib.Path, argument: str) -> Arrays:
     # Models first; no model trained on the population, which comes last.
     joined = np.concatenate(arrays).T
     num_aside = joined.shape[1] - keep.shape[1]
-    return {
-        "probabilities": joined,
-        "keep": np.pad(keep, ((0, 0), (0, num_aside))),
-    }
+    return {"probabilities": joined, "keep": np.pad(keep, ((0, 0), (0, num_aside)))}
 
 
 def _check_for_privacy_meter(signals: Signals) -> None:

@@ -67,11 +67,7 @@ class ChipPlan(NamedTuple):
 
 
 def plan_for_chip(
-    target: str,
-    task: TrainingTask,
-    hyperparams: Any,
-    pool: Examples,
-    num_models: int,
+    target: str, task: TrainingTask, hyperparams: Any, pool: Examples, num_models: int
 ) -> ChipPlan:
     """Compiles a training for a chip that is not attached, and plans with it.
 

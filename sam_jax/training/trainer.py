@@ -13,14 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.training.membership import epoch_batches
-from sam_jax.types import (
-    AugmentFn,
-    Examples,
-    Key,
-    Model,
-    TrainConfig,
-    TrainState,
-)
+from sam_jax.types import AugmentFn, Examples, Key, Model, TrainConfig, TrainState
 
 MakeOptimizer: TypeAlias = Callable[[Any], optax.GradientTransformation]
 """``make_optimizer(hyperparams of one model) -> optimizer``; leaves may be traced."""
@@ -94,10 +87,7 @@ class TrainingTask:
 
 
 def with_optimizer(
-    model: Model,
-    optimizer: Any,
-    config: TrainConfig,
-    augment: AugmentFn | None = None,
+    model: Model, optimizer: Any, config: TrainConfig, augment: AugmentFn | None = None
 ) -> TrainingTask:
     """Returns the task of one optimizer for all models.
 
@@ -236,11 +226,7 @@ def _check_groups(num_groups: int, batch_size: int) -> None:
 
 def check_train_config(config: TrainConfig) -> None:
     """Raises ``ArgumentError`` for settings out of range."""
-    _checks.at_least(
-        1,
-        num_epochs=config.num_epochs,
-        batch_size=config.batch_size,
-    )
+    _checks.at_least(1, num_epochs=config.num_epochs, batch_size=config.batch_size)
     for name in ("examples_per_epoch", "models_per_chunk", "models_per_vmap"):
         if (value := getattr(config, name)) is not None:
             _checks.at_least(1, **{name: value})

@@ -59,8 +59,7 @@ def test_a_planted_gain_is_found_in_its_bin_and_nowhere_else(planted):
     assert by_name[0].low <= 0 <= by_name[0].high and abs(by_name[0].value) < 0.01
     assert by_name[5].low < 0.05 and abs(by_name[5].value) < 0.1
     np.testing.assert_allclose(
-        found.difference.value,
-        found.estimates[1].value - found.estimates[0].value,
+        found.difference.value, found.estimates[1].value - found.estimates[0].value
     )
 
 

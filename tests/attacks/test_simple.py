@@ -10,13 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from sam_jax import metrics
 from sam_jax._checks import ArgumentError
-from sam_jax.attacks import (
-    ATTACKS,
-    direct,
-    fitted,
-    score_targets,
-    tuning,
-)
+from sam_jax.attacks import ATTACKS, direct, fitted, score_targets, tuning
 from tests.attacks.examples import CASES, make_signals, planted_signals
 from tests.attacks.naive import finite_phi, log_p, references
 

@@ -32,10 +32,7 @@ def attack(targets, shadows, names=("lira_online", "loss"), population=None):
     x = np.zeros((len(first.labels), 0), np.float32)
     labels = np.asarray(first.labels)
     dataset = sam_jax.Dataset(
-        "made",
-        3,
-        sam_jax.Examples(x, labels),
-        sam_jax.Examples(x[:0], labels[:0]),
+        "made", 3, sam_jax.Examples(x, labels), sam_jax.Examples(x[:0], labels[:0])
     )
     config = sam_jax.AttackConfig(attacks={name: ATTACKS[name] for name in names})
     return attack_given(targets, shadows, population, dataset, config)

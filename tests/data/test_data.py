@@ -156,18 +156,12 @@ def test_uint8_images_are_scaled_and_uint8_tables_are_not(arrays):
         ({"y": np.full(6, 0.5)}, "y must hold whole numbers, got 0.5"),
         ({"y": np.full(6, np.nan)}, "y must hold whole numbers, got nan"),
         ({"y": np.full(6, 2.0**60)}, "y must hold whole numbers, got 1.15"),
-        (
-            {"num_classes": 10**9},
-            "num_classes must be at most 100,000, got 1,0",
-        ),
+        ({"num_classes": 10**9}, "num_classes must be at most 100,000, got 1,0"),
         ({"y": np.array(["a"] * 6)}, "y must hold whole numbers, got dtype"),
         ({"y": np.array([0, 1, 2, 0, 1, -1])}, r"y must lie in \[0, 3\) .* got -1"),
         ({"num_classes": 2}, r"y must lie in \[0, 2\) .* got 2"),
         ({"y_test": np.array([0, 7]), "num_classes": 3}, "y_test must lie .* got 7"),
-        (
-            {"y": np.zeros(6), "y_test": np.zeros(2)},
-            "num_classes must be .* >= 2",
-        ),
+        ({"y": np.zeros(6), "y_test": np.zeros(2)}, "num_classes must be .* >= 2"),
         ({"class_names": ("a",)}, r"class_names must have one name a class \(3\)"),
     ],
 )

@@ -13,13 +13,7 @@ from jax.example_libraries import stax
 
 import sam_jax
 from sam_jax._checks import ArgumentError
-from sam_jax.models import (
-    from_equinox,
-    from_haiku,
-    from_linen,
-    from_nnx,
-    from_stax,
-)
+from sam_jax.models import from_equinox, from_haiku, from_linen, from_nnx, from_stax
 from sam_jax.training.trainer import TrainingTask
 
 eqx = pytest.importorskip("equinox")

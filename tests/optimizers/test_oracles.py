@@ -11,16 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from sam_jax.optimizers import (
-    asam,
-    friendly_sam,
-    gnp,
-    gsam,
-    looksam,
-    m_sam,
-    sam,
-    usam,
-)
+from sam_jax.optimizers import asam, friendly_sam, gnp, gsam, looksam, m_sam, sam, usam
 
 LEARNING_RATE, MOMENTUM, DECAY, NUM_STEPS = 0.1, 0.9, 1e-2, 12
 rng = np.random.default_rng(0)

@@ -38,13 +38,7 @@ def one_step(tx, w=W, grad_fn=grad_fn, **extra):
 
 def step_with(tx, w, state, step=None, **extra):
     updates, state = tx.update(
-        grad_fn(w),
-        state,
-        w,
-        grad_fn=grad_fn,
-        group_grad_fn=grad_fn,
-        step=step,
-        **extra,
+        grad_fn(w), state, w, grad_fn=grad_fn, group_grad_fn=grad_fn, step=step, **extra
     )
     return optax.apply_updates(w, updates), state
 
@@ -207,9 +201,7 @@ def test_inject_hyperparams_takes_all_settings_of_looksam():
 
 def test_a_chain_sees_the_clipped_gradient_and_the_base_sees_the_direction():
     tx = optax.chain(
-        optax.clip_by_global_norm(1e-3),
-        sharpness_aware(SAM(), 0.5),
-        optax.sgd(1.0),
+        optax.clip_by_global_norm(1e-3), sharpness_aware(SAM(), 0.5), optax.sgd(1.0)
     )
     np.testing.assert_allclose(
         one_step(tx), one_step(sam(optax.sgd(1.0), 0.5)), rtol=1e-5
