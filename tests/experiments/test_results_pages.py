@@ -49,7 +49,7 @@ def test_a_failed_claim_of_the_theorem_is_on_its_page(tmp_path, monkeypatch):
     drawing = Drawing(Figure(), "caption", ["x"], [[1.0]])
     drawings = dict.fromkeys(theory.FIGURES, drawing)
     result = theory.theory_report.TheoryResult([claim], {}, {}, drawings, 8)
-    monkeypatch.setattr(theory.theory, "run", lambda settings: result)
+    monkeypatch.setattr(theory.theory, "run", lambda settings, store: result)
     results = theory.main(theory.Config(results=tmp_path / "theory"))
     page = results.with_suffix(".md").read_text()
     assert "| FAILS at here |" in page and "\\|f\\| is small" in page
