@@ -12,6 +12,7 @@ writes JSON after each.
 
 import argparse
 import contextlib
+import functools
 import json
 import math
 import os
@@ -43,7 +44,7 @@ COMMANDS = {
 FINISHED = {
     "audit": "runs/audit/run/metrics.json",
     "explain": "runs/explain/default/metrics.json",
-    "study": "runs/where_it_begins/default/variance.md",
+    "study": "runs/where_it_begins/default/theory/metadata.json",
     "theory": "runs/theory/default/metrics.json",
 }
 """The file that a run writes last, or nearly so."""
@@ -52,16 +53,24 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def small_study() -> None:
-    """Runs the study on two small cells in the place of its own."""
+    """Runs the study on a few small cells, with a small theory."""
     from experiments import study, where_it_begins
     from experiments.common import presets
     from experiments.common.cells import Cell
+    from sam_jax.cli import theory
     from sam_jax.cli.compilation_cache import use_compilation_cache
 
     use_compilation_cache()
     cell = Cell(pool_size=120, batch_size=16, width=16, num_epochs=3, num_models=4)
     design = [(Cell(**vars(cell) | {"seed": s}), presets.sam(0.05)) for s in range(2)]
     presets.SCALES["laptop"] = presets.Preset(tuple(design), "laptop")
+    presets.VARIANTS["laptop"] = presets.Preset(tuple(design[:1]), "laptop")
+    mitigated = presets.mitigations(cell, cell, ())[:2]
+    presets.MITIGATIONS["laptop"] = presets.Preset(mitigated, "laptop")
+    small = theory.Config(
+        num_sets=8, num_averages=8, num_network_seeds=2, num_network_steps=30
+    )
+    study.theory.Config = functools.partial(study.theory.Config, settings=small)
     study.main(where_it_begins.Config())
 
 
