@@ -17,7 +17,6 @@ import matplotlib
 import tyro
 
 from experiments.common.pages import described, table
-from experiments.common.runs import command
 from experiments.common.tables import write_table
 from sam_jax.cli import run_folder, theory
 from sam_jax.cli.errors import command_line
@@ -56,7 +55,6 @@ def main(config: Config) -> pathlib.Path:
         for name in FIGURES:
             write_drawing(results, name, result.drawings[name])
     described_run = run_folder.environment() | {
-        "command": command(),
         "seeds": [config.settings.seed],
         "seconds": round(seconds),
         "verdict": theory_report.verdict(result),

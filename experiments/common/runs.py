@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments.common.cell_runs import measure_design, total_seconds
@@ -116,13 +115,6 @@ def print_plan(question: str, presets: Mapping[Scale, Preset], config: Config) -
             print(f"{question}, {scale} on a {device}: {len(design)} cells, {cost}.")
 
 
-def command() -> str:
-    """Returns the command that runs: also where a question is part of the study."""
-    module = sys.modules["__main__"].__spec__
-    name = module.name if module is not None else pathlib.Path(sys.argv[0]).name
-    return " ".join(["python", "-m", name, *sys.argv[1:]])
-
-
 def write_metadata(
     results: pathlib.Path, scale: Scale, design: Design, folder: pathlib.Path
 ) -> None:
@@ -131,7 +123,6 @@ def write_metadata(
     The seconds are those of the cells whose training and attacks were timed.
     """
     described = run_folder.environment() | {
-        "command": command(),
         "scale": scale,
         "seeds": sorted({cell.seed for cell, _ in design}),
         "cells": len(design),

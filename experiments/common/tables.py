@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.common.cells import Cell
 from experiments.common.measure import Row
-from sam_jax.data.atomic_files import open_atomically
+from sam_jax.data.result_files import write_text
 
 DIGITS = 5
 """Significant digits of a number in a table."""
@@ -24,8 +24,7 @@ def write_table(
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_short(value) for value in row])
-    with open_atomically(path) as file:
-        file.write(text.getvalue().encode())
+    write_text(path, text.getvalue())
 
 
 def _short(value: Any) -> Any:

@@ -67,8 +67,10 @@ def train_optimizer(
         FloatingPointError: If more models diverge than may.
     """
     config, examples = task.config, plan.examples()
-    x = jax.ShapeDtypeStruct((1, *examples.x.shape[1:]), jnp.float32)
-    like = jax.eval_shape(task.model.init, jax.random.key(0), x)
+    like: Any = None
+    if store.folder is not None:
+        x = jax.ShapeDtypeStruct((1, *examples.x.shape[1:]), jnp.float32)
+        like = jax.eval_shape(task.model.init, jax.random.key(0), x)
     queries = dict(num_queries=num_queries, augment=task.augment, key=plan.query_key)
     queries |= {"examples": examples, "models_per_vmap": config.models_per_vmap}
     measure = functools.partial(compute.chunk_signals, task.model, **queries)

@@ -210,7 +210,7 @@ def environment() -> dict[str, Any]:
     """What a reader needs to repeat the run: command, commit, versions, device."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {
-        "command": " ".join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(),
         "commit": _commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()} | versions,
@@ -239,6 +239,15 @@ def list_choices(**registries: Iterable[str]) -> str:
     """Returns the end of a ``--help`` text: what each named option may be."""
     lines = (f"--{o}: {', '.join(sorted(c))}." for o, c in registries.items())
     return "\n" + "\n\n".join(lines)
+
+
+def _command() -> str:
+    """What was typed, without the folders of program and interpreter."""
+    module = sys.modules["__main__"].__spec__
+    if module is None:
+        return " ".join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = module.name.removesuffix(".__main__")
+    return " ".join(["python", "-m", name, *sys.argv[1:]])
 
 
 def _commit() -> str:

@@ -71,10 +71,7 @@ class Config:
         _checks.at_least(3, num_network_steps=self.num_network_steps)
 
 
-def run(
-    config: Config,
-    store: ChunkStore = ChunkStore(None),  # noqa: B008, holds nothing
-) -> theory_report.TheoryResult:
+def run(config: Config, store: ChunkStore) -> theory_report.TheoryResult:
     """Simulates the grid, checks the claims and draws the figures.
 
     Args:
