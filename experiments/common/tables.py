@@ -5,7 +5,7 @@ import dataclasses
 import io
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from experiments.common.cells import Cell
 from experiments.common.measure import Row
@@ -89,9 +89,9 @@ def read_settings(path: pathlib.Path) -> list[Cell]:
 def _cell(line: dict[str, str]) -> Cell:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Cell):
-        text = line[field.name]
-        if isinstance(field.default, tuple):
+        text, default = line[field.name], cast(Any, field.default)
+        if isinstance(default, tuple):
             values[field.name] = tuple(text.split("+")) if text else ()
         else:
-            values[field.name] = type(field.default)(text)
+            values[field.name] = type(default)(text)
     return Cell(**values)

@@ -245,10 +245,15 @@ def test_derivatives_of_max_pooling_are_right_in_both_modes(settings):
     check_grads(wave, (x,), order=2, rtol=0.05)
 
 
-def test_tied_maxima_share_the_gradient():
-    x = jnp.array([[3.0, 3.0], [3.0, 1.0]])[None, :, :, None]
-    gradient = jax.grad(lambda x: jnp.sum(max_pool(x)))(x)
-    np.testing.assert_allclose(gradient[0, :, :, 0], [[1 / 3, 1 / 3], [1 / 3, 0]])
+def test_the_first_of_tied_maxima_takes_the_gradient_as_in_other_libraries():
+    x = jnp.asarray(np.random.default_rng(0).integers(0, 3, (4, 6, 6, 3)), jnp.float32)
+    weights = random(4, 3, 3, 3)
+    flax_pool = lambda x: nn.max_pool(x, (2, 2), (2, 2))
+    ours, theirs = (
+        jax.grad(lambda x, pool=pool: jnp.sum(weights * pool(x)))(x)
+        for pool in (max_pool, flax_pool)
+    )
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def ensemble_step(layer, models=3):
