@@ -80,21 +80,12 @@ def shadow_classifier() -> Attack:
 def combined(attacks: Sequence[Attack] | None = None) -> Attack:
     """Log-odds of membership by a logistic regression on several attacks' scores.
 
+    By default ``confidence``, ``calibrated_loss``, ``lira_online`` and ``rmia_online``.
     On the half of the models that it is fitted on, each is attacked with the others of
     that half as its shadows, so scores are a little noisier than on the target.
 
     Assumes: what the combined attacks assume together, and the members of the shadow
     models.
-
-    Args:
-        attacks: By default ``confidence``, ``calibrated_loss``, ``lira_online`` and
-            ``rmia_online``.
-
-    Returns:
-        The attack.
-
-    Raises:
-        ArgumentError: If ``attacks`` is empty.
     """
     if attacks is None:
         attacks = (confidence(), calibrated_loss(), lira_online(), rmia_online())
@@ -127,16 +118,7 @@ def fit_logistic(
     keep: Bool[Array | np.ndarray, "m n"],
     is_valid: Bool[Array, "n"],
 ) -> Logistic:
-    """Returns a ridge logistic regression of ``keep`` on features, by Newton's method.
-
-    Args:
-        features: One row per model and example.
-        keep: What to predict.
-        is_valid: Examples that count.
-
-    Returns:
-        The fitted regression.
-    """
+    """Returns a ridge logistic regression of ``keep``, by Newton's method."""
     weight = jnp.broadcast_to(is_valid[None], keep.shape)
     flat = features.reshape(-1, features.shape[-1])
     center, scale = robust_center_and_scale(flat, weight.ravel())

@@ -147,6 +147,7 @@ def train_shard(
 
     Once all shards are done, or before, ``audit`` with the same arguments and the
     store's folder as ``cache_dir`` trains what is missing and attacks all models.
+    Errors are those of ``audit``.
 
     Args:
         model: As in ``audit``, and so all further arguments.
@@ -156,10 +157,6 @@ def train_shard(
         attack_config: How many models, and what is kept of each.
         store: A ``ChunkStore`` with a folder that all processes share, and a shard.
         augment: Of training batches.
-
-    Raises:
-        ArgumentError: Before anything is trained, for an argument that makes no sense.
-        FloatingPointError: If the loss of more models than may is no longer finite.
     """
     if store.folder is None or store.shard is None:
         raise ArgumentError("store", "must have a folder and a shard.")

@@ -29,15 +29,7 @@ def check_audit(
     attack_config: AttackConfig,
     augment: AugmentFn | None = None,
 ) -> tuple[Model, TrainConfig, AttackConfig]:
-    """Checks the arguments of ``audit``; nothing is trained.
-
-    Args:
-        model: As in ``audit``; traced on the data but not run.
-        optimizers: As in ``audit``.
-        dataset: Pool and test examples.
-        train_config: Settings of the training.
-        attack_config: Attacks and how they are evaluated.
-        augment: As in ``audit``.
+    """Checks the arguments of ``audit``; the model is traced, and nothing is trained.
 
     Returns:
         The model, and the settings with ``examples_per_epoch`` and ``baseline`` filled
@@ -93,15 +85,7 @@ def _check_counts(
 def check_attack_config(
     config: AttackConfig, optimizers: Mapping[Any, Any]
 ) -> AttackConfig:
-    """Checks settings that signals from anywhere have too; fills in the baseline.
-
-    Args:
-        config: The settings.
-        optimizers: Whose names the baseline must be among.
-
-    Raises:
-        ArgumentError: For a setting that makes no sense.
-    """
+    """Checks settings that signals from anywhere have too; fills in the baseline."""
     _check_names("attacks", config.attacks)
     for name, attack in config.attacks.items():
         if not callable(attack):

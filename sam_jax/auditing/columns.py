@@ -10,12 +10,7 @@ from sam_jax.types import Signals
 
 
 class Columns(NamedTuple):
-    """Columns of the signals.
-
-    Attributes:
-        counted: True for the examples behind all figures.
-        canaries: Columns of the canaries; empty without.
-    """
+    """True for the examples behind all figures; and the columns of the canaries."""
 
     counted: Bool[np.ndarray, " n"]
     canaries: Int[np.ndarray, " c"]

@@ -44,12 +44,7 @@ DELTAS = (0.0, 1e-5)
 
 
 class Scored(NamedTuple):
-    """The scores of one attack, and the replicates behind its intervals.
-
-    Attributes:
-        scores: Of every example against every model; higher is member.
-        bootstrap: Replicates of the metrics.
-    """
+    """Scores of every example against every model, and replicates of the metrics."""
 
     scores: Float[np.ndarray, "m n"]
     bootstrap: Bootstrap
@@ -79,9 +74,6 @@ def attack_signals(
 
     Raises:
         ArgumentError: If optimizers do not share mask and labels, or a score is NaN.
-
-    Warns:
-        UserWarning: If the models are not alike (``model_checks``), before any score.
     """
     baseline = config.baseline or next(iter(signals))
     _checks.one_of(signals, baseline=baseline)
@@ -147,13 +139,7 @@ def evaluate_optimizer(
 ) -> OptimizerResult:
     """Returns what all attacks reached on the models of one optimizer.
 
-    Args:
-        signals: Of the optimizer's models.
-        scored: By attack.
-        columns: Which examples count, and the canaries.
-        config: Attacks, rates and level.
-        steps: Runs the attacks' and the examples' figures side by side.
-        baseline: The baseline's signals and attacks; None for the baseline itself.
+    ``baseline`` holds the baseline's signals and attacks; None for itself.
     """
     main, keep = config.main_attack, np.asarray(signals.keep)
     done = _figures(signals, scored, columns, config, steps, baseline)
@@ -233,15 +219,7 @@ def evaluate_attack(
     config: AttackConfig,
     baseline: Bootstrap | None = None,
 ) -> AttackResult:
-    """Returns metrics, curve, decisions and bounds of one attack.
-
-    Args:
-        scored: Scores and their bootstrap.
-        signals: Whose mask and labels belong to the scores.
-        columns: Which examples count, and the canaries.
-        config: Rates and level.
-        baseline: The attack's bootstrap under the baseline, for the difference.
-    """
+    """Returns metrics, curve, decisions and bounds of one attack."""
     keep, level = np.asarray(signals.keep), config.level
     scores, bootstrap = scored
     decisions = thresholds.shadow_threshold_decisions(

@@ -47,12 +47,9 @@ from sam_jax.types import AttackFn, Dataset, Signals
 
 
 class Scored(NamedTuple):
-    """The scores of one attack on one target.
+    """Scores of all examples, replicates of the metrics, and scores of shadow models.
 
-    Attributes:
-        scores: Of all examples; higher is member.
-        shadow_scores: Of each shadow model as the target of the others; None without.
-        bootstrap: Replicates of the metrics.
+    Those of each shadow model as the target of the others; None without any.
     """
 
     scores: Float[np.ndarray, " n"]
@@ -70,9 +67,7 @@ def attack_given(
     progress: bool = False,
     checks: Mapping[str, list[model_checks.Check]] | None = None,
 ) -> AuditResult:
-    """Attacks given models.
-
-    Targets with the same members as the first are compared with it.
+    """Attacks given models; those with the first one's members are compared with it.
 
     Args:
         targets: Signals [1, N] by name; ``keep`` is the members.

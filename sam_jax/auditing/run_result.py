@@ -24,29 +24,18 @@ class RunResult(abc.ABC):
     def write_report(self, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
         """Writes the report and what is beside it, but for settings and numbers.
 
-        Args:
-            folder: Where to; it must exist.
-            about: Settings, versions, command and commit, for the end of the report.
+        ``about`` (settings, versions, command, commit) is for the end of the report.
         """
 
     def write_files(self, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
-        """Writes all but settings and numbers: also ``to_rows``, as ``results.csv``.
-
-        Args:
-            folder: Where to; it must exist.
-            about: As in ``write_report``.
-        """
+        """Writes all but settings and numbers: also ``to_rows``, as ``results.csv``."""
         self.write_report(folder, about)
         rows = self.to_rows()
         values = [list(row.values()) for row in rows]
         write_csv(folder / "results.csv", list(rows[0]), values)
 
     def to_frame(self) -> Any:
-        """Returns ``to_rows`` as a pandas data frame.
-
-        Raises:
-            ImportError: If pandas is not installed.
-        """
+        """Returns ``to_rows`` as a pandas data frame, if pandas is installed."""
         return long_format.to_frame(self.to_rows())
 
     def save(

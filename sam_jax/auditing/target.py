@@ -46,15 +46,7 @@ class Target:
     def of_model(
         cls, model: Model, params: Any, state: Any, members: Any, name: str = "target"
     ) -> "Target":
-        """Returns the target of a ``Model`` with its weights.
-
-        Args:
-            model: The network, applied with ``train=False``.
-            params: Its weights.
-            state: Its batch statistics; ``{}`` without.
-            members: As in ``Target``.
-            name: As in ``Target``.
-        """
+        """Returns the target of a ``Model`` with its weights and batch statistics."""
 
         def outputs(x: Any) -> Any:
             return model.apply(params, state, x, False, jax.random.key(0))[0]
@@ -77,11 +69,6 @@ def signals_of_targets(
     queries: Queries = Queries(),  # noqa: B008, frozen
 ) -> dict[str, Signals]:
     """Returns each target's signals [1, N] on pool and test examples, by name.
-
-    Args:
-        targets: One or several, of different names.
-        dataset: Pool and test examples.
-        queries: Of functions; arrays must hold as many.
 
     Raises:
         ArgumentError: If members are not known, shapes do not match the data, or

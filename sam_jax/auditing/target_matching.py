@@ -27,12 +27,7 @@ SHADOW_NEEDS = {
 
 
 class Question(NamedTuple):
-    """The examples of an audit of given models.
-
-    Attributes:
-        counted: True for the examples behind all figures.
-        population: True for those set aside, in no training set.
-    """
+    """True for the examples behind all figures; and for a population set aside."""
 
     counted: Bool[np.ndarray, " n"]
     population: Bool[np.ndarray, " n"]
@@ -41,10 +36,8 @@ class Question(NamedTuple):
 def pair_names(targets: Iterable[str], algorithms: Iterable[str]) -> dict[str, str]:
     """Returns the training algorithm of each target's shadow models.
 
-    That of the target's name, or the only one; empty without any.
-
-    Raises:
-        ArgumentError: If there are several, and none of a target's name.
+    That of the target's name, or the only one; an error if there are several, and
+    none of a target's name. Empty without any.
     """
     known, pairs = dict.fromkeys(algorithms), {}
     for name in targets:
@@ -60,11 +53,7 @@ def match_models(
     shadows: Mapping[str, Signals],
     population: Bool[np.ndarray, " n"],
 ) -> tuple[GivenModels, Question]:
-    """Returns which shadow models go with which target, and the examples in question.
-
-    Raises:
-        ArgumentError: If that is not clear, or examples, queries or labels differ.
-    """
+    """Returns which shadow models go with which target, and which examples count."""
     pairs = pair_names(targets, shadows)
     for name, algorithm in pairs.items():
         _check_same_examples(name, targets[name], shadows[algorithm])

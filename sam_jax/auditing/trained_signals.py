@@ -49,14 +49,6 @@ def train_optimizer(
 
     Signals of other augmented queries are computed of weights that were kept.
 
-    Args:
-        name: Of the optimizer.
-        task: Network, optimizer and settings.
-        plan: Mask, columns and keys of the audit.
-        num_queries: Augmented queries of each example.
-        store: Where trained chunks are kept.
-        bar: Shows how far the training is.
-
     Returns:
         Signals, curves and numbers of the models, chunk by chunk: of all models, or of
         those that this shard and others have trained so far. And what took the time:
@@ -107,12 +99,7 @@ def train_optimizer(
 def join_chunks(
     chunks: Sequence[Arrays], plan: AuditPlan, config: TrainConfig
 ) -> Trained:
-    """Returns the signals of all models of an optimizer.
-
-    Args:
-        chunks: From ``train_optimizer``; together they hold every model.
-        plan: Mask and columns of the audit.
-        config: Settings of the training.
+    """Returns the signals of all models of an optimizer, from all of their chunks.
 
     Raises:
         FloatingPointError: If more models diverged than may.
@@ -133,10 +120,8 @@ def without_diverged(
 ) -> tuple[dict[str, Signals], dict[str, TrainLog]]:
     """Returns signals and curves of the models that diverged under no optimizer.
 
-    A model is left out of all optimizers, so that those left are still paired.
-
-    Warns:
-        UserWarning: Names the models that are left out.
+    A model is left out of all optimizers, so that those left are still paired; a
+    warning names it.
     """
     num_models = len(next(iter(trained.values())).signals.keep)
     sound = np.ones(num_models, np.bool_)

@@ -24,9 +24,6 @@ def open_atomically(path: pathlib.Path) -> Iterator[IO[bytes]]:
     A reader, or a run after a kill or a power failure, sees the old file or the new
     one, never a piece.
 
-    Args:
-        path: The name that the file is to have; a file of that name is replaced.
-
     Raises:
         StorageError: If it cannot be written; names the file and the reason.
 
@@ -64,11 +61,7 @@ def open_atomically(path: pathlib.Path) -> Iterator[IO[bytes]]:
 
 
 def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder and those above it, where they are not there.
-
-    Raises:
-        StorageError: If it cannot be made; names it.
-    """
+    """Makes a folder and those above it, or raises ``StorageError`` with its name."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -14,13 +14,7 @@ CHECKSUMS = "SHA256SUMS"
 
 
 def damaged(path: str, reason: str, record: int | None = None) -> ArgumentError:
-    """Returns the error of a file that is not as it was written.
-
-    Args:
-        path: The file.
-        reason: What is wrong with it.
-        record: Number of the record, from 0, where it is known.
-    """
+    """Returns the error of a file (or record, from 0) that is not as it was written."""
     place = path if record is None else f"record {record} of {path}"
     return ArgumentError(
         "data", f"must be undamaged, but {place} is not: {reason}. Prepare it again."
@@ -28,11 +22,7 @@ def damaged(path: str, reason: str, record: int | None = None) -> ArgumentError:
 
 
 def read_array_records(path: str) -> list[bytes]:
-    """Returns all records of an ArrayRecord file.
-
-    Raises:
-        ArgumentError: If it is damaged; names file and record.
-    """
+    """Returns all records of an ArrayRecord file; an error names file and record."""
     from array_record.python import array_record_module
 
     try:
@@ -79,9 +69,6 @@ def read_tfrecords(path: str) -> list[bytes]:
     """Returns all records of a TFRecord file: length, its CRC, data, their CRC.
 
     https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
-
-    Raises:
-        ArgumentError: If it is damaged; names file and record.
     """
     data, records, start = pathlib.Path(path).read_bytes(), [], 0
     while start < len(data):
@@ -109,14 +96,8 @@ def masked_crc(data: bytes) -> bytes:
 def check_folder(root: pathlib.Path, folder: pathlib.Path) -> None:
     """Holds the description of a prepared set against the checksums that came with it.
 
-    Formats of records hold checksums; JSON and lists of names have none.
-
-    Args:
-        root: Folder of prepared sets, with a file ``SHA256SUMS``.
-        folder: Of the set.
-
-    Raises:
-        ArgumentError: If a file is missing or not as it was written; names it.
+    Formats of records hold checksums; JSON and lists of names have none. ``SHA256SUMS``
+    in ``root`` has those; a file that is missing or was changed is named.
     """
     for line in (root / CHECKSUMS).read_text().splitlines():
         expected, name = line.split()

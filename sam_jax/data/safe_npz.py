@@ -68,19 +68,12 @@ class Header(NamedTuple):
 def read_npz(
     path: str | os.PathLike[str], *, argument: str = "path"
 ) -> dict[str, np.ndarray]:
-    """Returns the arrays of an ``.npz`` file by name.
-
-    Args:
-        path: The file.
-        argument: What to call it in an error.
-
-    Returns:
-        Arrays of numbers or text, as ``numpy.load`` would give them.
+    """Returns the arrays of an ``.npz`` file by name, as ``numpy.load`` does.
 
     Raises:
         ArgumentError: If there is no such file; it is no ``.npz``, damaged or
             encrypted; it holds pickled objects, or one name twice; or it claims to hold
-            more than it can.
+            more than it can. It calls the file ``argument``.
 
     Example:
         >>> import tempfile
@@ -108,16 +101,7 @@ def read_npz(
 
 
 def read_npy(path: str | os.PathLike[str], *, argument: str = "path") -> np.ndarray:
-    """Returns the array of an ``.npy`` file.
-
-    Args:
-        path: The file.
-        argument: What to call it in an error.
-
-    Raises:
-        ArgumentError: If there is no such file; it is no ``.npy`` or damaged; it holds
-            pickled objects; or it claims to hold more than it does.
-    """
+    """Returns the array of an ``.npy`` file, with the errors of ``read_npz``."""
     path = pathlib.Path(path)
     size = _file_size(path, argument)
     with _damage_named(path, argument), path.open("rb") as file:

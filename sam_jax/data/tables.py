@@ -25,18 +25,11 @@ ID_COLUMN = "id"
 def load_table(
     path: str | os.PathLike[str], label_column: str | None = None
 ) -> Dataset:
-    """Loads a data set from a ``.csv`` or ``.parquet`` file.
+    """Loads a data set from a ``.csv`` or ``.parquet`` file; origins are its rows.
 
     The first line of a ``.csv`` file names the columns. All but the label are features,
     and ``id``, if there is one, which names the rows in reports. Labels are whole
     numbers or texts; ``split_rows`` chooses the test examples.
-
-    Args:
-        path: The file.
-        label_column: Column of the labels; ``"label"`` by default.
-
-    Returns:
-        The data set, named after the file; its origins are rows of the table, from 0.
 
     Raises:
         ArgumentError: If the file is missing or no such file; has no such column; if
@@ -61,15 +54,7 @@ def load_table(
 def table_arrays(
     table: Any, label_column: str | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Returns features [N, D], labels [N] and names [N], if any, of a pyarrow table.
-
-    Args:
-        table: The table.
-        label_column: Column of the labels; ``"label"`` by default.
-
-    Raises:
-        ArgumentError: As ``load_table``.
-    """
+    """Returns features [N, D], labels [N] and names [N], if any, of a pyarrow table."""
     names = list(table.column_names)
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
@@ -117,15 +102,7 @@ def table_arrays(
 def split_arrays(
     name: str, x: np.ndarray, y: np.ndarray, source: str, ids: np.ndarray | None = None
 ) -> Dataset:
-    """Returns a data set of all rows, of which ``split_rows`` chooses the test rows.
-
-    Args:
-        name: Of the data set.
-        x: Features [N, *features].
-        y: Labels [N].
-        source: Where they are from.
-        ids: Names of the rows [N].
-    """
+    """Returns a data set of all rows, of which ``split_rows`` chooses the test rows."""
     train, test = split_rows(len(x))
     dataset = dataset_from_arrays(
         name, x[train], y[train], x[test], y[test], source=source

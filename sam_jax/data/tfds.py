@@ -78,8 +78,7 @@ def load_prepared(
     Args:
         name: Name of the result.
         folder: Holds ``dataset_info.json`` and the records.
-        train_split: TFDS split to train on, such as ``"train+validation"``; by default
-            ``"train"``.
+        train_split: TFDS split to train on, such as ``"train+validation"``.
         test_split: TFDS split to test on; by default ``"test"``, else
             ``"validation"``, else a fifth of the train split (``split_rows``).
         features: Names of the input and of the label; by default the set's supervised

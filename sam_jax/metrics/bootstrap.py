@@ -87,10 +87,7 @@ class Bootstrap:
         """Returns the replicates of the differences of the metrics.
 
         Both are drawn with the same weights, so what targets (same seed, same training
-        set) and examples share cancels.
-
-        Raises:
-            ArgumentError: If rates, sizes or settings of the two differ.
+        set) and examples share cancels; other rates, sizes or settings are an error.
         """
         for field in ("fprs", "curve_fprs", "sizes", "intervals"):
             value, base = getattr(self, field), getattr(baseline, field)

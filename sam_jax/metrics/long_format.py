@@ -7,12 +7,7 @@ from typing import Any
 def estimate_rows(
     place: Mapping[str, Any], estimates: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Returns a row for each estimate: its place, metric, value, low and high.
-
-    Args:
-        place: What the rows share, such as optimizer and attack.
-        estimates: By metric; with ``value``, ``low`` and ``high``.
-    """
+    """Returns a row for each estimate: its place, metric, value, low and high."""
     rows = []
     for metric, estimate in estimates.items():
         limits = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
@@ -21,11 +16,7 @@ def estimate_rows(
 
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Returns rows as a pandas data frame.
-
-    Raises:
-        ImportError: If pandas is not installed.
-    """
+    """Returns rows as a pandas data frame; an ``ImportError`` without pandas."""
     try:
         import pandas  # pyrefly: ignore[missing-import]
     except ImportError as error:

@@ -246,10 +246,7 @@ def _above_chance(value: float, null: float, null_error: float) -> float:
 
 
 def _error(estimate: Estimate, level: float) -> float:
-    """The standard error, or the one that the interval's width implies if larger.
-
-    A rate of 0 has an error of 0, and binomial limits.
-    """
+    """The standard error, or what the interval implies if more (of a rate of 0)."""
     quantile = student_quantile(estimate.degrees, level)
     return max(estimate.standard_error, (estimate.high - estimate.low) / 2 / quantile)
 

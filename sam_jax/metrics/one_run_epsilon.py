@@ -61,13 +61,6 @@ def one_run_audit(
     that the guesses on a target do not choose it. A canary that all other models have,
     or none, is not counted: its coin is known, as constant columns were drawn again.
 
-    Args:
-        scores: Score of each canary against each target; higher is member.
-        keep: The coins.
-        delta: Privacy's additive slack, in [0, 1).
-        level: Confidence level, in (0, 1).
-        seed: Seed of the order among equal scores.
-
     Raises:
         ArgumentError: If there are fewer than 3 targets or an option is out of range.
     """
@@ -110,10 +103,7 @@ def _open(keep: np.ndarray, target: int) -> np.ndarray:
 def _guesses(
     row: np.ndarray, kept: np.ndarray, generator: np.random.Generator
 ) -> list[tuple[int, int, int]]:
-    """(Right guesses, guesses, canaries) for each share of the canaries.
-
-    Equal scores are guessed in random order: the order of the columns may tell members.
-    """
+    """(Right guesses, guesses, canaries) for each share; equal scores at random."""
     shuffled = generator.permutation(len(row))
     order = shuffled[np.argsort(-row[shuffled], kind="stable")]
     outcomes = []

@@ -59,18 +59,12 @@ def leave_models_out(
     *,
     mask: roc.Mask | None = None,
 ) -> Iterator[Refit]:
-    """Yields the attack refitted without each group of models.
+    """Yields the attack refitted without each group of models; nothing of 3 or fewer.
 
     An attack that sees the target alone is not run again: its scores stay. So they do
     where the models that are left do not meet the attack's needs (one of 4 left out):
-    models are then left out as targets alone. Nothing is yielded for fewer than 4.
-
-    Args:
-        attack: The attack.
-        signals: The outputs of all models.
-        scores: The attack's scores with all models.
-        mask: Examples to count, as in ``bootstrap_attack``; the others (a population)
-            are kept for the attack, up to ``MAX_EXAMPLES`` of them.
+    models are then left out as targets alone. Of the examples that ``mask`` does not
+    count (a population) up to ``MAX_EXAMPLES`` are kept for the attack.
     """
     keep = _checks.mask(keep=signals.keep)
     num_models, num_examples = keep.shape
@@ -128,9 +122,8 @@ def make_example_groups(num_examples: int, seed: int) -> Int[np.ndarray, " n"]:
 def shared_variance(without: Float[np.ndarray, "g x p"]) -> Float[np.ndarray, " p"]:
     """Returns the variance that models bring to P metrics, at least 0.
 
-    Args:
-        without: The metrics without each of G groups of models, on each of X groups of
-            examples; 0 is returned where they are NaN, or for fewer than 2 groups.
+    From the metrics without each of G groups of models, on each of X groups of
+    examples; 0 where they are NaN, or for fewer than 2 groups.
     """
     num_models, num_groups, num_metrics = without.shape
     if num_models < 2 or num_groups < 2:

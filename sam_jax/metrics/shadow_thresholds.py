@@ -49,16 +49,9 @@ def shadow_thresholds(
 ) -> Float[np.ndarray, "t n"]:
     """Returns each target's threshold per example, chosen on the other targets.
 
+    The lowest of equally good ones, of all examples or, with ``labels``, of each class.
     Counts of every model at every candidate are taken once, and the target's
     subtracted: integers, so nothing is lost.
-
-    Args:
-        scores: Score of each example against each model; higher is member.
-        keep: Whether the model trained on it.
-        labels: Class of each example, for one threshold a class; one for all without.
-
-    Returns:
-        The threshold that applies to each example, the lowest of equally good ones.
 
     Raises:
         ArgumentError: If shapes differ, scores are NaN, or there is only one model.
@@ -70,10 +63,7 @@ def shadow_thresholds(
 def oracle_thresholds(
     scores: Float[np.ndarray, "t n"], keep: MaskArray
 ) -> Float[np.ndarray, "t n"]:
-    """Returns each target's best threshold on its members, which no attacker has.
-
-    Result and errors are those of ``shadow_thresholds``; one model will do.
-    """
+    """Returns each target's best threshold on its members, which no attacker has."""
     return _best_thresholds(scores, _checked(scores, keep), None, is_oracle=True)
 
 
@@ -84,9 +74,6 @@ def shadow_fpr_thresholds(
 
     The false-positive rate is that of the other targets' non-members, pooled. All
     scores are sorted once; a target's are stepped over.
-
-    Raises:
-        ArgumentError: As in ``shadow_thresholds``, or if ``fpr`` is not in (0, 1].
     """
     keep = _checked(scores, keep)
     _checks.at_least(2, num_models=len(scores))
@@ -114,11 +101,7 @@ def choose_thresholds(
     labels: Int[np.ndarray, "n"] | None,
     fprs: Sequence[float],
 ) -> dict[str, Choice]:
-    """Returns each target's thresholds by rule, chosen on the other targets.
-
-    The rules and their arguments are those of
-    ``thresholds.shadow_threshold_decisions``.
-    """
+    """Returns each target's thresholds by rule (``shadow_threshold_decisions``)."""
     best = shadow_thresholds(scores, keep)
     chosen = {BEST: Choice(best, None, None)}
     if labels is not None and len(np.unique(labels)) > 1:
@@ -138,9 +121,7 @@ def population_thresholds(
 ) -> dict[str, float]:
     """Returns by rule the lowest threshold with at most each FPR on a population.
 
-    Args:
-        scores: Of examples that the target did not train on, and that do not count.
-        fprs: Rates; those that so few examples cannot show are left out.
+    Rates that so few examples cannot show are left out.
     """
     ordered, chosen = -np.sort(-np.asarray(scores, np.float64)), {}
     for fpr in _checks.false_positive_rates(fprs):
@@ -166,11 +147,7 @@ def accuracy_at(
     keep: MaskArray,
     thresholds: Float[np.ndarray, "t n"],
 ) -> Float[np.ndarray, "t"]:
-    """Returns each target's balanced accuracy with the given thresholds.
-
-    ``(TPR + 1 - FPR) / 2`` over all examples of the target; NaN for a target without
-    members or without non-members.
-    """
+    """Returns each target's ``(TPR + 1 - FPR) / 2``; NaN where a side is empty."""
     keep = _checked(scores, keep)
     is_above = scores >= thresholds
     with np.errstate(invalid="ignore"):

@@ -192,11 +192,7 @@ def check_keep(keep: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def check_targets(keep: np.ndarray) -> None:
-    """Raises ``ArgumentError`` unless each model can be a target, others its shadows.
-
-    Args:
-        keep: From ``check_keep``.
-    """
+    """Raises ``ArgumentError`` unless each model can be a target of the others."""
     if len(keep) < 2:
         raise ArgumentError(
             "keep",
@@ -230,10 +226,7 @@ def check_logits(logits: np.ndarray, name: str = "logits") -> np.ndarray:
 
 
 def check_logit_values(name: str, logits: np.ndarray) -> np.ndarray:
-    """Returns one model's logits as float32, or raises where phi would be NaN.
-
-    -inf is a class that is ruled out.
-    """
+    """Returns one model's logits as float32, or raises where phi would be NaN."""
     values = check_values(**{name: logits})
     if (values == np.inf).any() or np.isneginf(values).all(axis=-1).any():
         raise ArgumentError(
@@ -247,13 +240,7 @@ def check_logit_values(name: str, logits: np.ndarray) -> np.ndarray:
 def check_labels(
     labels: Any, num_examples: int, num_classes: int | None = None
 ) -> np.ndarray:
-    """Returns labels as int32 [examples], or raises ``ArgumentError``.
-
-    Args:
-        labels: Classes, of any integer dtype.
-        num_examples: How many there must be.
-        num_classes: Labels must lie below it; any int32 will do without.
-    """
+    """Returns labels as int32 [examples], below ``num_classes`` if given, or raises."""
     labels = plain_array(labels=labels)
     if labels.ndim == 2 and len(labels) == num_examples and _is_one_hot(labels):
         raise ArgumentError(

@@ -54,10 +54,7 @@ def load_targets(
 ) -> LoadedTargets:
     """Returns checked signals of targets, by name: as in the file, or the file's.
 
-    Args:
-        paths: Files or folders; see above.
-        labels: Encoded classes for files without any, those of the shadow models.
-        signals_are: As in ``load_signals``.
+    ``labels`` are the shadow models' encoded classes, for files without any.
 
     Raises:
         ArgumentError: If a file cannot be read, members are not known, shapes disagree,
@@ -90,13 +87,7 @@ def target_from_arrays(
 ) -> Signals:
     """Returns one target's checked signals [1, N] from arrays without model axis.
 
-    Args:
-        arrays: By name, as a file holds them.
-        source: What to call them in an error.
-        signals_are: What the outputs are; by default what their name says.
-
-    Raises:
-        ArgumentError: As in ``load_targets``.
+    Errors are those of ``load_targets``, and call the arrays ``source``.
     """
     if "members" not in arrays:
         hint = ""
@@ -141,13 +132,7 @@ def save_targets(
     targets: Mapping[str, Signals],
     population: Bool[np.ndarray, " n"],
 ) -> None:
-    """Writes targets to an ``.npz`` file, for ``load_targets``.
-
-    Args:
-        path: The file; replaced if it is there.
-        targets: Signals [1, N] by name.
-        population: Examples set aside.
-    """
+    """Writes targets, signals [1, N] by name, to an ``.npz`` file."""
     first = next(iter(targets.values()))
     arrays = {"labels": np.asarray(first.labels), "population": population}
     for name, signals in targets.items():

@@ -20,11 +20,7 @@ MAX_UNPACKED = 2**33
 
 
 def read_gzip(path: pathlib.Path, max_unpacked: int = MAX_UNPACKED) -> bytes:
-    """Returns what a gzip file holds, read to its end so that its CRC is checked.
-
-    Raises:
-        ValueError: If it is damaged or unpacks to more than ``max_unpacked`` bytes.
-    """
+    """Returns what a gzip file holds, read to its end so that its CRC is checked."""
     return b"".join(_unpack(path, max_unpacked))
 
 
@@ -33,9 +29,6 @@ def check_gzip(path: pathlib.Path, max_unpacked: int = MAX_UNPACKED) -> None:
 
     A reader that stops at the last row it needs never compares the CRC, which comes
     after it.
-
-    Raises:
-        ValueError: As ``read_gzip``.
     """
     for _ in _unpack(path, max_unpacked):
         pass
@@ -62,11 +55,7 @@ def _unpack(path: pathlib.Path, max_unpacked: int) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def open_member(path: pathlib.Path, member: str) -> Iterator[IO[bytes]]:
-    """Opens one file inside of a ``.tgz`` archive for reading.
-
-    Args:
-        path: The archive.
-        member: Path of the file in it; a leading ``./`` or folder is ignored.
+    """Opens one file inside of a ``.tgz`` archive; its leading folders are ignored.
 
     Raises:
         ValueError: If the archive cannot be read, has an absolute member or one that
@@ -124,17 +113,7 @@ def paired_rows(
     num_features: int,
     num_classes: int,
 ) -> Iterator[tuple[Bool[np.ndarray, "f"], int]]:
-    """Yields features and label (from 0) of two files with a line for each row.
-
-    Args:
-        features: Lines of ``num_features`` bits.
-        labels: Lines of one label, from 1.
-        num_features: Number of features a row must have.
-        num_classes: The largest label.
-
-    Raises:
-        ValueError: If a line is not as described or one file is longer.
-    """
+    """Yields features and label (from 0) of two files with a line for each row."""
     pairs = itertools.zip_longest(features, labels)
     for number, (bits, label) in enumerate(pairs, start=1):
         if bits is None or label is None:
@@ -149,11 +128,7 @@ def paired_rows(
 
 
 def parse_bits(line: bytes, num_features: int, where: str) -> Bool[np.ndarray, "f"]:
-    """The bits of a line ``0,1,1,...``.
-
-    Raises:
-        ValueError: If there are not ``num_features`` values, or one is not 0 or 1.
-    """
+    """The bits of a line ``0,1,1,...``."""
     values = np.frombuffer(line, np.uint8)
     num_values = line.count(b",") + 1 if line else 0
     if num_values != num_features:
@@ -170,11 +145,7 @@ def parse_bits(line: bytes, num_features: int, where: str) -> Bool[np.ndarray, "
 
 
 def parse_label(text: bytes, num_classes: int, where: str) -> int:
-    """A label 1..num_classes, quoted or not, as a number from 0.
-
-    Raises:
-        ValueError: If it is not such a number.
-    """
+    """A label 1..num_classes, quoted or not, as a number from 0."""
     digits = text.strip(b'"')
     if not digits.isdigit() or not 1 <= int(digits) <= num_classes:
         raise ValueError(
