@@ -154,7 +154,7 @@ def score_targets(
     targets: Int[Array | np.ndarray, "t"] | None = None,
     block_size: int | None = None,
 ) -> Float[np.ndarray, "t n"]:
-    """Returns the scores of every example against every target model.
+    """Returns the float32 scores of every example against every target, on the host.
 
     One compiled program scores each block of examples against all targets; what the
     attack pools over examples is fitted once before. The scores do not depend on the
@@ -167,9 +167,6 @@ def score_targets(
         targets: Models to attack, in ``[0, M)``; all of them by default.
         block_size: Examples at a time; memory grows with it. The default keeps one
             [M, block, Q] array at about 4 MiB.
-
-    Returns:
-        float32 scores in host memory; higher means more likely a member.
 
     Raises:
         ArgumentError: If a target is out of range, ``block_size`` is below 1, the

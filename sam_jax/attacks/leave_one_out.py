@@ -17,13 +17,10 @@ from sam_jax.attacks.medians import median
 
 
 class Moments(NamedTuple):
-    """Count, mean and scatter of the models in a group.
+    """Number (a float), mean (0 where there is none) and scatter of models in a group.
 
-    Attributes:
-        count: Number of models, as a float.
-        mean: Their mean; 0 where there is none.
-        scatter: Sum of squared deviations from the mean (of outer products, with a
-            trailing [Q, Q], when over whole vectors of queries).
+    The scatter is the sum of squared deviations from the mean; of outer products, with
+    a trailing [Q, Q], when over whole vectors of queries.
     """
 
     count: Float[Array, "*shape"]

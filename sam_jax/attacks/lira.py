@@ -114,22 +114,12 @@ def lira_offline(
     """Returns offline LiRA: ``(phi - mean_out) / sigma_out``, one-sided.
 
     The z-score has the order of the paper's ``P(Z < phi)`` and does not tie where that
-    rounds to 1. Joint queries: ``gaussian.joint_z_score``.
+    rounds to 1. Joint queries: ``gaussian.joint_z_score``. ``two_sided`` is
+    ``-log N(phi; out)``, the form of the authors' script, for comparison: it takes an
+    example that is *less* confident than the 'out' models for a member too, and so
+    loses to the one-sided form. The other options are those of ``lira_online``.
 
     Assumes: the target's phi, and shadow models trained without the examples.
-
-    Args:
-        variance: As in ``lira_online``.
-        location: As in ``lira_online``.
-        queries: Mean of each query's z-score, or joint.
-        prior_count: As in ``lira_online``.
-        matched: As in ``lira_online``.
-        two_sided: Whether the score is ``-log N(phi; out)``, the form of the authors'
-            script, for comparison: it takes an example that is *less* confident than
-            the 'out' models for a member too, and so loses to the one-sided form.
-
-    Returns:
-        The attack.
 
     Raises:
         ArgumentError: As in ``lira_online``.

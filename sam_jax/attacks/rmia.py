@@ -42,12 +42,11 @@ A_GRID = np.arange(11) / 10
 
 
 class Fitted(NamedTuple):
-    """Fitted before any example is scored.
+    """What is fitted before any example is scored.
 
-    Attributes:
-        a: One for all examples, or one for each fold of them (``tuning``).
-        matching: How often references are left out (``matching.fit_matching``).
-        population: The population's sorted log-ratios for each a.
+    One ``a`` for all examples, or one for each fold of them (``tuning``); how often
+    references are left out (``matching.fit_matching``); and the population's sorted
+    log-ratios for each ``a``.
     """
 
     a: Float[Array, "*t folds"]

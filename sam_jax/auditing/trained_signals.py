@@ -24,12 +24,9 @@ from sam_jax.types import Examples, Signals, TrainConfig, TrainLog
 
 
 class Trained(NamedTuple):
-    """What an audit keeps of the models of one optimizer.
+    """Signals and training curves of one optimizer's models, in the order of the mask.
 
-    Attributes:
-        signals: Of all models, in the order of the mask.
-        log: Training curves.
-        diverged: Number of a model that diverged -> the epoch, from 1.
+    ``diverged`` maps the number of a model that diverged to the epoch, from 1.
     """
 
     signals: Signals

@@ -30,11 +30,8 @@ def download_and_prepare(
     Args:
         name: A key of ``BUILDERS`` or a TFDS name, with ``/config`` if it has several.
         data_dir: Where the prepared set goes; by default ``TFDS_DATA_DIR``, else
-            ``~/tensorflow_datasets``.
+            ``~/tensorflow_datasets``; its folder is returned.
         manual_dir: Holds source files that were downloaded by hand.
-
-    Returns:
-        The folder of the prepared set.
 
     Raises:
         ValueError: If the set cannot be had here: the message says where it was looked

@@ -52,13 +52,7 @@ _DAMAGE = (
 
 
 class Header(NamedTuple):
-    """What the header of an array says.
-
-    Attributes:
-        shape: Of the array.
-        dtype: Of its entries.
-        num_bytes: Of the header itself.
-    """
+    """What the header of an array says, and its own size."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

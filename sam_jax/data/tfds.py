@@ -33,13 +33,9 @@ def data_dir_or_default(data_dir: str | os.PathLike[str] | None) -> pathlib.Path
 def find_prepared(tfds_name: str, data_dir: pathlib.Path) -> pathlib.Path | None:
     """Returns the folder of a prepared set, or None.
 
-    Args:
-        tfds_name: ``name``, ``name/config``, either with ``:version``. Without a
-            version the newest one is taken; without a config, the only one.
-        data_dir: Where TFDS keeps its sets, ``<name>/[<config>/]<version>/``.
-
-    Raises:
-        ValueError: If the name has no config and several are prepared.
+    ``name`` or ``name/config``, either with ``:version``. Without a version the newest
+    one is taken; without a config the only one, and several are an error. TFDS keeps
+    its sets in ``<name>/[<config>/]<version>/``.
     """
     name, _, version = tfds_name.partition(":")
     folder = data_dir.joinpath(*name.split("/"))

@@ -130,13 +130,9 @@ def attack_metrics(bootstrap: Bootstrap) -> AttackMetrics:
 def paired_difference(bootstrap: Bootstrap, baseline: Bootstrap) -> Differences:
     """Returns an optimizer's metrics minus those of the baseline, with intervals.
 
-    The interval is that of the difference: narrower than what two separate intervals
-    leave between them, as what targets and examples share cancels.
-
-    Args:
-        bootstrap: Of the scores under one optimizer.
-        baseline: Of the scores of the same targets and examples under the other, made
-            with the same mask, rates and interval settings.
+    Of the same targets and examples, mask, rates and interval settings. The interval is
+    that of the difference: narrower than what two separate intervals leave between
+    them, as what targets and examples share cancels.
 
     Raises:
         ArgumentError: If the two are not paired.

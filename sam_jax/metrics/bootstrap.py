@@ -39,13 +39,9 @@ CURVE_POINTS = 60
 
 
 class SampleSizes(NamedTuple):
-    """What stands behind the metrics.
+    """What stands behind the metrics (``AttackMetrics``), and behind the replicates.
 
     Attributes:
-        num_targets: T.
-        num_members: Members over all targets.
-        num_non_members: Non-members over all targets; behind the pooled FPR.
-        non_members_per_target: The fewest non-members of a target; behind the mean.
         num_groups: Groups of examples, and of pairs, that were drawn.
         num_refits: Refits without some models; 0 where there were none.
     """

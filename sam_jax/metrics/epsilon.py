@@ -38,17 +38,10 @@ def epsilon_lower_bound(
 ) -> float:
     """Returns a lower bound on epsilon from right and wrong "member" decisions.
 
+    ``tp`` of ``p`` members and ``fp`` of ``n`` non-members were decided to be members.
     By definition ``TPR <= e^eps FPR + delta`` and ``TNR <= e^eps FNR + delta``. TPR
     from below and FPR from above are Clopper-Pearson limits that miss with ``(1 -
     level) / 2`` each, and both inequalities use the same two limits.
-
-    Args:
-        tp: Members decided to be members.
-        p: Members.
-        fp: Non-members decided to be members.
-        n: Non-members.
-        delta: Privacy's additive slack, in [0, 1).
-        level: Confidence level, in (0, 1).
 
     Returns:
         Epsilon in nats, at least 0. It holds for a threshold that was fixed before
@@ -92,15 +85,7 @@ def audited_epsilon(
     """Returns the lower bound at a threshold chosen on a random half of scores.
 
     The best threshold of the same scores would show privacy loss where there is none;
-    the half that chooses it is therefore not counted.
-
-    Args:
-        scores: Higher means more likely a member.
-        keep: True for members.
-        delta: Privacy's additive slack, in [0, 1).
-        level: Confidence level, in (0, 1).
-        seed: Seed of the split.
-        num_thresholds: Quantiles of the scores to choose from.
+    the half that chooses it, among ``num_thresholds`` quantiles, is not counted.
 
     Example:
         >>> keep = np.arange(2000) % 2 > 0

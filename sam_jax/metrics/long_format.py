@@ -16,7 +16,7 @@ def estimate_rows(
 
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Returns rows as a pandas data frame; an ``ImportError`` without pandas."""
+    """Returns rows as a pandas data frame, if pandas is installed."""
     try:
         import pandas  # pyrefly: ignore[missing-import]
     except ImportError as error:

@@ -83,7 +83,7 @@ def leak_test(
     level: float = 0.95,
     min_targets: int = MIN_TARGETS,
 ) -> list[Finding]:
-    """Returns what each attack of a run shows, the strongest first.
+    """Returns what each attack of a run shows: leaks by falling AUC, then the others.
 
     The tests are one-sided: of the AUC against 1/2 and of the TPR against its false-
     positive rate, each with the standard error that it has where nothing leaks.
@@ -96,9 +96,6 @@ def leak_test(
         level: ``1 - level`` bounds the chance of any false ``"leak"``.
         min_targets: With fewer there is no verdict; 1 where it is to hold for the given
             targets alone.
-
-    Returns:
-        Findings: leaks by falling AUC, then the others by falling AUC.
 
     Raises:
         ArgumentError: If there are no attacks or ``level`` is out of range.
@@ -147,16 +144,8 @@ def change_test(
 ) -> list[Finding]:
     """Returns how each attack's success differs between two optimizers.
 
-    Args:
-        differences: Paired differences of all attacks that were run, by any key.
-        level: ``1 - level`` bounds the chance of any false ``"more"`` or ``"less"``.
-        min_targets: As in ``leak_test``.
-
-    Returns:
-        Findings, the smallest p-value first.
-
-    Raises:
-        ArgumentError: If there are no attacks or ``level`` is out of range.
+    The smallest p-value first. ``1 - level`` bounds the chance of any false ``"more"``
+    or ``"less"``; otherwise as ``leak_test``.
     """
     _checks.confidence_level(level)
     _checks.at_least(1, num_attacks=len(differences))

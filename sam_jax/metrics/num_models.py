@@ -29,10 +29,10 @@ MAX_GROUPS = 16
 
 
 class ModelCountCurve(NamedTuple):
-    """A metric against the number of models that an attack had.
+    """A metric against the number of models that an attack had, the target included.
 
     Attributes:
-        num_models: Models in a group, the target included.
+        num_models: Models in a group.
         estimates: The metric at each, over the targets of all groups.
         last_gain: The metric with all models minus that with half of them, paired by
             target and example; NaN if there was no half.

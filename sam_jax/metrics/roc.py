@@ -39,14 +39,7 @@ class RocCurve(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Right and wrong decisions at one threshold.
-
-    Attributes:
-        true_positives: Members decided to be members.
-        num_members: All members.
-        false_positives: Non-members decided to be members.
-        num_non_members: All non-members.
-    """
+    """Decisions at one threshold: those decided to be members, and all."""
 
     true_positives: int
     num_members: int
@@ -69,11 +62,7 @@ def check_scores(scores: np.ndarray, keep: np.ndarray) -> None:
 
 
 def roc_curve(scores: Float[jax.Array | np.ndarray, " n"], keep: Mask) -> RocCurve:
-    """Returns the ROC curve with one point per distinct score.
-
-    Args:
-        scores: Higher means more likely a member; ``inf`` is allowed, NaN is not.
-        keep: True for members.
+    """Returns the ROC curve with one point per distinct score; ``inf`` is allowed.
 
     Raises:
         ArgumentError: If a score is NaN, or all or none are members.
@@ -147,7 +136,7 @@ def num_allowed(alpha: float, num_non_members: Any) -> Any:
 
 
 def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
-    """Returns the largest TPR among thresholds with ``FPR <= alpha``.
+    """Returns the largest TPR among thresholds with ``FPR <= alpha``, in (0, 1].
 
     No interpolation between thresholds.
 
@@ -155,10 +144,6 @@ def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
     | --- | --- |
     | fewer than ``1 / alpha`` non-members | NaN: not resolvable |
     | the highest score is a tie of more than ``alpha`` of the non-members | 0 |
-
-    Args:
-        roc: The curve; ``roc.num_non_members`` says how many stand behind the rate.
-        alpha: False-positive rate, in ``(0, 1]``.
 
     Raises:
         ArgumentError: If ``alpha`` lies outside ``(0, 1]``.
@@ -178,13 +163,10 @@ def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
 def counts_at(
     scores: Float[jax.Array | np.ndarray, "*shape"], keep: Mask, threshold: float
 ) -> Counts:
-    """Returns the decisions at a threshold fixed elsewhere.
+    """Returns the decisions at a threshold fixed elsewhere: "member" at or above it.
 
-    Args:
-        scores: Higher means more likely a member.
-        keep: True for members.
-        threshold: Scores at or above it are decided to be members. Choose it on shadow
-            models or on other examples: on the same scores it would be an oracle.
+    Choose it on shadow models or on other examples: on the same scores it would be an
+    oracle.
 
     Raises:
         ArgumentError: If a score is NaN, or all or none are members.
@@ -208,12 +190,8 @@ def counts_at(
 def precision_at_prior(tpr: float, fpr: float, prior: float) -> float:
     """Returns the fraction of "member" decisions that are right when members are rare.
 
-    By Bayes: ``prior TPR / (prior TPR + (1 - prior) FPR)``. NaN where none is accused.
-
-    Args:
-        tpr: True-positive rate of the attack.
-        fpr: False-positive rate of the attack.
-        prior: Fraction of members among the examples of interest, in [0, 1].
+    By Bayes: ``prior TPR / (prior TPR + (1 - prior) FPR)``, with ``prior`` the fraction
+    of members among the examples of interest. NaN where none is accused.
 
     Raises:
         ArgumentError: If an argument lies outside [0, 1].
@@ -232,12 +210,9 @@ def precision_at_prior(tpr: float, fpr: float, prior: float) -> float:
 
 
 def binomial_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Returns the Clopper-Pearson interval of a proportion: covers at least ``level``.
+    """Returns the Clopper-Pearson interval of ``k`` successes in ``n`` trials.
 
-    Args:
-        k: Successes.
-        n: Independent trials, at least 1.
-        level: Two-sided confidence level; each side misses at most ``(1 - level) / 2``.
+    Each side misses at most ``(1 - level) / 2`` where the trials are independent.
 
     Raises:
         ArgumentError: Unless ``0 <= k <= n``, ``n >= 1`` and ``0 < level < 1``.

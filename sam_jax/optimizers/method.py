@@ -87,8 +87,7 @@ class Method:
             key: Random key; only ``RandomSAM`` needs one.
 
         Returns:
-            A tree like ``params``, in float32 or, where the leaf is, in float64. Zero
-            where the gradient is zero.
+            A tree like ``params``, in float32 or float64; 0 where the gradient is.
 
         Example:
             >>> import jax.numpy as jnp
@@ -104,17 +103,9 @@ class Method:
     ) -> tuple[Params, Any]:
         """Returns what the base optimizer receives as the gradient, and the new memory.
 
-        A gradient that is not finite gives a direction that is not finite, and leaves
-        the memory as it was.
-
-        Args:
-            grads: Gradient at the weights.
-            perturbed_grads: Gradient at ``perturbed_params(params, epsilon)``; for
-                m-SAM the mean over the groups.
-            memory: From ``init_memory`` or the last ``direction``.
-
-        Returns:
-            The direction, in the dtypes of ``grads``, and the memory of the next step.
+        In the dtypes of ``grads``, from the gradient at ``perturbed_params(params,
+        epsilon)``; for m-SAM the mean over the groups. A gradient that is not finite
+        gives a direction that is not finite, and leaves the memory as it was.
         """
         return tree_math.cast_like(perturbed_grads, grads), memory
 

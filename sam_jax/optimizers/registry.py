@@ -104,13 +104,8 @@ def sgd(
 ) -> optax.GradientTransformationExtraArgs:
     """Returns ``base`` alone, which ignores the extra arguments of the SAM family.
 
-    Args:
-        base: Any optimizer; despite the name, not only stochastic gradient descent.
-        rho: Accepted so that all factories are called alike; 0 where concrete.
-        clip_norm: Largest norm of the gradient that ``base`` receives.
-
-    Raises:
-        ArgumentError: If a concrete ``rho`` is not 0.
+    Despite the name, any optimizer; ``clip_norm`` limits the gradient that it receives.
+    A concrete ``rho``, there so that all factories are called alike, must be 0.
     """
     if _checks.is_concrete(rho) and rho != 0:
         raise ArgumentError(
@@ -144,13 +139,7 @@ random_sam = OPTIMIZERS["random_sam"]
 
 
 def default_rho(name: str) -> float:
-    """Returns the radius that an optimizer has by default.
-
-    Args:
-        name: A key of ``OPTIMIZERS``.
-
-    Raises:
-        ArgumentError: If it is none.
+    """Returns the radius that an optimizer, a key of ``OPTIMIZERS``, has by default.
 
     Example:
         >>> default_rho("sam"), default_rho("asam"), default_rho("sgd")
