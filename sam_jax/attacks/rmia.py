@@ -27,7 +27,6 @@ from sam_jax.attacks import leave_one_out as loo
 from sam_jax.attacks import matching
 from sam_jax.attacks.base import Attack
 from sam_jax.attacks.population import (
-    MAX_POPULATION,
     Sorted,
     population_rank,
     sort_valid,
@@ -54,9 +53,7 @@ class Fitted(NamedTuple):
     population: tuple[Sorted, ...]
 
 
-def rmia_online(
-    gamma: float = 1.0, tie_break: bool = True, max_population: int = MAX_POPULATION
-) -> Attack:
+def rmia_online(gamma: float = 1.0, tie_break: bool = True) -> Attack:
     """Returns online RMIA: ``P(x) = (mean_in + mean_out) / 2``.
 
     Assumes: the target's p_y on the examples and on a population, and shadow models
@@ -68,15 +65,14 @@ def rmia_online(
         tie_break: Whether equal fractions are ordered by the ratio. If not, the score
             is the paper's fraction; else that fraction minus 1, refined (see
             ``population.population_rank``).
-        max_population: Population points used at most, evenly spaced.
 
     Returns:
         The attack. Without population columns its score is the log of the ratio.
 
     Raises:
-        ArgumentError: If ``gamma`` <= 0 or ``max_population`` < 1.
+        ArgumentError: If ``gamma`` <= 0.
     """
-    _check_options(gamma, max_population)
+    _checks.positive(gamma=gamma)
 
     def log_prior(log_in: Array, log_out: Array, _: Any) -> Array:
         return jnp.logaddexp(log_in, log_out) - jnp.log(2.0).astype(log_in.dtype)
@@ -85,16 +81,13 @@ def rmia_online(
         del target
         return jnp.zeros(1, signals.phi.dtype)
 
-    score, fit = _score_and_fit(log_prior, no_choice, gamma, tie_break, max_population)
+    score, fit = _score_and_fit(log_prior, no_choice, gamma, tie_break)
     needs = ("in_models", "out_models", "population")
     return Attack(score, fit, needs, "rmia_online")
 
 
 def rmia_offline(
-    a: float | None = None,
-    gamma: float = 1.0,
-    tie_break: bool = True,
-    max_population: int = MAX_POPULATION,
+    a: float | None = None, gamma: float = 1.0, tie_break: bool = True
 ) -> Attack:
     """Returns offline RMIA: ``P(x) = ((1 + a) mean_out + (1 - a)) / 2``.
 
@@ -107,7 +100,6 @@ def rmia_offline(
             the others of its half (``tuning``).
         gamma: As in ``rmia_online``.
         tie_break: As in ``rmia_online``.
-        max_population: As in ``rmia_online``.
 
     Returns:
         The attack.
@@ -116,7 +108,7 @@ def rmia_offline(
         ArgumentError: If a setting is out of range; when run, if a is to be chosen and
             there are fewer than 4 models.
     """
-    _check_options(gamma, max_population)
+    _checks.positive(gamma=gamma)
     if a is not None:
         _checks.in_unit_interval(a=a)
 
@@ -129,14 +121,9 @@ def rmia_offline(
 
     # The best a for each fold of examples, unless it is given.
     choose = functools.partial(tune, _best_a) if a is None else given
-    score, fit = _score_and_fit(log_prior, choose, gamma, tie_break, max_population)
+    score, fit = _score_and_fit(log_prior, choose, gamma, tie_break)
     needs = ("out_models", "population") + ("tuning",) * (a is None)
     return Attack(score, fit, needs, "rmia_offline")
-
-
-def _check_options(gamma: float, max_population: int) -> None:
-    _checks.positive(gamma=gamma)
-    _checks.at_least(1, max_population=max_population)
 
 
 def _score_and_fit(
@@ -144,7 +131,6 @@ def _score_and_fit(
     choose: Callable[[Signals, Any], Float[Array, "folds"]],
     gamma: float,
     tie_break: bool,
-    max_population: int,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Both steps of the attack with ``log P(x) = log_prior(log_in, log_out, a)``.
 
@@ -164,7 +150,7 @@ def _score_and_fit(
     def fit(signals: Signals, target: Any) -> Fitted:
         chosen = choose(signals, target)
         probability = matching.fit_matching(signals.keep, target)
-        population, is_valid = take_population(signals, max_population)
+        population, is_valid = take_population(signals)
         # One a, or two: short enough to be written out in the program.
         ordered = [
             sort_valid(log_ratio(population, target, a, probability), is_valid)

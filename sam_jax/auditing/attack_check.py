@@ -1,7 +1,5 @@
 """Checks that an attack can run on an audit's signals, before there are any."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,13 +27,15 @@ def check_attack(
         ArgumentError: If it fails, or its scores have another shape or no numbers.
     """
     argument, size = f"attacks[{name!r}]", (num_models, num_examples)
-    target = jax.ShapeDtypeStruct((), jnp.int32)
+    shapes = jax.eval_shape(lambda: _random_signals(*size, num_queries))
     try:
         try:
-            scores = jax.eval_shape(attack, _shapes(*size, num_queries), target)
+            target = jax.ShapeDtypeStruct((), jnp.int32)
+            scores = jax.eval_shape(attack, shapes, target)
         except _NOT_TRACEABLE:
             size = SMALL_SIZE
-            scores = np.asarray(attack(_random_signals(*size, num_queries), 0))
+            signals = jax.tree.map(np.asarray, _random_signals(*size, num_queries))
+            scores = np.asarray(attack(signals, 0))
     except Exception as error:
         raise ArgumentError(
             argument,
@@ -53,29 +53,13 @@ def check_attack(
         )
 
 
-def _shapes(num_models: int, num_examples: int, num_queries: int) -> Signals:
-    def of(dtype: Any, *shape: int) -> Any:
-        return jax.ShapeDtypeStruct(shape, dtype)
-
-    size = num_models, num_examples
-    return Signals(
-        phi=of(jnp.float32, *size, num_queries),
-        correct=of(jnp.bool_, *size),
-        entropy=of(jnp.float32, *size),
-        modified_entropy=of(jnp.float32, *size),
-        keep=of(jnp.bool_, *size),
-        labels=of(jnp.int32, num_examples),
-    )
-
-
 def _random_signals(num_models: int, num_examples: int, num_queries: int) -> Signals:
-    rng, size = np.random.default_rng(0), (num_models, num_examples)
-    keep = (np.arange(num_models)[:, None] + np.arange(num_examples)) % 2 == 0
+    keys, size = jax.random.split(jax.random.key(0), 5), (num_models, num_examples)
     return Signals(
-        phi=rng.normal(size=(*size, num_queries)).astype(np.float32),
-        correct=rng.random(size) < 0.5,
-        entropy=rng.random(size).astype(np.float32),
-        modified_entropy=rng.random(size).astype(np.float32),
-        keep=keep,
-        labels=rng.integers(0, 2, num_examples).astype(np.int32),
+        phi=jax.random.normal(keys[0], (*size, num_queries), jnp.float32),
+        correct=jax.random.bernoulli(keys[1], shape=size),
+        entropy=jax.random.uniform(keys[2], size, jnp.float32),
+        modified_entropy=jax.random.uniform(keys[3], size, jnp.float32),
+        keep=jnp.add.outer(jnp.arange(num_models), jnp.arange(num_examples)) % 2 == 0,
+        labels=jax.random.randint(keys[4], (num_examples,), 0, 2, jnp.int32),
     )

@@ -96,24 +96,18 @@ def audit(
         ['auc', 'balanced_accuracy', 'tpr_at_fpr_0.001', 'tpr_at_fpr_0.01']
     """
     dataset = as_dataset(dataset)
-    model, train_config, attack_config = check_audit(
+    tasks, attack_config, plan = _prepared(
         model, optimizers, dataset, train_config, attack_config, augment
     )
     for text in _doubts(dataset):
         warnings.warn(text, stacklevel=2)
-    plan = _plan(dataset, attack_config)
     given = None
     if target is not None:
         given = check_targets(target, optimizers, plan, attack_config, augment)
     if not isinstance(cache_dir, ChunkStore):
         cache_dir = ChunkStore(cache_dir)
     with cache_dir as store:
-        chunks, seconds = _train(
-            _tasks(model, optimizers, train_config, augment),
-            plan,
-            attack_config.num_queries,
-            store,
-        )
+        chunks, seconds = _train(tasks, plan, attack_config.num_queries, store)
     # From here on nothing is trained: signals of all models, attacked and compared.
     signals, logs = without_diverged(
         {name: join_chunks(c, plan, train_config) for name, c in chunks.items()}
@@ -160,20 +154,13 @@ def train_shard(
     """
     if store.folder is None or store.shard is None:
         raise ArgumentError("store", "must have a folder and a shard.")
-    dataset = as_dataset(dataset)
-    model, train_config, attack_config = check_audit(
-        model, optimizers, dataset, train_config, attack_config, augment
+    tasks, attack_config, plan = _prepared(
+        model, optimizers, as_dataset(dataset), train_config, attack_config, augment
     )
-    plan = _plan(dataset, attack_config)
     # Only to refuse a wrong number before anything is trained.
     shard_models(len(plan.keep), train_config, store.shard)
     with store:
-        _train(
-            _tasks(model, optimizers, train_config, augment),
-            plan,
-            attack_config.num_queries,
-            store,
-        )
+        _train(tasks, plan, attack_config.num_queries, store)
 
 
 def _doubts(dataset: Dataset) -> list[str]:
@@ -184,21 +171,23 @@ def _doubts(dataset: Dataset) -> list[str]:
     return texts
 
 
-def _plan(dataset: Dataset, config: AttackConfig) -> AuditPlan:
-    return make_plan(dataset, config.num_models, config.num_canaries, config.seed)
-
-
-def _tasks(
-    model: Model,
+def _prepared(
+    model: Model | tuple[Callable[..., Any], Callable[..., Any]],
     optimizers: Mapping[str, optax.GradientTransformation],
-    config: TrainConfig,
+    dataset: Dataset,
+    train_config: TrainConfig,
+    attack_config: AttackConfig,
     augment: AugmentFn | None,
-) -> dict[str, TrainingTask]:
-    """What is trained, by optimizer."""
+) -> tuple[dict[str, TrainingTask], AttackConfig, AuditPlan]:
+    """Checks all arguments; what is trained by optimizer, and the audit's plan."""
+    model, train_config, config = check_audit(
+        model, optimizers, dataset, train_config, attack_config, augment
+    )
     tasks = {}
     for name, optimizer in optimizers.items():
-        tasks[name] = with_optimizer(model, optimizer, config, augment)
-    return tasks
+        tasks[name] = with_optimizer(model, optimizer, train_config, augment)
+    plan = make_plan(dataset, config.num_models, config.num_canaries, config.seed)
+    return tasks, config, plan
 
 
 def _train(

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from sam_jax import _checks
 from sam_jax.attacks import score_targets
-from sam_jax.auditing.columns import Columns, count_columns
 from sam_jax.auditing.config import AttackConfig
 from sam_jax.auditing.result import (
     Accuracy,
@@ -32,8 +31,10 @@ from sam_jax.metrics import (
 )
 from sam_jax.metrics.accuracy import accuracies
 from sam_jax.metrics.estimate import mean_over_models, targets_to_resolve
+from sam_jax.metrics.model_checks import Check
 from sam_jax.metrics.one_run_epsilon import one_run_audit
 from sam_jax.metrics.refits import leave_models_out
+from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import AttackFn, Dataset, Signals, TrainLog
 
 _MODEL_COUNT, _RISK, _RELIABILITY = "number of models", "risk", "reliability"
@@ -41,6 +42,13 @@ _MODEL_COUNT, _RISK, _RELIABILITY = "number of models", "risk", "reliability"
 
 DELTAS = (0.0, 1e-5)
 """Additive slacks at which epsilon is bounded."""
+
+
+class Columns(NamedTuple):
+    """True for the examples behind all figures; and the columns of the canaries."""
+
+    counted: Bool[np.ndarray, " n"]
+    canaries: Int[np.ndarray, " c"]
 
 
 class Scored(NamedTuple):
@@ -95,11 +103,10 @@ def attack_signals(
         for name, of_optimizer in signals.items():
             base = None if name == baseline else (signals[baseline], scored[baseline])
             result = evaluate_optimizer(
-                of_optimizer, scored[name], columns, config, steps, base
+                of_optimizer, scored[name], checks[name], columns, config, steps, base
             )
-            optimizers[name] = dataclasses.replace(
-                result, checks=checks[name], log=(logs or {}).get(name)
-            )
+            log = (logs or {}).get(name)
+            optimizers[name] = dataclasses.replace(result, log=log)
     return AuditResult(
         dataset=dataset,
         baseline=baseline,
@@ -111,6 +118,16 @@ def attack_signals(
         level=config.level,
         seconds={},
     )
+
+
+def count_columns(
+    signals: Signals, canaries: Int[np.ndarray, " c"] | None = None
+) -> Columns:
+    """Returns the examples that count: with and without a model, and no canary."""
+    counted = varying_columns(np.asarray(signals.keep))
+    canaries = np.zeros(0, np.int64) if canaries is None else canaries
+    counted[canaries] = False
+    return Columns(counted, canaries)
 
 
 def score_attack(
@@ -132,6 +149,7 @@ def score_attack(
 def evaluate_optimizer(
     signals: Signals,
     scored: Mapping[str, Scored],
+    checks: list[Check],
     columns: Columns,
     config: AttackConfig,
     steps: Steps,
@@ -147,18 +165,14 @@ def evaluate_optimizer(
     by_model = accuracies(signals)
     result = OptimizerResult(
         signals=signals,
-        log=None,
         accuracy=Accuracy(
             *(mean_over_models(a, config.level, bounds=(0.0, 1.0)) for a in by_model)
         ),
-        accuracy_difference=None,
-        checks=[],
         attacks=attacks,
-        model_count=done["examples", _MODEL_COUNT],
         risk=done["examples", _RISK],
-        risk_change=None,
         reliability=done["examples", _RELIABILITY],
-        models_to_resolve={},
+        checks=checks,
+        model_count=done["examples", _MODEL_COUNT],
     )
     if baseline is None:
         return result

@@ -186,8 +186,6 @@ def _evaluate(
             metrics=attack_metrics.attack_metrics(of_attack.bootstrap),
             roc=attack_metrics.roc_band(of_attack.bootstrap),
             decisions=_decisions(of_attack, target, shadows, question, config),
-            epsilon=[],
-            one_run_epsilon=[],
             difference=difference,
         )
     main_scores = scored[main].scores[None, counted]
@@ -203,16 +201,13 @@ def _evaluate(
     unknown = np.full_like(risk.error, np.nan)
     return OptimizerResult(
         signals=target,
-        log=None,
         accuracy=accuracy,
-        accuracy_difference=gap,
-        checks=[],
         attacks=attacks,
-        model_count=None,
         risk=risk._replace(error=unknown, score_error=unknown),
-        risk_change=change,
         reliability=example_risk.reliability(main_scores, members),
-        models_to_resolve={},
+        checks=[],
+        accuracy_difference=gap,
+        risk_change=change,
     )
 
 

@@ -60,9 +60,9 @@ class AttackResult:
     metrics: attack_metrics.AttackMetrics
     roc: attack_metrics.RocBand
     decisions: list[thresholds.Decisions]
-    epsilon: list[thresholds.DecisionEpsilon]
-    one_run_epsilon: list[OneRun]
-    difference: attack_metrics.Differences | None
+    epsilon: list[thresholds.DecisionEpsilon] = dataclasses.field(default_factory=list)
+    one_run_epsilon: list[OneRun] = dataclasses.field(default_factory=list)
+    difference: attack_metrics.Differences | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,31 +93,31 @@ class OptimizerResult:
 
     Attributes:
         signals: Columns of the pool first, then the test examples (in no model).
-        log: Training loss and accuracy by model and epoch, where they are known.
         accuracy: Of the final models, on their training sets and on test examples.
-        accuracy_difference: The same minus the baseline's; None for the baseline.
-        checks: Whether the models are alike enough to be shadow models of each other.
         attacks: By name, the main one first.
+        risk: Exposure of each example that counts, under the main attack.
+        reliability: Of the ranking by exposure.
+        checks: Whether the models are alike enough to be shadow models of each other.
+        log: Training loss and accuracy by model and epoch, where they are known.
         model_count: Strength of the main attack by number of models; None for a given
             model.
-        risk: Exposure of each example that counts, under the main attack.
-        risk_change: The same minus the baseline's; None for the baseline.
-        reliability: Of the ranking by exposure.
+        accuracy_difference: Accuracies minus the baseline's; None for the baseline.
+        risk_change: The same of the exposure.
         models_to_resolve: By metric of the main attack, the number of models that
             would resolve its difference from the baseline; empty for the baseline.
     """
 
     signals: Signals
-    log: TrainLog | None
     accuracy: Accuracy
-    accuracy_difference: Accuracy | None
-    checks: list[model_checks.Check]
     attacks: dict[str, AttackResult]
-    model_count: num_models.ModelCountCurve | None
     risk: example_risk.Risk
-    risk_change: ExposureChange | None
     reliability: example_risk.Reliability
-    models_to_resolve: dict[str, float]
+    checks: list[model_checks.Check]
+    log: TrainLog | None = None
+    model_count: num_models.ModelCountCurve | None = None
+    accuracy_difference: Accuracy | None = None
+    risk_change: ExposureChange | None = None
+    models_to_resolve: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

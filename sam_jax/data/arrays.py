@@ -116,19 +116,13 @@ def as_dataset(dataset: Dataset | Sequence[Any]) -> Dataset:
 
 
 def split_rows(
-    num_rows: int, test_fraction: float = TEST_FRACTION
+    num_rows: int,
 ) -> tuple[Int[np.ndarray, "train"], Int[np.ndarray, "test"]]:
     """Splits row numbers into train and test, the same way on every machine.
 
     Rows are ranked by the sha256 digest of their number in decimal; the lowest ones
-    are the test rows. Both keep the order of the source.
-
-    Args:
-        num_rows: Number of rows, at least 2.
-        test_fraction: Share of the rows that become test rows, in (0, 1).
-
-    Returns:
-        The train rows and the test rows; neither is empty.
+    (``TEST_FRACTION``) are the test rows. Both keep the order of the source, and
+    neither is empty.
 
     Raises:
         ArgumentError: If there are fewer than 2 rows.
@@ -142,7 +136,7 @@ def split_rows(
         raise ArgumentError(
             "x", f"must have at least 2 rows to be split, got {num_rows}."
         )
-    num_test = min(max(round(test_fraction * num_rows), 1), num_rows - 1)
+    num_test = min(max(round(TEST_FRACTION * num_rows), 1), num_rows - 1)
     ranked = np.array(sorted(range(num_rows), key=_digest))
     return np.sort(ranked[num_test:]), np.sort(ranked[:num_test])
 

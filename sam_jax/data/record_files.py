@@ -1,5 +1,6 @@
 """ArrayRecord and TFRecord files, with the checksums of their formats."""
 
+import bisect
 import hashlib
 import pathlib
 import struct
@@ -40,29 +41,24 @@ def _first_unreadable(path: str) -> int | None:
     """The first record that cannot be read; None if the file cannot be opened."""
     from array_record.python import array_record_module
 
-    def can_read(start: int, end: int) -> bool:
+    def cannot_read_up_to(record: int) -> bool:
         reader = array_record_module.ArrayRecordReader(path)
         try:
-            reader.read(range(start, end))
+            reader.read(range(record + 1))
         except (RuntimeError, ValueError, IndexError):
-            return False
+            return True
         finally:
             reader.close()
-        return True
+        return False
 
     try:
-        end = array_record_module.ArrayRecordReader(path).num_records()
+        count = array_record_module.ArrayRecordReader(path).num_records()
     except (RuntimeError, ValueError, IndexError):
         return None
-    start = 0
-    while end - start > 1:
-        # All before `start` can be read, and something before `end` cannot.
-        middle = (start + end) // 2
-        if can_read(start, middle):
-            start = middle
-        else:
-            end = middle
-    return start if end else None
+    # Of a file whose records can all be read one by one it is the last.
+    before_last = range(count - 1)
+    first = bisect.bisect_left(before_last, True, key=cannot_read_up_to)
+    return first if count else None
 
 
 def read_tfrecords(path: str) -> list[bytes]:

@@ -144,30 +144,23 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
         raise ValueError(f"it holds {len(members):,} arrays, more than {MAX_ARRAYS:,}.")
     names: set[str] = set()
     for member in members:
-        name = ascii(member.filename)
-        if not member.filename.endswith(".npy"):
-            raise ValueError(f"{name} in it is no array: its name must end in .npy.")
-        if member.filename in names:
-            raise ValueError(f"it holds {name} twice.")
-        names.add(member.filename)
-        if member.flag_bits & 1:
-            raise ValueError(f"{name} in it is encrypted.")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(
-                f"{name} in it is compressed by method {member.compress_type}, which "
-                "np.savez_compressed does not use."
-            )
-        if member.compress_size > size:
-            raise ValueError(
-                f"{name} in it claims {member.compress_size:,} bytes of the file's "
-                f"{size:,}: it is cut off."
-            )
+        name, claimed = member.filename, member.compress_size
+        method, known = member.compress_type, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        for is_wrong, what in (
+            (not name.endswith(".npy"), "is no array: its name must end in .npy"),
+            (name in names, "is there twice"),
+            (member.flag_bits & 1, "is encrypted"),
+            (method not in known, f"is compressed by method {method}, unlike np.savez"),
+            (claimed > size, f"claims {claimed:,} of {size:,} bytes: it is cut off"),
+        ):
+            if is_wrong:
+                raise ValueError(f"{ascii(name)} in it {what}.")
+        names.add(name)
     # What is stored as it is cannot exceed the file, nor the rest a sane ratio.
-    unpacked = sum(member.file_size for member in members)
+    unpacked = sum(m.file_size for m in members)
+    is_stored = [m.compress_type == zipfile.ZIP_STORED for m in members]
     stored = sum(
-        member.file_size
-        for member in members
-        if member.compress_type == zipfile.ZIP_STORED
+        m.file_size for m, kept in zip(members, is_stored, strict=True) if kept
     )
     if stored > size:
         raise ValueError(f"it claims {stored:,} stored bytes, but has {size:,}.")

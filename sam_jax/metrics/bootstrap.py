@@ -90,12 +90,9 @@ class Bootstrap:
             if value != base:
                 rule = f"must have the same {field} to be paired, got {base}"
                 raise _checks.ArgumentError("baseline", f"{rule} and {value}.")
-        return dataclasses.replace(
-            self,
-            pooled=Replicates(*_subtract(self.pooled, baseline.pooled)),
-            by_target=TargetReplicates(*_subtract(self.by_target, baseline.by_target)),
-            without_models=self.without_models - baseline.without_models,
-        )
+        fields = ("pooled", "by_target", "without_models")
+        both = ({f: getattr(b, f) for f in fields} for b in (self, baseline))
+        return dataclasses.replace(self, **jax.tree.map(np.subtract, *both))
 
     def pooled_variances(self) -> list[CrossedVariance]:
         """Returns the variance of each pooled metric, the curve's points last."""
@@ -216,11 +213,9 @@ def _checked(
     columns: Int[np.ndarray, " c"],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the columns that count, checked, as floats and bool."""
-    scores, keep = np.asarray(scores), _checks.mask(keep=keep)
-    if scores.dtype not in (np.float32, np.float64):
-        scores = scores.astype(np.float64)
     scores, keep = (
-        a if len(columns) == a.shape[1] else a[:, columns] for a in (scores, keep)
+        a if len(columns) == a.shape[1] else a[:, columns]
+        for a in (roc.float_scores(scores), _checks.mask(keep=keep))
     )
     for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
         try:
@@ -248,10 +243,6 @@ def _without_models(
     if not by_refit:
         return np.empty((0, 1, 2 + len(fprs)))
     return np.stack(by_refit)
-
-
-def _subtract(arrays: tuple, baseline: tuple) -> list[np.ndarray]:
-    return [a - b for a, b in zip(arrays, baseline, strict=True)]
 
 
 def _variance(draws: np.ndarray, num_clusters: int) -> np.ndarray:

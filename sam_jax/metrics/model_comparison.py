@@ -115,11 +115,8 @@ def check_balance(signals: Signals, facts: ModelFacts) -> Check:
         f"{num_examples:,} examples"
     )
     if odd.size:
-        text += (
-            f"; model {odd[0]} has {int(size[odd[0]]):,} against a median of "
-            f"{middle:,.0f}{_more(odd)}: with sizes this different models are not "
-            "trained alike."
-        )
+        text += _odd_one(size, odd, ",.0f")
+        text += ": with sizes this different models are not trained alike."
         return Check("balance", "warning", text)
     return Check("balance", "ok", text + ".")
 
@@ -131,10 +128,9 @@ def check_accuracy(facts: ModelFacts) -> Check:
     text = _range("training accuracy", facts.accuracy)
     if not odd.size:
         return Check("training accuracy", "ok", text + ".")
-    text += (
-        f"; model {odd[0]} has {facts.accuracy[odd[0]]:.3f} against a median of "
-        f"{np.median(facts.accuracy):.3f}{_more(odd)}: not trained like the others, or "
-        "its row of keep is another model's. Drop it or correct keep."
+    text += _odd_one(facts.accuracy, odd, ".3f") + (
+        ": not trained like the others, or its row of keep is another model's. Drop it "
+        "or correct keep."
     )
     is_broken = gap.max() > BROKEN_ACCURACY
     return Check("training accuracy", "invalid" if is_broken else "warning", text)
@@ -187,10 +183,7 @@ def check_loss(name: str, loss: np.ndarray) -> Check:
     text = f"{name} {loss.min():.3g} to {loss.max():.3g} nats"
     if not odd.size:
         return Check(name, "ok", text + ".")
-    text += (
-        f"; model {odd[0]} has {loss[odd[0]]:.3g} against a median of "
-        f"{np.median(loss):.3g}{_more(odd)}: trained longer, shorter or otherwise."
-    )
+    text += _odd_one(loss, odd, ".3g") + ": trained longer, shorter or otherwise."
     return Check(name, "warning", text)
 
 
@@ -215,10 +208,7 @@ def check_mask(signals: Signals, facts: ModelFacts) -> Check:
     odd, _ = _outliers(auc, np.maximum(AUC_FLOOR, noise))
     odd = odd[auc[odd] < np.median(auc)]
     if odd.size:
-        text += (
-            f"; model {odd[0]} reaches {auc[odd[0]]:.3f} against a median of "
-            f"{np.median(auc):.3f}{_more(odd)}: its row of keep may be another model's."
-        )
+        text += _odd_one(auc, odd, ".3f") + ": its row of keep may be another model's."
         return Check("mask", "warning", text)
     return Check("mask", "ok", text + ".")
 
@@ -251,5 +241,8 @@ def _range(name: str, values: np.ndarray) -> str:
     return f"{name} {values.min():.3f} to {values.max():.3f} over models"
 
 
-def _more(odd: np.ndarray) -> str:
-    return f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+def _odd_one(values: np.ndarray, odd: np.ndarray, digits: str) -> str:
+    """The first of the models that stand out, and how many more there are."""
+    more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+    value, middle = (f"{v:{digits}}" for v in (values[odd[0]], np.median(values)))
+    return f"; model {odd[0]} has {value} against a median of {middle}{more}"

@@ -47,6 +47,14 @@ class Counts(NamedTuple):
     num_non_members: int
 
 
+def float_scores(scores: Any) -> np.ndarray:
+    """Returns scores in NumPy, as float64 unless they are float32."""
+    scores = np.asarray(scores)
+    return (
+        scores if scores.dtype == np.float32 else scores.astype(np.float64, copy=False)
+    )
+
+
 def check_scores(scores: np.ndarray, keep: np.ndarray) -> None:
     """Raises ``ArgumentError`` for unequal shapes, NaN scores or a missing class."""
     keep = _checks.mask(keep=keep)

@@ -91,9 +91,7 @@ def shadow_threshold_decisions(
         ArgumentError: If a score is NaN, shapes differ, there is only one target, or
             a rate is out of range.
     """
-    scores, keep = np.asarray(scores), _checks.mask(keep=keep)
-    if scores.dtype not in (np.float32, np.float64):
-        scores = scores.astype(np.float64)
+    scores, keep = roc.float_scores(scores), _checks.mask(keep=keep)
     roc.check_scores(scores, keep)
     _checks.confidence_level(level)
     chosen = shadow_thresholds.choose_thresholds(scores, keep, labels, fprs)

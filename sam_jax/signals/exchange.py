@@ -110,23 +110,23 @@ def _read_lira(
         if array.shape != first[1]:
             text = f"has the shape {array.shape}, and {first[0]} has {first[1]}"
             raise _error(argument, file, text)
-        keep = safe_npz.read_npy(path / "keep.npy", argument=argument)
-        if keep.ndim != 1 or len(keep) < len(array):
-            text = f"has the shape {keep.shape} for {len(array)} examples"
-            raise _error(argument, path / "keep.npy", text)
         outputs.append(array)
-        # As plot.py does: a mask may cover more examples than the outputs.
-        masks.append(keep[: len(array)])
+        masks.append(_read_rows(path / "keep.npy", len(array), argument))
     arrays = {"logits" if has_logits else "phi": np.stack(outputs)}
     arrays["keep"] = np.stack(masks)
     labels = folder / "y_train.npy"
     if has_logits or labels.exists():
-        y = safe_npz.read_npy(labels, argument=argument)
-        if y.ndim != 1 or len(y) < len(masks[0]):
-            text = f"has the shape {y.shape} for {len(masks[0])} examples"
-            raise _error(argument, labels, text)
-        arrays["labels"] = y[: len(masks[0])]
+        arrays["labels"] = _read_rows(labels, len(masks[0]), argument)
     return arrays
+
+
+def _read_rows(path: pathlib.Path, num_examples: int, argument: str) -> np.ndarray:
+    """A mask or labels, which may cover more examples than outputs, as in plot.py."""
+    array = safe_npz.read_npy(path, argument=argument)
+    if array.ndim != 1 or len(array) < num_examples:
+        text = f"has the shape {array.shape} for {num_examples} examples"
+        raise _error(argument, path, text)
+    return array[:num_examples]
 
 
 def _write_lira(

@@ -12,7 +12,7 @@ outputs under one of the names of ``conversions.OUTPUTS`` |
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,36 +89,26 @@ def load_signals(
         if path is not None
     }
     loaded = LoadedSignals({}, {}, np.zeros(0, np.int64), np.zeros(0, np.int64), {})
-    for path in map(pathlib.Path, paths):
-        for name, arrays in read_algorithms(path, signals_are).items():
-            _checks.display_name(signals=name)
-            if name in loaded.signals:
-                raise ArgumentError(
-                    "signals",
-                    f"must have different names, got {name!r} twice: rename one of the "
-                    "files.",
-                )
-            if path.suffix == ".npy" and "keep" not in given:
-                raise ArgumentError(
-                    "signals",
-                    f"must come with a mask, but {str(path)!r} holds one array: pass "
-                    "--keep.",
-                )
-            # The separate mask and labels win over those of the file.
-            arrays = arrays | given
-            source = f"{path} ({name})" if name != path.stem else str(path)
-            settings = _settings(arrays, source)
-            if settings:
-                loaded.settings[name] = settings
-            loaded.signals[name] = signals_from_arrays(arrays, source, signals_are)
-            if with_logits:
-                loaded.logits.update(_logits(name, arrays, signals_are))
-            if not as_shadows:
-                check_targets(np.asarray(loaded.signals[name].keep))
-            loaded = loaded._replace(
-                canaries=_canaries(arrays, source, loaded.canaries),
-                class_ids=ids_of_labels(arrays, loaded.signals[name], loaded.class_ids),
+    for name, source, arrays in read_algorithms(paths, signals_are, "signals"):
+        if source.endswith(".npy") and "keep" not in given:
+            raise ArgumentError(
+                "signals",
+                f"must come with a mask, but {source!r} holds one array: pass --keep.",
             )
+        # The separate mask and labels win over those of the file.
+        arrays = arrays | given
+        settings = _settings(arrays, source)
+        if settings:
+            loaded.settings[name] = settings
+        loaded.signals[name] = signals_from_arrays(arrays, source, signals_are)
+        if with_logits:
+            loaded.logits.update(_logits(name, arrays, signals_are))
+        if not as_shadows:
+            check_targets(np.asarray(loaded.signals[name].keep))
+        loaded = loaded._replace(
+            canaries=_canaries(arrays, source, loaded.canaries),
+            class_ids=ids_of_labels(arrays, loaded.signals[name], loaded.class_ids),
+        )
     return loaded
 
 
@@ -130,9 +120,8 @@ def load_audit_signals(folder: str | pathlib.Path) -> dict[str, Signals]:
     """
     path = pathlib.Path(folder) / "signals.npz"
     if not path.is_file():
-        raise ArgumentError(
-            "folder", f"must be that of a finished audit: there is no {str(path)!r}."
-        )
+        rule = f"must be that of a finished audit: there is no {str(path)!r}."
+        raise ArgumentError("folder", rule)
     # Computed by the audit itself: doubts about them are warnings.
     return load_signals([path], signals_are="phi").signals
 
@@ -177,9 +166,28 @@ def write_npz(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_algorithms(
-    path: pathlib.Path, signals_are: str | None, argument: str = "signals"
+    paths: Sequence[str | pathlib.Path], signals_are: str | None, argument: str
+) -> Iterator[tuple[str, str, dict[str, np.ndarray]]]:
+    """Yields name, source and arrays of each training algorithm (or target) of files.
+
+    A name that cannot be shown, or is there twice, is an error about ``argument``.
+    """
+    names = set()
+    for path in map(pathlib.Path, paths):
+        for name, arrays in _read_file(path, signals_are, argument).items():
+            _checks.display_name(**{argument: name})
+            if name in names:
+                rule = f"must have different names, got {name!r} twice"
+                raise ArgumentError(argument, f"{rule}: rename one of the files.")
+            names.add(name)
+            source = f"{path} ({name})" if name != path.stem else str(path)
+            yield name, source, arrays
+
+
+def _read_file(
+    path: pathlib.Path, signals_are: str | None, argument: str
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Returns the arrays of a file by training algorithm (or target) and name."""
+    """The arrays of a file by training algorithm (or target) and name."""
     if path.suffix == ".npy":
         return {path.stem: {signals_are or "phi": read_array(path, argument)}}
     arrays = None
@@ -209,9 +217,8 @@ def read_array(path: str | pathlib.Path, name: str) -> np.ndarray:
         return safe_npz.read_npy(path, argument=name)
     arrays = _read_arrays(path, name)
     if name not in arrays:
-        raise ArgumentError(
-            name, f"must be an array in {str(path)!r}, which holds {listed(arrays)}."
-        )
+        rule = f"must be an array in {str(path)!r}, which holds {listed(arrays)}."
+        raise ArgumentError(name, rule)
     return arrays[name]
 
 

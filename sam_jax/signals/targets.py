@@ -61,19 +61,12 @@ def load_targets(
     """
     signals: dict[str, Signals] = {}
     population, class_ids = None, np.zeros(0, np.int64)
-    for path in map(pathlib.Path, paths):
-        for name, arrays in files.read_algorithms(path, signals_are, "target").items():
-            source = f"{path} ({name})" if name != path.stem else str(path)
-            _checks.display_name(target=name)
-            if name in signals:
-                raise ArgumentError(
-                    "target", f"must have different names, got {name!r} twice."
-                )
-            if labels is not None:
-                arrays = {"labels": labels} | arrays
-            signals[name] = target_from_arrays(arrays, source, signals_are)
-            class_ids = files.ids_of_labels(arrays, signals[name], class_ids)
-            population = _population(arrays, signals[name], source, population)
+    for name, source, arrays in files.read_algorithms(paths, signals_are, "target"):
+        if labels is not None:
+            arrays = {"labels": labels} | arrays
+        signals[name] = target_from_arrays(arrays, source, signals_are)
+        class_ids = files.ids_of_labels(arrays, signals[name], class_ids)
+        population = _population(arrays, signals[name], source, population)
     num_examples = next(iter(signals.values())).keep.shape[1]
     if population is None:
         population = np.zeros(num_examples, np.bool_)
