@@ -83,12 +83,6 @@ def lira_online(
         matched: Whether references are matched and Gaussians predictive, as above;
             False is the paper's plain form, which is biased with few models.
 
-    Returns:
-        The attack.
-
-    Raises:
-        ArgumentError: If an option is not one of those above or ``prior_count`` <= 0.
-
     Example:
         >>> lira_online(variance="global").needs
         ('in_models', 'out_models')
@@ -120,9 +114,6 @@ def lira_offline(
     loses to the one-sided form. The other options are those of ``lira_online``.
 
     Assumes: the target's phi, and shadow models trained without the examples.
-
-    Raises:
-        ArgumentError: As in ``lira_online``.
     """
     joint = queries == "joint"
     z_score = gaussian.joint_z_score if joint else gaussian.z_score

@@ -80,8 +80,7 @@ def _count_below(
 ) -> Float[Array, "n"]:
     """Number of the group's models strictly below each example's value.
 
-    Counted in the sorted column, minus the model that is left out, so that all targets
-    share one sort.
+    Minus the model that is left out, so that all targets share one sort.
     """
     ordered = jnp.sort(jnp.where(group, phi, jnp.inf), axis=0)
     below = jax.vmap(jnp.searchsorted, (1, 0))(ordered, values)

@@ -1,5 +1,6 @@
 """A user's arrays as a data set: validated, scaled, split."""
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -47,9 +48,6 @@ def dataset_from_arrays(
         class_names: One name a class, or nothing.
         source: Where the data comes from, and its licence.
 
-    Returns:
-        The data set, with x in float32 and y in int32.
-
     Raises:
         ArgumentError: If an array is empty, not numeric, not finite in float32, or of
             the wrong shape; if images have their channels first or pixels in no known
@@ -57,8 +55,6 @@ def dataset_from_arrays(
 
     Example:
         >>> x, y = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
-        >>> dataset_from_arrays("eye", x, y, x[:2], y[:2]).num_classes
-        2
         >>> ids = 300_000_007 * y
         >>> sparse = dataset_from_arrays("eye", x, ids, x[:2], ids[:2])
         >>> sparse.class_names, sparse.train.y
@@ -102,6 +98,17 @@ def dataset_from_arrays(
         train_origin=Origin("x", np.arange(len(labels))),
         test_origin=Origin("x_test", np.arange(len(test_labels))),
     )
+
+
+def split_dataset(
+    name: str, x: np.ndarray, y: np.ndarray, rows: Origin, **options: Any
+) -> Dataset:
+    """Returns a data set of all rows, of which ``split_rows`` chooses the test rows."""
+    train, test = split_rows(len(x))
+    arrays = x[train], y[train], x[test], y[test]
+    dataset = dataset_from_arrays(name, *arrays, **options)
+    origins = {"train_origin": rows.take(train), "test_origin": rows.take(test)}
+    return dataclasses.replace(dataset, **origins)
 
 
 def as_dataset(dataset: Dataset | Sequence[Any]) -> Dataset:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from sam_jax._checks import ArgumentError
-from sam_jax.data.arrays import dataset_from_arrays
-from sam_jax.data.tables import LABEL_COLUMN, split_arrays, table_arrays
-from sam_jax.types import Dataset
+from sam_jax.data.arrays import dataset_from_arrays, split_dataset
+from sam_jax.data.tables import LABEL_COLUMN, table_arrays
+from sam_jax.types import Dataset, Origin
 
 PREFIX = "hf:"
 
@@ -42,7 +42,8 @@ def load_hugging_face(name: str, label_column: str | None = None) -> Dataset:
     x, y, ids = _arrays(pool, label_column)
     label_feature = pool.features[label_column]
     if test is None or test is pool:
-        dataset = split_arrays(name, x, y, f"Hugging Face, {name}", ids)
+        rows = Origin("rows", np.arange(len(x)), ids)
+        dataset = split_dataset(name, x, y, rows, source=f"Hugging Face, {name}")
     else:
         x_test, y_test, _ = _arrays(test, label_column)
         dataset = dataset_from_arrays(

@@ -4,17 +4,20 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from sam_jax._checks import ArgumentError
-from sam_jax.data.arrays import dataset_from_arrays, split_rows
+from sam_jax.data.arrays import dataset_from_arrays, split_dataset
 from sam_jax.data.safe_npz import read_npz
 from sam_jax.types import Dataset, Origin
 
 
 def load_npz(path: str | os.PathLike[str]) -> Dataset:
     """Loads a data set from an ``.npz`` file; pickled objects are refused.
+
+    It is named after the file, and its origins are rows of these arrays:
 
     | arrays | meaning |
     | --- | --- |
@@ -23,12 +26,6 @@ def load_npz(path: str | os.PathLike[str]) -> Dataset:
     | ``id_train``, ``id_test``; or ``id`` | names of the rows, for reports; optional |
     | ``num_classes`` | optional |
 
-    Args:
-        path: The file.
-
-    Returns:
-        The data set, named after the file; its origins are rows of these arrays.
-
     Raises:
         ArgumentError: If the file is missing, damaged, no ``.npz``, or holds objects;
             lacks the arrays, or holds arrays that ``dataset_from_arrays`` refuses.
@@ -36,29 +33,21 @@ def load_npz(path: str | os.PathLike[str]) -> Dataset:
     path = pathlib.Path(path).expanduser()
     arrays = read_npz(path)
     num_classes = _num_classes(arrays.get("num_classes"))
-    if {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
-        x_train, y_train = arrays["x_train"], arrays["y_train"]
-        x_test, y_test = arrays["x_test"], arrays["y_test"]
-        origins = [
-            Origin(f"x_{s}", np.arange(len(arrays[f"x_{s}"])), _ids(arrays, s))
-            for s in ("train", "test")
-        ]
-    elif {"x", "y"} <= arrays.keys():
+    options: Any = {"num_classes": num_classes, "source": str(path)}
+    splits = ("x_train", "y_train", "x_test", "y_test")
+    if arrays.keys() >= set(splits):
+        given = (arrays[name] for name in splits)
+        dataset = dataset_from_arrays(path.stem, *given, **options)
+        rows, test_rows = (_origin(arrays, f"_{s}") for s in ("train", "test"))
+        return dataclasses.replace(dataset, train_origin=rows, test_origin=test_rows)
+    if {"x", "y"} <= arrays.keys():
         x, y = _of_one_length(arrays["x"], arrays["y"])
-        train, test = split_rows(len(x))
-        x_train, y_train, x_test, y_test = x[train], y[train], x[test], y[test]
-        whole = Origin("x", np.arange(len(x)), _ids(arrays, ""))
-        origins = [whole.take(train), whole.take(test)]
-    else:
-        raise ArgumentError(
-            "path",
-            f"must be a file with x_train, y_train, x_test and y_test, or x and y; "
-            f"it holds {', '.join(sorted(arrays)) or 'nothing'}: {path}.",
-        )
-    dataset = dataset_from_arrays(
-        path.stem, x_train, y_train, x_test, y_test, num_classes, source=str(path)
+        return split_dataset(path.stem, x, y, _origin(arrays, ""), **options)
+    raise ArgumentError(
+        "path",
+        f"must be a file with x_train, y_train, x_test and y_test, or x and y; "
+        f"it holds {', '.join(sorted(arrays)) or 'nothing'}: {path}.",
     )
-    return dataclasses.replace(dataset, train_origin=origins[0], test_origin=origins[1])
 
 
 def _num_classes(value: np.ndarray | None) -> int | None:
@@ -76,20 +65,17 @@ def _num_classes(value: np.ndarray | None) -> int | None:
     return int(value.item())
 
 
-def _ids(arrays: Mapping[str, np.ndarray], split: str) -> np.ndarray | None:
-    """Names of the rows of a split, where the file has any."""
-    name = f"id_{split}" if split else "id"
-    ids = arrays.get(name)
-    if ids is None:
-        return None
-    x_name = f"x_{split}" if split else "x"
-    if ids.shape != (len(arrays[x_name]),):
+def _origin(arrays: Mapping[str, np.ndarray], suffix: str) -> Origin:
+    """The rows of a split, with their names where the file has any."""
+    name, x_name, ids = f"id{suffix}", f"x{suffix}", arrays.get(f"id{suffix}")
+    num_rows = len(arrays[x_name])
+    if ids is not None and ids.shape != (num_rows,):
         raise ArgumentError(
             name,
             f"must have one entry for each row of {x_name}, got shape {ids.shape} for "
-            f"{len(arrays[x_name])} rows.",
+            f"{num_rows} rows.",
         )
-    return ids
+    return Origin(x_name, np.arange(num_rows), ids)
 
 
 def _of_one_length(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -76,15 +76,11 @@ def read_npz(
         ...     read_npz(file.name)
         {'x': array([0, 1, 2])}
     """
-    path = pathlib.Path(path)
-    size = _file_size(path, argument)
-    with _damage_named(path, argument), path.open("rb") as file:
-        if file.read(len(NPY_MAGIC)) == NPY_MAGIC:
-            raise ArgumentError(
-                argument,
-                f"must be an .npz archive, but {path} is an .npy file of one array: "
-                "give it the ending .npy, or save it with np.savez.",
-            )
+    rule = (
+        f"must be an .npz archive, but {path} is an .npy file of one array: give it "
+        "the ending .npy, or save it with np.savez."
+    )
+    with _opened(path, argument, NPY_MAGIC, rule) as (file, size):
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             _check_members(members, size)
@@ -96,16 +92,9 @@ def read_npz(
 
 def read_npy(path: str | os.PathLike[str], *, argument: str = "path") -> np.ndarray:
     """Returns the array of an ``.npy`` file, with the errors of ``read_npz``."""
-    path = pathlib.Path(path)
-    size = _file_size(path, argument)
-    with _damage_named(path, argument), path.open("rb") as file:
-        if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
-            raise ArgumentError(
-                argument,
-                f"must be an .npy file of one array, but {path} is an .npz archive: "
-                "give it the ending .npz.",
-            )
-        file.seek(0)
+    hint = "give it the ending .npz."
+    rule = f"must be an .npy file of one array, but {path} is an .npz archive: {hint}"
+    with _opened(path, argument, ZIP_MAGIC, rule) as (file, size):
         _check_header(_read_header(file), size)
         file.seek(0)
         return np.lib.format.read_array(file, allow_pickle=False)
@@ -124,10 +113,21 @@ def _file_size(path: pathlib.Path, argument: str) -> int:
 
 
 @contextlib.contextmanager
-def _damage_named(path: pathlib.Path, argument: str) -> Iterator[None]:
-    """Turns whatever a damaged file raises into one error that names the file."""
+def _opened(
+    path: str | os.PathLike[str], argument: str, other: bytes, rule: str
+) -> Iterator[tuple[Any, int]]:
+    """A file and its size; whatever it raises becomes one error that names it.
+
+    ``rule`` is broken by a file that begins as the other format does.
+    """
+    path = pathlib.Path(path)
+    size = _file_size(path, argument)
     try:
-        yield
+        with path.open("rb") as file:
+            if file.read(len(other)) == other:
+                raise ArgumentError(argument, rule)
+            file.seek(0)
+            yield file, size
     except ArgumentError:
         raise
     except _DAMAGE as error:

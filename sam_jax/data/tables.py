@@ -1,7 +1,6 @@
 """Data sets from tables: a column of labels, and columns of numbers."""
 
 import collections
-import dataclasses
 import os
 import pathlib
 import re
@@ -11,7 +10,7 @@ import numpy as np
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
-from sam_jax.data.arrays import dataset_from_arrays, split_rows
+from sam_jax.data.arrays import split_dataset
 from sam_jax.types import Dataset, Origin
 
 SUFFIXES = (".csv", ".parquet")
@@ -48,7 +47,8 @@ def load_table(
             "path", f"must be a readable {path.suffix} file, got {path}: {reason}"
         ) from error
     x, y, ids = table_arrays(table, label_column)
-    return split_arrays(path.stem, x, y, str(path), ids)
+    rows = Origin("rows", np.arange(len(x)), ids)
+    return split_dataset(path.stem, x, y, rows, source=str(path))
 
 
 def table_arrays(
@@ -97,20 +97,6 @@ def table_arrays(
         y = y.astype(np.int32)
     ids = columns[ID_COLUMN] if ID_COLUMN in names and chosen != ID_COLUMN else None
     return np.stack([columns[name] for name in features], axis=1), y, ids
-
-
-def split_arrays(
-    name: str, x: np.ndarray, y: np.ndarray, source: str, ids: np.ndarray | None = None
-) -> Dataset:
-    """Returns a data set of all rows, of which ``split_rows`` chooses the test rows."""
-    train, test = split_rows(len(x))
-    dataset = dataset_from_arrays(
-        name, x[train], y[train], x[test], y[test], source=source
-    )
-    rows = Origin("rows", np.arange(len(x)), ids)
-    return dataclasses.replace(
-        dataset, train_origin=rows.take(train), test_origin=rows.take(test)
-    )
 
 
 def _read_csv(path: pathlib.Path) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from sam_jax._checks import ArgumentError
 from sam_jax.data import record_files
-from sam_jax.data.arrays import dataset_from_arrays, split_rows
+from sam_jax.data.arrays import dataset_from_arrays, split_dataset
 from sam_jax.types import Dataset, Origin
 
 EMBEDDED_DIR = pathlib.Path(__file__).parent / "embedded"
@@ -103,27 +103,18 @@ def load_prepared(
         test_split = next((s for s in ("test", "validation") if s in splits), None)
     x, y = _read_split(info, train_split, x_key, y_key, image_size)
     origin = Origin(train_split, np.arange(len(y)))
-    if test_split is None:
-        train, test = split_rows(len(x))
-        x, y, x_test, y_test = x[train], y[train], x[test], y[test]
-        origin, test_origin = origin.take(train), origin.take(test)
-    else:
-        x_test, y_test = _read_split(info, test_split, x_key, y_key, image_size)
-        test_origin = Origin(test_split, np.arange(len(y_test)))
     # TFDS calls classes without names "0", "1", ...
-    names = (
-        [] if label.names == [str(i) for i in range(len(label.names))] else label.names
-    )
-    dataset = dataset_from_arrays(
-        name,
-        x,
-        y,
-        x_test,
-        y_test,
-        num_classes=label.num_classes,
-        class_names=names,
-        source=source or info.homepage,
-    )
+    numbers = [str(i) for i in range(len(label.names))]
+    options: Any = {
+        "num_classes": label.num_classes,
+        "class_names": [] if label.names == numbers else label.names,
+        "source": source or info.homepage,
+    }
+    if test_split is None:
+        return split_dataset(name, x, y, origin, **options)
+    x_test, y_test = _read_split(info, test_split, x_key, y_key, image_size)
+    dataset = dataset_from_arrays(name, x, y, x_test, y_test, **options)
+    test_origin = Origin(test_split, np.arange(len(y_test)))
     return dataclasses.replace(dataset, train_origin=origin, test_origin=test_origin)
 
 
@@ -205,10 +196,7 @@ def _decode_images(
     images = []
     for data in encoded:
         with Image.open(io.BytesIO(data)) as file:
-            image = file.convert(mode)
-        if image_size is not None:
-            image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-        images.append(np.asarray(image).reshape(image.height, image.width, -1))
+            images.append(_pixels(file.convert(mode), image_size))
     sizes = {image.shape for image in images}
     if len(sizes) > 1:
         raise ArgumentError(
@@ -217,6 +205,15 @@ def _decode_images(
             f"such as {min(sizes)} and {max(sizes)}.",
         )
     return np.stack(images)
+
+
+def _pixels(image: Any, image_size: int | None) -> np.ndarray:
+    """A PIL image as [H, W, channels], resized if there is a size."""
+    from PIL import Image
+
+    if image_size is not None:
+        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(image.height, image.width, -1)
 
 
 def _resize(x: np.ndarray, image_size: int) -> np.ndarray:
@@ -229,13 +226,8 @@ def _resize(x: np.ndarray, image_size: int) -> np.ndarray:
             f"must be None for data that are not uint8 images, "
             f"got {image_size} for {x.dtype} {x.shape[1:]}.",
         )
-    size = (image_size, image_size)
-
-    def resize(image: np.ndarray) -> Any:
-        return Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
-
-    images = [np.asarray(resize(a[..., 0] if a.shape[-1] == 1 else a)) for a in x]
-    return np.stack(images).reshape(len(x), image_size, image_size, x.shape[-1])
+    images = [Image.fromarray(a[..., 0] if a.shape[-1] == 1 else a) for a in x]
+    return np.stack([_pixels(image, image_size) for image in images])
 
 
 def _records(instructions: Sequence[Any]) -> Iterator[bytes]:

@@ -222,10 +222,9 @@ def _smallest(p_values: dict[str, float]) -> str:
 
 
 def _above_chance(value: float, null: float, null_error: float) -> float:
-    """One-sided p-value of a metric's excess over its null.
+    """One-sided p-value of a metric's excess, with the error of the null itself.
 
-    With the error of the null itself, where models do not differ (``null_errors``):
-    the interval, which is for new models, has few degrees of freedom with few models.
+    The interval, which is for new models, has few degrees of freedom with few models.
     """
     if np.isnan(value) or null == 1:
         return float("nan")

@@ -78,14 +78,12 @@ def export_signals(
         raise ArgumentError(
             "export", f"must go to a new folder, but {folder} is there."
         )
-    if to == "privacy_meter":
-        _check_for_privacy_meter(signals)
-    make_folder(folder)
     if to == "lira":
         _write_lira(signals, folder, name, logits)
     elif to == "privacy_meter":
         _write_privacy_meter(signals, folder)
     else:
+        make_folder(folder)
         for field, array in signals._asdict().items():
             np.save(folder / f"{field}.npy", np.asarray(array))
 
@@ -135,6 +133,7 @@ def _write_lira(
     """What plot.py, or score.py, reads of examples that some models had."""
     columns = varying_columns(np.asarray(signals.keep))
     pool = signals.select(examples=columns)
+    make_folder(folder)
     np.save(folder / "y_train.npy", np.asarray(pool.labels))
     num_models = len(pool.keep)
     for model in range(num_models):
@@ -183,23 +182,20 @@ def _read_privacy_meter(folder: pathlib.Path, argument: str) -> Arrays:
     return {"probabilities": joined, "keep": np.pad(keep, ((0, 0), (0, num_aside)))}
 
 
-def _check_for_privacy_meter(signals: Signals) -> None:
+def _write_privacy_meter(signals: Signals, folder: pathlib.Path) -> None:
+    pool = varying_columns(np.asarray(signals.keep))
+    aside = ~np.asarray(signals.keep).any(axis=0)
     if signals.phi.shape[-1] > 1:
         raise ArgumentError(
             "export",
             f"must be of one query for Privacy Meter, got {signals.phi.shape[-1]}.",
         )
-    if np.asarray(signals.keep).any(axis=0).all():
+    if not aside.any():
         raise ArgumentError(
             "export",
             "must have examples that no model trained on for Privacy Meter: they are "
             "its population.",
         )
-
-
-def _write_privacy_meter(signals: Signals, folder: pathlib.Path) -> None:
-    pool = varying_columns(np.asarray(signals.keep))
-    aside = ~np.asarray(signals.keep).any(axis=0)
     # In double precision: single precision rounds p to 1 for phi beyond 17.
     p = special.expit(np.asarray(signals.phi)[..., 0].astype(np.float64)).T
     for name in ("signals", "models"):
