@@ -144,8 +144,11 @@ def chip_devices(target: Chip, chips: int = 1) -> Sequence[jax.Device]:
     for name, value in _environment(target).items():
         os.environ.setdefault(name, value)
     if target.platform == "tpu":
+        # By default a host has four chips, of which a single one would be a part.
+        host = {"chips_per_host_bounds": (1, 1, 1)} if chips == 1 else {}
+        name = f"{target.name}:{target.grids[chips]}"
         topology = topologies.get_topology_desc(
-            platform="tpu", topology_name=f"{target.name}:{target.grids[chips]}"
+            platform="tpu", topology_name=name, **host
         )
     else:
         topology = topologies.get_topology_desc(

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from sam_jax._checks import ArgumentError
 from sam_jax.training import chips
 from sam_jax.training.chips import Chip
 from sam_jax.training.lifted_training import LiftedTraining
@@ -136,10 +137,22 @@ def compile_epoch(
         target: The chip.
         num_chips: Chips that share the models.
         num_steps: Steps of an epoch.
+
+    Raises:
+        ArgumentError: If the compiler of the chip is that of another version of JAX,
+            whose programs this one cannot read.
     """
     traced = lifted.epoch.trace(*arguments)
     program = traced.lower().compile(chips.compiler_options(target))
-    text, memory = program.as_text(), program.memory_analysis()
+    try:
+        text, memory = program.as_text(), program.memory_analysis()
+    except jax.errors.JaxRuntimeError as error:
+        raise ArgumentError(
+            "target",
+            f"must have the compiler of jax {jax.__version__}; the programs of the "
+            "one that is installed cannot be read. "
+            f'pip install "sam_jax[{target.requirement}]".',
+        ) from error
     assert text is not None and memory is not None
     models = arguments[1].shape[0] // num_chips
     cost = program_cost(text)

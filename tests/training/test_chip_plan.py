@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
+from sam_jax._checks import ArgumentError
 from sam_jax.models import MODELS
 from sam_jax.training import chip_plan, chips
 from sam_jax.training.chip_plan import plan_for_chip
@@ -42,8 +43,8 @@ def momentum(_):
 
 
 @functools.cache
-def compiled(models, num_chips=1):
-    target, _ = parse_chip("v5e")
+def compiled(models, num_chips=1, name="v5e"):
+    target, _ = parse_chip(name)
     devices = tuple(chip_devices(target, num_chips))
     lifted = lift_training(task(), devices)
     shapes = epoch_shapes(lifted, {}, POOL, models, devices)
@@ -69,6 +70,30 @@ def test_sharded_training_has_no_collective_and_takes_the_same_memory_of_each_ch
     assert sharded.needed_bytes == pytest.approx(alone.needed_bytes, rel=0.02)
     assert sharded.step.operations == alone.step.operations
     assert sharded.step.estimate == pytest.approx(alone.step.estimate, rel=0.02)
+
+
+@pytest.mark.accelerator
+@needs_libtpu
+@pytest.mark.parametrize("name", ["v5p", "v6e"])
+def test_other_tpus_are_compiled_for(name):
+    made = compiled(1, name=name)
+    assert made.step.operations == compiled(1).step.operations
+    assert 0 < made.step.estimate < compiled(1).step.estimate
+
+
+def test_a_compiler_of_another_version_is_an_error_with_the_line_that_installs_it(
+    monkeypatch,
+):
+    def unreadable(_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure")
+
+    monkeypatch.setattr(jax.stages.Compiled, "as_text", unreadable)
+    target, _ = parse_chip("v6e")
+    devices = (jax.devices()[0],)
+    lifted = lift_training(task("mlp", hidden=(8,)), devices)
+    shapes = epoch_shapes(lifted, {}, POOL, 1, devices)
+    with pytest.raises(ArgumentError, match="target must have the compiler of jax"):
+        compile_epoch(lifted, shapes, target, 1, 8)
 
 
 @pytest.mark.accelerator
