@@ -2,9 +2,10 @@
 
 Models with convolutions train one after the other on every device: their images then
 stay in the cache of a CPU core or in the fast memory of a TPU, and a GPU runs plain
-convolutions instead of grouped ones (`benchmarks/README.md` has the figures). Of other
-models, a GPU or TPU runs all under one ``vmap``, and a CPU core small groups, so that
-a group's weights and momenta stay in its cache. Each core is a separate device there
+convolutions instead of grouped ones. Of other models, a GPU or TPU runs all under one
+``vmap``. On a CPU they follow one another too, so that weights and momenta stay in the
+core's cache, but for models so small that the calls of operations cost more
+(`benchmarks/README.md` has the figures). Each core is a separate device there
 (``use_all_cores``).
 """
 
@@ -20,8 +21,11 @@ from jax.sharding import PartitionSpec as P
 
 from sam_jax import _checks
 
-CPU_MODELS_PER_VMAP = 4
-"""Measured on 2 cores with the MLP of ``benchmarks/shadow_training.py``."""
+CPU_MODELS_PER_VMAP = 8
+"""Of small models on a CPU core (``benchmarks.models_per_vmap``)."""
+
+SMALL_MODEL_BYTES = 2**17
+"""Of weights and momenta, up to which a model is small there."""
 
 
 def use_all_cores(num_devices: int | None = None) -> None:
@@ -52,7 +56,8 @@ def default_models_per_vmap(many: Any, platform: str) -> int:
     """The width of ``vmap`` on one device: one model, a small group, or all.
 
     Leaves of ``many`` with four axes and that of the models are kernels of
-    convolutions, and then a group is one model.
+    convolutions, and then a group is one model; floating-point leaves are weights and
+    momenta, by whose size a model is small.
 
     Args:
         many: Pytree of what each model has, with a leading axis of models.
@@ -64,6 +69,10 @@ def default_models_per_vmap(many: Any, platform: str) -> int:
         return 1
     if platform != "cpu":
         return local_models
+    floats = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in floats)
+    if size > SMALL_MODEL_BYTES * local_models:
+        return 1
     # A divisor: `lax.map` would compile a second program for a remainder.
     for width in range(min(CPU_MODELS_PER_VMAP, local_models), 1, -1):
         if local_models % width == 0:

@@ -414,11 +414,19 @@ def test_over_models_is_the_loop():
 
 
 def test_models_with_convolutions_are_groups_of_one():
-    dense, kernel = jnp.zeros((8, 3, 4)), jnp.zeros((8, 3, 3, 1, 2))
+    dense, kernel = jnp.zeros((12, 3, 4)), jnp.zeros((12, 3, 3, 1, 2))
     width = vmap_models.default_models_per_vmap
-    assert width((dense,), "cpu") == 4 and width((dense,), "gpu") == 8
+    assert width((dense,), "cpu") == 6 and width((dense,), "gpu") == 12
     for platform in ("cpu", "gpu", "tpu"):
         assert width((dense, kernel), platform) == 1
+
+
+def test_models_whose_weights_fill_a_cache_follow_one_another_on_a_cpu():
+    keep = jnp.zeros((8, 10**6), bool)  # No part of a model's state.
+    for size, expected in ((2**15, 8), (2**15 + 1, 1)):
+        many = (keep, {"weights": jnp.zeros((8, size))})
+        assert vmap_models.default_models_per_vmap(many, "cpu") == expected
+        assert vmap_models.default_models_per_vmap(many, "gpu") == 8
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
