@@ -70,15 +70,10 @@ def attack_signals(
 ) -> AuditResult:
     """Attacks every model of every optimizer; the audit after its training.
 
-    Args:
-        signals: By optimizer (or whatever made the models differ), on one keep mask
-            and one set of labels.
-        dataset: The data behind the columns: the pool, then the rest.
-        config: Attacks, rates, level and baseline.
-        logs: Training curves, where they are known.
-        canaries: Columns that are canaries; see ``AttackConfig``.
-        settings: By optimizer, hyper-parameters where they are known.
-        progress: Whether to show a progress bar.
+    Signals, and maybe training curves (``logs``) and hyper-parameters (``settings``),
+    are by optimizer, or whatever made the models differ, on one keep mask and one set
+    of labels; the data behind the columns are the pool, then the rest. Checks of the
+    models (``model_checks``) come before any score.
 
     Raises:
         ArgumentError: If optimizers do not share mask and labels, or a score is NaN.

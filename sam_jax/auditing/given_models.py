@@ -79,10 +79,6 @@ def attack_given(
         config: Attacks, rates and level.
         progress: Whether to show a progress bar.
         checks: By target, what ``check_given`` returned where it was called already.
-
-    Raises:
-        ArgumentError: If examples or labels of targets and shadow models differ, or an
-            attack cannot run on them.
     """
     given, question = match_models(targets, shadows, population)
     check_attacks(config.attacks, targets, given, question)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from sam_jax.data.result_files import write_csv, write_json
-from sam_jax.metrics import long_format
 
 
 class RunResult(abc.ABC):
@@ -36,7 +35,12 @@ class RunResult(abc.ABC):
 
     def to_frame(self) -> Any:
         """Returns ``to_rows`` as a pandas data frame, if pandas is installed."""
-        return long_format.to_frame(self.to_rows())
+        try:
+            import pandas  # pyrefly: ignore[missing-import]
+        except ImportError as error:
+            text = "to_frame needs pandas (pip install pandas); to_rows gives the same."
+            raise ImportError(text) from error
+        return pandas.DataFrame(self.to_rows())
 
     def save(
         self, folder: str | pathlib.Path, about: Mapping[str, Any] | None = None

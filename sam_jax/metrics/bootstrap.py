@@ -59,16 +59,9 @@ class Bootstrap:
     """The replicates of one attack's metrics, from which all intervals are read.
 
     Metrics are AUC, balanced accuracy, TPR at each of ``fprs`` and, pooled only, TPR at
-    each of ``curve_fprs``.
-
-    Attributes:
-        pooled: Metrics of one ROC curve over the scores of all targets.
-        by_target: Metrics of every target alone.
-        without_models: Pooled metrics by refit and group of examples (``refits``).
-        fprs: The false-positive rates of the TPR metrics.
-        curve_fprs: Those of the points of the ROC band.
-        sizes: What stands behind the metrics.
-        intervals: Level, replicates and seed.
+    each of ``curve_fprs``, the points of the ROC band: of one ROC curve over the scores
+    of all targets, of every target alone, and, pooled, by refit and group of examples
+    (``refits``).
     """
 
     pooled: Replicates

@@ -20,12 +20,10 @@ from sam_jax.metrics import roc
 
 
 class EpsilonBound(NamedTuple):
-    """A lower bound on epsilon and the decisions behind it.
+    """A lower bound on epsilon in nats; 0 where nothing is shown.
 
-    Attributes:
-        epsilon: The bound in nats; 0 where nothing is shown.
-        threshold: Chosen on the half of the scores that the bound does not count.
-        counts: Decisions on the other half.
+    The threshold was chosen on the half of the scores that the bound does not count;
+    the decisions are those on the other half.
     """
 
     epsilon: float

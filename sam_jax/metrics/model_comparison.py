@@ -56,13 +56,9 @@ class Check(NamedTuple):
 class ModelFacts(NamedTuple):
     """What is compared, one value a model.
 
-    Attributes:
-        num_members: Size of the training set.
-        accuracy: Accuracy on the model's training set.
-        loss: Mean cross-entropy on its training set, in nats.
-        unseen_accuracy: Accuracy on examples that other models trained on.
-        unseen_loss: Mean cross-entropy on these.
-        auc: How well its confidence alone tells its members from those.
+    Training-set size, accuracy and mean cross-entropy (nats) on it; both on examples
+    that other models trained on; and how well confidence alone tells members from
+    these.
     """
 
     num_members: Float[np.ndarray, " m"]

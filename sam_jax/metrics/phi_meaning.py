@@ -34,7 +34,8 @@ class Meaning(NamedTuple):
     Attributes:
         name: ``"probabilities"``, ``"percentages"``, ``"losses"``,
             ``"log_probabilities"``, ``"margins"``, ``"single_logit"``, ``"turned"``,
-            ``"transposed_mask"`` or ``"inverted_mask"``.
+            ``"transposed_mask"`` or ``"inverted_mask"``; or ``"labels"``, where those
+            of the columns are in another order.
         is_certain: Whether sound phi practically never look like this.
         text: What was seen, the likely cause, and the line that corrects it.
     """

@@ -127,22 +127,15 @@ def target_replicates(
     return TargetReplicates(value, examples)
 
 
-class SortedScores(NamedTuple):
-    """Scores of members and of non-members, each ascending."""
-
-    members: Float[np.ndarray, " k"]
-    non_members: Float[np.ndarray, " k"]
-
-
 def sort_scores(
     scores: Float[np.ndarray, "*shape"], keep: Bool[np.ndarray, "*shape"]
-) -> SortedScores:
-    """Returns what a ROC curve is made of, without the order of the examples."""
-    return SortedScores(np.sort(scores[keep]), np.sort(scores[~keep]))
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns scores of members and of non-members, each ascending."""
+    return np.sort(scores[keep]), np.sort(scores[~keep])
 
 
 def exact_metrics(
-    ordered: SortedScores, fprs: Sequence[float]
+    ordered: tuple[np.ndarray, np.ndarray], fprs: Sequence[float]
 ) -> Float[np.ndarray, " p"]:
     """Returns AUC, balanced accuracy and TPR at each rate; NaN if not resolvable.
 
@@ -171,7 +164,7 @@ def exact_metrics(
     return np.array([area, (1 + max(advantage, 0.0)) / 2, *at_rates])
 
 
-def bin_edges(ordered: SortedScores) -> Float[np.ndarray, " e"]:
+def bin_edges(ordered: tuple[np.ndarray, np.ndarray]) -> Float[np.ndarray, " e"]:
     """Returns ascending edges of bins that resolve low false-positive rates."""
     members, non_members = (scores[::-1] for scores in ordered)
     last = len(non_members) - 1

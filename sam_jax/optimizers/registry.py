@@ -76,22 +76,13 @@ def _checked_base(base: Any) -> optax.GradientTransformation:
 
 def _factory_docstring(method: type[Method]) -> str:
     """The docstring of a factory, with the formula and settings of its method."""
-    formula, _, rest = (inspect.getdoc(method) or "").partition("\nAttributes:\n")
-    settings, _, references = rest.partition("\nReferences:\n")
-    # Of a method without settings the references follow the formula.
-    if not settings:
-        formula, _, references = formula.partition("\nReferences:\n")
-    arguments = "\n".join(
-        (
-            "    base: Receives the direction as if it were the gradient.",
-            "    rho: Radius: a number, a traced scalar or a schedule.",
-            *settings.rstrip().splitlines(),
-            "    clip_norm: Largest norm of the direction; None for no limit.",
-        )
-    )
+    whole, _, references = (inspect.getdoc(method) or "").partition("\nReferences:\n")
+    formula, _, settings = whole.partition("\nAttributes:\n")
     return (
         f"Returns ``base`` behind ``{method.__name__}``.\n\n{formula.rstrip()}\n\n"
-        f"Args:\n{arguments}\n\n"
+        "Args:\n    base: Receives the direction as if it were the gradient.\n"
+        f"    rho: Radius: a number, a traced scalar or a schedule.\n{settings}"
+        "    clip_norm: Largest norm of the direction; None for no limit.\n\n"
         "Raises:\n    ArgumentError: If a setting is out of range.\n\n"
         f"References:\n{references.rstrip()}\n"
     )

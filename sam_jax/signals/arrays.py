@@ -17,7 +17,7 @@ from sam_jax.types import Signals
 def signals_from_arrays(
     arrays: Mapping[str, Any], source: str, signals_are: str | None = None
 ) -> Signals:
-    """Returns checked signals from arrays by name.
+    """Returns checked signals from arrays by name, with the errors of ``load_signals``.
 
     | arrays | note |
     | --- | --- |
@@ -29,13 +29,8 @@ def signals_from_arrays(
     confidence; labels are 0 unless given. ``losses``, and probabilities of the label \
     [M, N], are read likewise |
 
-    Args:
-        arrays: By name.
-        source: What to call them in an error.
-        signals_are: What the model outputs are, whatever their array is called.
-
-    Raises:
-        ArgumentError: As in ``load_signals``.
+    ``signals_are`` says what the model outputs are, whatever their array is called;
+    errors call the arrays ``source``.
     """
     name = next((name for name in OUTPUTS if name in arrays), None)
     if name is None or "keep" not in arrays:

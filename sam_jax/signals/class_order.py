@@ -1,12 +1,11 @@
 """Recognition of labels that count the classes in another order than the columns."""
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sam_jax.data.class_order import MAX_CLASSES, best_order
 from sam_jax.metrics.member_auc import mean_member_auc
+from sam_jax.metrics.phi_meaning import Meaning
 from sam_jax.metrics.roc import varying_columns
 
 MIN_MODELS, MIN_EXAMPLES = 8, 64
@@ -17,18 +16,11 @@ MIN_GROUP, NUM_BLOCKS = 16, 8
 """Fewest examples that are looked at, and parts into which the columns are cut."""
 
 
-class OtherOrder(NamedTuple):
-    """What was seen and what to do, and whether chance does practically never do it."""
-
-    text: str
-    is_certain: bool
-
-
 def order_of_labels(
     logits: Float[np.ndarray, "m n c"],
     labels: Int[np.ndarray, " n"],
     keep: Bool[np.ndarray, "m n"],
-) -> OtherOrder | None:
+) -> Meaning | None:
     """Returns another order of classes, or of signs, that is far more accurate.
 
     The order is chosen on half of the examples and judged on the other half.
@@ -66,15 +58,16 @@ def order_of_labels(
             f"{shown} and the smallest for {100 * better:.0f} %: the signs are turned "
             "(save -logits)"
         )
-        return OtherOrder(text, is_certain)
-    return OtherOrder(f"{shown} and {_describe(order, better)}", is_certain)
+        return Meaning("labels", is_certain, text)
+    text = f"{shown} and {_describe(order, better)}"
+    return Meaning("labels", is_certain, text)
 
 
 def order_of_group(
     logits: Float[np.ndarray, "m n c"],
     labels: Int[np.ndarray, " n"],
     keep: Bool[np.ndarray, "m n"],
-) -> OtherOrder | None:
+) -> Meaning | None:
     """Returns another order of classes that holds for a model or some examples alone.
 
     Looked at are the examples that no model trained on, eighths of the columns, as the
@@ -119,7 +112,7 @@ def order_of_group(
             )
             fits = _fits_members(right, keep[np.ix_(models, chosen)])
             if alike or fits:
-                return OtherOrder(text, True)
+                return Meaning("labels", True, text)
     return None
 
 

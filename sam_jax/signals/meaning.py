@@ -71,7 +71,7 @@ def check_logits_meaning(
             order = order_of_labels(*given) or order_of_group(*given)
             if order is None:
                 continue
-            name, (text, is_certain) = "labels", order
+            name, is_certain, text = order
         text += f" (query {query})" if query else ""
         _refuse(name, text, is_certain=is_certain and not is_stated)
         return
