@@ -127,9 +127,8 @@ def check_needs(attack: AttackFn, signals: Signals) -> None:
     missing = missing_needs(attack, signals)
     if missing:
         listed = " and ".join(NEEDS[need] for need in missing)
-        raise _checks.ArgumentError(
-            "attack", f"{attack_name(attack)!r} needs {listed}."
-        )
+        rule = f"{attack_name(attack)!r} needs {listed}."
+        raise _checks.ArgumentError("attack", rule)
 
 
 def default_block_size(signals: Signals) -> int:
@@ -176,9 +175,8 @@ def score_targets(
     num_models, num_examples, _ = signals.phi.shape
     targets = np.arange(num_models) if targets is None else np.asarray(targets)
     if targets.size and not (0 <= targets.min() and targets.max() < num_models):
-        raise _checks.ArgumentError(
-            "targets", f"must lie in [0, {num_models}), got {targets}."
-        )
+        rule = f"must lie in [0, {num_models}), got {targets}."
+        raise _checks.ArgumentError("targets", rule)
     block_size = default_block_size(signals) if block_size is None else block_size
     _checks.at_least(1, block_size=block_size)
     signals = _concrete(signals)

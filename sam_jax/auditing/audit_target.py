@@ -92,9 +92,8 @@ def check_targets(
             which shadow models (``algorithms``) go with which target.
     """
     if config.num_canaries:
-        raise ArgumentError(
-            "num_canaries", f"must be 0 with a target, got {config.num_canaries}."
-        )
+        rule = f"must be 0 with a target, got {config.num_canaries}."
+        raise ArgumentError("num_canaries", rule)
     queries = Queries(config.num_queries, augment, plan.query_key)
     signals = signals_of_targets(target, plan.dataset, queries)
     # A baseline is the name of an optimizer, not of a target.

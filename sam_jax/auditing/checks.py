@@ -72,9 +72,8 @@ def _check_counts(
     if config.num_models % 2:
         raise ArgumentError("num_models", f"must be even, got {config.num_models}.")
     if config.num_queries > 1 and augment is None:
-        raise ArgumentError(
-            "num_queries", f"must be 1 without augment, got {config.num_queries}."
-        )
+        rule = f"must be 1 without augment, got {config.num_queries}."
+        raise ArgumentError("num_queries", rule)
     if config.num_canaries > pool_size:
         raise ArgumentError(
             "num_canaries",
@@ -89,9 +88,8 @@ def check_attack_config(
     _check_names("attacks", config.attacks)
     for name, attack in config.attacks.items():
         if not callable(attack):
-            raise ArgumentError(
-                f"attacks[{name!r}]", f"must be callable, got {attack!r}."
-            )
+            rule = f"must be callable, got {attack!r}."
+            raise ArgumentError(f"attacks[{name!r}]", rule)
     _checks.at_least(0, seed=config.seed, num_canaries=config.num_canaries)
     _checks.at_least(1, num_queries=config.num_queries)
     _checks.confidence_level(config.level)
@@ -105,10 +103,8 @@ def _check_names(argument: str, things: Mapping[Any, Any]) -> None:
     """Refuses an empty mapping, and names that are no printable text."""
     if not isinstance(things, Mapping) or not things:
         one = argument.removesuffix("s")
-        raise ArgumentError(
-            argument,
-            f"must name at least one {one} as {{name: {one}}}, got {things!r}.",
-        )
+        rule = f"must name at least one {one} as {{name: {one}}}, got {things!r}."
+        raise ArgumentError(argument, rule)
     for name in things:
         _checks.display_name(**{argument: name})
 

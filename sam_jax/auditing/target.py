@@ -90,9 +90,8 @@ def signals_of_targets(
             raise ArgumentError("target", f"must be a Target, got {target!r}.")
         _checks.display_name(target=target.name)
         if target.name in signals:
-            raise ArgumentError(
-                "target", f"must have different names, got {target.name!r} twice."
-            )
+            rule = f"must have different names, got {target.name!r} twice."
+            raise ArgumentError("target", rule)
         members = _members(target, len(pool.y), len(test.y))
         if callable(target.outputs):
             signals[target.name] = _of_function(

@@ -94,9 +94,8 @@ def check_attacks(
             missing = missing_needs(attack_fn, joined)
             if missing:
                 listed = " and ".join(SHADOW_NEEDS[need] for need in missing)
-                raise ArgumentError(
-                    "attacks", f"must be able to run, but {attack} needs {listed}."
-                )
+                rule = f"must be able to run, but {attack} needs {listed}."
+                raise ArgumentError("attacks", rule)
 
 
 def join_target(

@@ -123,15 +123,13 @@ def load(
     is_table = name.endswith(tables.SUFFIXES)
     is_hugging_face = name.startswith(hugging_face.PREFIX)
     if label_column is not None and not (is_table or is_hugging_face):
-        raise ArgumentError(
-            "label_column", f"must be None but for tables, got {label_column!r}."
-        )
+        rule = f"must be None but for tables, got {label_column!r}."
+        raise ArgumentError("label_column", rule)
     # Files and sets of Hugging Face, recognised by the form of the name.
     if is_table or is_hugging_face or name.endswith(".npz"):
         if image_size is not None:
-            raise ArgumentError(
-                "image_size", f"must be None but for TFDS sets, got {image_size}."
-            )
+            rule = f"must be None but for TFDS sets, got {image_size}."
+            raise ArgumentError("image_size", rule)
         try:
             return _load_file(name, label_column)
         except ArgumentError as error:

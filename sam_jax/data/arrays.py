@@ -84,10 +84,8 @@ def dataset_from_arrays(
         num_classes = int(both.max()) + 1
     _check_classes(num_classes, {"y": labels, "y_test": test_labels})
     if len(class_names) not in (0, num_classes):
-        raise ArgumentError(
-            "class_names",
-            f"must have one name a class ({num_classes}), got {len(class_names)}.",
-        )
+        rule = f"must have one name a class ({num_classes}), got {len(class_names)}."
+        raise ArgumentError("class_names", rule)
     return Dataset(
         name=name,
         num_classes=num_classes,
@@ -140,9 +138,8 @@ def split_rows(
         (8, 2)
     """
     if num_rows < 2:
-        raise ArgumentError(
-            "x", f"must have at least 2 rows to be split, got {num_rows}."
-        )
+        rule = f"must have at least 2 rows to be split, got {num_rows}."
+        raise ArgumentError("x", rule)
     num_test = min(max(round(TEST_FRACTION * num_rows), 1), num_rows - 1)
     ranked = np.array(sorted(range(num_rows), key=_digest))
     return np.sort(ranked[num_test:]), np.sort(ranked[:num_test])
@@ -206,9 +203,8 @@ def _encode_texts(*labels: np.ndarray) -> tuple[tuple[str, ...], list[np.ndarray
 def _check_classes(num_classes: int, labels: dict[str, np.ndarray]) -> None:
     """Refuses too few or too many classes, and labels outside of them."""
     if isinstance(num_classes, (int, np.integer)) and num_classes > MAX_CLASSES:
-        raise ArgumentError(
-            "num_classes", f"must be at most {MAX_CLASSES:,}, got {num_classes:,}."
-        )
+        rule = f"must be at most {MAX_CLASSES:,}, got {num_classes:,}."
+        raise ArgumentError("num_classes", rule)
     both = np.concatenate(list(labels.values()))
     num_labels = len(np.unique(both))
     if num_labels > max(len(both) / 2, 32):  # few labels may be all different

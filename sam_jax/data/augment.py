@@ -42,9 +42,8 @@ def crop(key: Key, x: Images, pad: int = 4, mode: str = "zero") -> Images:
     _checks.at_least(0, pad=pad)
     pad_mode = _checks.one_of({"zero": "constant", "reflect": "reflect"}, mode=mode)
     if mode == "reflect" and pad >= min(x.shape[1:3]):
-        raise ArgumentError(
-            "pad", f"must be below the image's {x.shape[1:3]}, got {pad}."
-        )
+        rule = f"must be below the image's {x.shape[1:3]}, got {pad}."
+        raise ArgumentError("pad", rule)
     padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), pad_mode)
     corners = jax.random.randint(key, (len(x), 2), 0, 2 * pad + 1, jnp.int32)
 

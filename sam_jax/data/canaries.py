@@ -20,10 +20,8 @@ def plant(
     pool, size = dataset.train, len(dataset.train.y)
     _checks.at_least(1, num_canaries=num_canaries)
     if num_canaries > size:
-        raise ArgumentError(
-            "num_canaries",
-            f"must be at most the pool's size {size}, got {num_canaries}.",
-        )
+        rule = f"must be at most the pool's size {size}, got {num_canaries}."
+        raise ArgumentError("num_canaries", rule)
     row_key, label_key = jax.random.split(key)
     rows = np.sort(np.asarray(jax.random.permutation(row_key, size))[:num_canaries])
     chosen = Examples(pool.x[rows], pool.y[rows])

@@ -98,9 +98,8 @@ def _arrays(
     if not images:
         return table_arrays(split.with_format("arrow")[:], label_column)
     if len(images) > 1:
-        raise ArgumentError(
-            "name", f"must have one column of images, got {', '.join(images)}."
-        )
+        rule = f"must have one column of images, got {', '.join(images)}."
+        raise ArgumentError("name", rule)
     pictures = [np.asarray(image) for image in split[images[0]]]
     shapes = {picture.shape for picture in pictures}
     if len(shapes) > 1:

@@ -73,9 +73,8 @@ def _real(name: str, x: np.ndarray) -> np.ndarray:
     if not is_real and x.dtype.name != "bfloat16":
         raise ArgumentError(name, f"must hold real numbers, got dtype {x.dtype}.")
     if x.ndim < 2 or x.size == 0:
-        raise ArgumentError(
-            name, f"must be [N, *features] and not empty, got shape {x.shape}."
-        )
+        rule = f"must be [N, *features] and not empty, got shape {x.shape}."
+        raise ArgumentError(name, rule)
     return x
 
 
@@ -85,9 +84,8 @@ def _finite(name: str, x: np.ndarray) -> Float[np.ndarray, "n *features"]:
     finite = np.isfinite(values)
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ArgumentError(
-            name, f"must be finite in float32, got {x[where]} at index {where}."
-        )
+        rule = f"must be finite in float32, got {x[where]} at index {where}."
+        raise ArgumentError(name, rule)
     return values
 
 

@@ -40,9 +40,8 @@ def download_and_prepare(
     target = tfds.data_dir_or_default(data_dir)
     has_builder = name in BUILDERS
     if not has_builder and importlib.util.find_spec("tensorflow") is None:
-        raise ArgumentError(
-            "name", _how_to_prepare(name, target, has_builder, "no TensorFlow here")
-        )
+        rule = _how_to_prepare(name, target, has_builder, "no TensorFlow here")
+        raise ArgumentError("name", rule)
     import tensorflow_datasets
 
     if manual_dir is not None:
@@ -67,9 +66,8 @@ def download_and_prepare(
         tensorflow_datasets.download.DownloadError,
     ) as error:
         cause = f"{type(error).__name__}: {error}"
-        raise ArgumentError(
-            "name", _how_to_prepare(name, target, has_builder, cause)
-        ) from error
+        rule = _how_to_prepare(name, target, has_builder, cause)
+        raise ArgumentError("name", rule) from error
     return pathlib.Path(builder.data_path)
 
 

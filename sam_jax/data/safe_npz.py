@@ -107,9 +107,8 @@ def _file_size(path: pathlib.Path, argument: str) -> int:
             return path.stat().st_size
     except OSError:  # a name that no file system takes, or a folder that is closed
         pass
-    raise ArgumentError(
-        argument, f"must name a file that exists: there is no {str(path)!r}."
-    )
+    rule = f"must name a file that exists: there is no {str(path)!r}."
+    raise ArgumentError(argument, rule)
 
 
 @contextlib.contextmanager

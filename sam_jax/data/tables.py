@@ -43,9 +43,8 @@ def load_table(
         table = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = _checks.first_line(error)
-        raise ArgumentError(
-            "path", f"must be a readable {path.suffix} file, got {path}: {reason}"
-        ) from error
+        rule = f"must be a readable {path.suffix} file, got {path}: {reason}"
+        raise ArgumentError("path", rule) from error
     x, y, ids = table_arrays(table, label_column)
     rows = Origin("rows", np.arange(len(x)), ids)
     return split_dataset(path.stem, x, y, rows, source=str(path))
@@ -58,9 +57,8 @@ def table_arrays(
     names = list(table.column_names)
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
-        raise ArgumentError(
-            "path", f"must name each column once, got {', '.join(twice)} twice."
-        )
+        rule = f"must name each column once, got {', '.join(twice)} twice."
+        raise ArgumentError("path", rule)
     unnamed = [n for n in names if re.fullmatch(r"\s*|Unnamed: \d+|__index_.*__", n)]
     if unnamed:
         raise ArgumentError(
@@ -70,10 +68,8 @@ def table_arrays(
         )
     chosen = LABEL_COLUMN if label_column is None else label_column
     if chosen not in names:
-        raise ArgumentError(
-            "label_column",
-            f"must be one of the table's columns, {_listed(names)}; got {chosen!r}.",
-        )
+        rule = f"must be one of the table's columns, {_listed(names)}; got {chosen!r}."
+        raise ArgumentError("label_column", rule)
     features = [name for name in names if name not in (chosen, ID_COLUMN)]
     if not features or len(table) < 2:
         raise ArgumentError(

@@ -44,9 +44,8 @@ def find_prepared(tfds_name: str, data_dir: pathlib.Path) -> pathlib.Path | None
         configs = [c for c in sorted(folder.iterdir()) if _versions(c, version)]
         if len(configs) > 1:
             listed = ", ".join(f"{name}/{config.name}" for config in configs)
-            raise ArgumentError(
-                "name", f"must choose one of {listed}; got {tfds_name!r}."
-            )
+            rule = f"must choose one of {listed}; got {tfds_name!r}."
+            raise ArgumentError("name", rule)
         versions = _versions(configs[0], version) if configs else []
     return versions[-1] if versions else None
 

@@ -174,13 +174,11 @@ def _checked(scores: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """The mask as booleans; raises unless it is one and the scores are numbers."""
     keep = _checks.mask(keep=keep)
     if scores.shape != keep.shape:
-        raise _checks.ArgumentError(
-            "scores", f"and keep must have one shape, got {scores.shape}, {keep.shape}."
-        )
+        rule = f"and keep must have one shape, got {scores.shape}, {keep.shape}."
+        raise _checks.ArgumentError("scores", rule)
     if np.isnan(scores).any():
-        raise _checks.ArgumentError(
-            "scores", f"must not be NaN, got {np.isnan(scores).sum()} NaN."
-        )
+        rule = f"must not be NaN, got {np.isnan(scores).sum()} NaN."
+        raise _checks.ArgumentError("scores", rule)
     return keep
 
 

@@ -76,16 +76,13 @@ def make_base(
     allowed = setting_names(name)
     for setting in settings:
         if setting == "learning_rate":
-            raise ArgumentError(
-                "base_settings", "must be without learning_rate, a separate option."
-            )
+            rule = "must be without learning_rate, a separate option."
+            raise ArgumentError("base_settings", rule)
         if setting not in allowed:
             near = difflib.get_close_matches(setting, allowed, 1, cutoff=0.5)
             hint = f" Did you mean {near[0]}?" if near else ""
-            raise ArgumentError(
-                "base_settings",
-                f"must be of {name}: {', '.join(allowed)}; got {setting!r}.{hint}",
-            )
+            rule = f"must be of {name}: {', '.join(allowed)}; got {setting!r}.{hint}"
+            raise ArgumentError("base_settings", rule)
     try:
         # Some values are refused only when the state is made.
         base = base_factories()[name](learning_rate, **settings)

@@ -61,9 +61,8 @@ def _scalar(name: str, value: Any, rule: str) -> None:
         real = jnp.issubdtype(value.dtype, jnp.floating)
         real = real or jnp.issubdtype(value.dtype, jnp.integer)
         if not real or value.ndim:
-            raise ArgumentError(
-                name, f"{rule}, got shape {value.shape} and dtype {value.dtype}."
-            )
+            rule = f"{rule}, got shape {value.shape} and dtype {value.dtype}."
+            raise ArgumentError(name, rule)
     elif isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ArgumentError(name, f"{rule}, got {value!r}.")
 

@@ -95,13 +95,14 @@ def sgd(
 ) -> optax.GradientTransformationExtraArgs:
     """Returns ``base`` alone, which ignores the extra arguments of the SAM family.
 
-    Despite the name, any optimizer; ``clip_norm`` limits the gradient that it receives.
-    A concrete ``rho``, there so that all factories are called alike, must be 0.
+    Args:
+        base: Any optimizer; despite the name, not only stochastic gradient descent.
+        rho: Accepted so that all factories are called alike; 0 where concrete.
+        clip_norm: Largest norm of the gradient that ``base`` receives.
     """
     if _checks.is_concrete(rho) and rho != 0:
-        raise ArgumentError(
-            "rho", f"must be 0 for sgd, which has no radius, got {rho!r}."
-        )
+        rule = f"must be 0 for sgd, which has no radius, got {rho!r}."
+        raise ArgumentError("rho", rule)
     base = optax.with_extra_args_support(_checked_base(base))
     if clip_norm is None:
         return base

@@ -75,9 +75,8 @@ def sharpness_aware(
         [-3.06 -4.08]
     """
     if not isinstance(method, Method):
-        raise ArgumentError(
-            "method", f"must be a method such as SAM(), got {method!r}."
-        )
+        rule = f"must be a method such as SAM(), got {method!r}."
+        raise ArgumentError("method", rule)
     check_radius(rho)
     if clip_norm is not None:
         check_setting(_checks.positive, clip_norm=clip_norm)
@@ -126,9 +125,8 @@ def _checked_grad_fn(
     """The gradient function that ``method`` needs, its results checked when traced."""
     name, method_name = method.gradient_argument, type(method).__name__
     if params is None:
-        raise ArgumentError(
-            "params", f"must be passed to update for {method_name}, got None."
-        )
+        rule = f"must be passed to update for {method_name}, got None."
+        raise ArgumentError("params", rule)
     if not callable(function):
         raise ArgumentError(
             name,
@@ -182,10 +180,8 @@ def _check_like_params(name: str, tree: Any, params: Params) -> None:
             hint = " If that is a loss, pass its jax.grad."
         elif "nnx" in str(type(tree)):
             hint = " nnx.as_pure makes plain arrays of it."
-        raise ArgumentError(
-            name,
-            f"must have the structure of params, {expected}, got {structure}.{hint}",
-        )
+        rule = f"must have the structure of params, {expected}, got {structure}.{hint}"
+        raise ArgumentError(name, rule)
     shapes, wanted = (
         [jnp.shape(leaf) for leaf in jax.tree.leaves(t)] for t in (tree, params)
     )

@@ -65,9 +65,8 @@ def _from_logits(
 ) -> Signals:
     """Signals of logits [M, N, (Q,) C]."""
     if "labels" not in arrays:
-        raise ArgumentError(
-            "labels", "must be there, [examples], where there are logits."
-        )
+        rule = "must be there, [examples], where there are logits."
+        raise ArgumentError("labels", rule)
     num_models, num_examples, *_, num_classes = logits.shape
     keep = check_keep(arrays["keep"], (num_models, num_examples))
     labels = plain_array(labels=arrays["labels"])

@@ -160,9 +160,8 @@ def check_keep(keep: Any, shape: tuple[int, ...]) -> np.ndarray:
     keep = _checks.mask(keep=plain_array(keep=keep))
     if keep.shape != shape:
         hint = " It looks transposed: save keep.T." if keep.shape == shape[::-1] else ""
-        raise ArgumentError(
-            "keep", f"must be [models, examples] = {shape}, got {keep.shape}.{hint}"
-        )
+        rule = f"must be [models, examples] = {shape}, got {keep.shape}.{hint}"
+        raise ArgumentError("keep", rule)
     sizes = keep.sum(axis=1)
     if not sizes.any():
         return keep
@@ -255,9 +254,8 @@ def check_labels(
         raise ArgumentError("labels", f"must be integers, got {labels.dtype}.{hint}")
     top = np.iinfo(np.int32).max if num_classes is None else num_classes - 1
     if labels.size and not (0 <= labels.min() and labels.max() <= top):
-        raise ArgumentError(
-            "labels", f"must lie in [0, {top}], got {labels.min()} to {labels.max()}."
-        )
+        rule = f"must lie in [0, {top}], got {labels.min()} to {labels.max()}."
+        raise ArgumentError("labels", rule)
     return labels.astype(np.int32)
 
 

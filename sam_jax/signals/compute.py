@@ -60,9 +60,8 @@ def model_signals(
     """
     _checks.at_least(1, batch_size=batch_size, num_queries=num_queries)
     if num_queries > 1 and (augment is None or key is None):
-        raise ArgumentError(
-            "num_queries", f"must be 1 without augment and key, got {num_queries}."
-        )
+        rule = f"must be 1 without augment and key, got {num_queries}."
+        raise ArgumentError("num_queries", rule)
 
     # Evaluation draws nothing, but `apply` takes a key.
     no_key = query_root = jax.random.key(0)

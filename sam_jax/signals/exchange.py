@@ -75,9 +75,8 @@ def export_signals(
             is no population or more than one query.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArgumentError(
-            "export", f"must go to a new folder, but {folder} is there."
-        )
+        rule = f"must go to a new folder, but {folder} is there."
+        raise ArgumentError("export", rule)
     if to == "lira":
         _write_lira(signals, folder, name, logits)
     elif to == "privacy_meter":
@@ -186,10 +185,8 @@ def _write_privacy_meter(signals: Signals, folder: pathlib.Path) -> None:
     pool = varying_columns(np.asarray(signals.keep))
     aside = ~np.asarray(signals.keep).any(axis=0)
     if signals.phi.shape[-1] > 1:
-        raise ArgumentError(
-            "export",
-            f"must be of one query for Privacy Meter, got {signals.phi.shape[-1]}.",
-        )
+        rule = f"must be of one query for Privacy Meter, got {signals.phi.shape[-1]}."
+        raise ArgumentError("export", rule)
     if not aside.any():
         raise ArgumentError(
             "export",

@@ -284,9 +284,8 @@ def _canaries(
             f"such columns, got {str(columns.tolist())[:60]}. (File: {source})",
         )
     if before.size and not np.array_equal(before, columns):
-        raise ArgumentError(
-            "canaries", f"must be the same in all files, but differ. (File: {source})"
-        )
+        rule = f"must be the same in all files, but differ. (File: {source})"
+        raise ArgumentError("canaries", rule)
     return columns.astype(np.int64)
 
 

@@ -91,9 +91,8 @@ def _is_label(
     """One-hot mask of the labels, of at least two classes."""
     num_classes = logits.shape[-1]
     if num_classes < 2:
-        raise ArgumentError(
-            "logits", f"must have at least 2 classes, got shape {logits.shape}."
-        )
+        rule = f"must have at least 2 classes, got shape {logits.shape}."
+        raise ArgumentError("logits", rule)
     return jax.nn.one_hot(labels, num_classes, dtype=jnp.bool_)
 
 

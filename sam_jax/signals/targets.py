@@ -154,7 +154,6 @@ def _population(
             f"members. (File: {source})",
         )
     if before is not None and not np.array_equal(before, population):
-        raise ArgumentError(
-            "population", f"must be the same in all files, but differs. ({source})"
-        )
+        rule = f"must be the same in all files, but differs. ({source})"
+        raise ArgumentError("population", rule)
     return population

@@ -48,9 +48,8 @@ def _unpack(path: pathlib.Path, max_unpacked: int) -> Iterator[bytes]:
                     )
                 yield block
     except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(
-            f"{path} must be a complete gzip file; download it again ({error})."
-        ) from error
+        text = f"{path} must be a complete gzip file; download it again ({error})."
+        raise ValueError(text) from error
 
 
 @contextlib.contextmanager
@@ -68,9 +67,8 @@ def open_member(path: pathlib.Path, member: str) -> Iterator[IO[bytes]]:
             for info in members:
                 parts = pathlib.PurePosixPath(info.name).parts
                 if info.name.startswith("/") or ".." in parts:
-                    raise ValueError(
-                        f"{path} must hold relative paths only, got {info.name!r}."
-                    )
+                    text = f"{path} must hold relative paths only, got {info.name!r}."
+                    raise ValueError(text)
             matches = [m for m in members if _is_named(m, member)]
             if not matches:
                 raise ValueError(
@@ -81,9 +79,8 @@ def open_member(path: pathlib.Path, member: str) -> Iterator[IO[bytes]]:
             assert stream is not None  # A regular file always has a stream.
             yield stream
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(
-            f"{path} must be a complete .tgz archive; download it again ({error})."
-        ) from error
+        text = f"{path} must be a complete .tgz archive; download it again ({error})."
+        raise ValueError(text) from error
 
 
 def _is_named(info: tarfile.TarInfo, member: str) -> bool:
@@ -138,9 +135,8 @@ def parse_bits(line: bytes, num_features: int, where: str) -> Bool[np.ndarray, "
     bits = values[::2]
     if values.size != 2 * num_features - 1 or not np.isin(bits, (48, 49)).all():
         bad = next(v for v in line.split(b",") if v not in (b"0", b"1"))
-        raise ValueError(
-            f"{where}: a bit must be 0 or 1, got {bad.decode('latin1')!r}."
-        )
+        text = f"{where}: a bit must be 0 or 1, got {bad.decode('latin1')!r}."
+        raise ValueError(text)
     return bits == ord("1")
 
 
