@@ -243,11 +243,9 @@ def _check_scores(attack: AttackFn, scores: np.ndarray, shape: tuple[int, int]) 
             f"{shape[1:]} for a target; got {scores.shape[1:]}.",
         )
     if np.isnan(scores).any():
-        raise _checks.ArgumentError(
-            "attack",
-            f"{name!r} must return scores that are numbers, got "
-            f"{np.isnan(scores).sum():,} NaN among {scores.size:,}.",
-        )
+        rule = f"{name!r} must return scores that are numbers, got"
+        got = f"{np.isnan(scores).sum():,} NaN among {scores.size:,}."
+        raise _checks.ArgumentError("attack", f"{rule} {got}")
 
 
 @functools.partial(jax.jit, static_argnums=0)

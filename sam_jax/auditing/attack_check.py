@@ -37,11 +37,8 @@ def check_attack(
             signals = jax.tree.map(np.asarray, _random_signals(*size, num_queries))
             scores = np.asarray(attack(signals, 0))
     except Exception as error:
-        raise ArgumentError(
-            argument,
-            f"must give scores from (signals, target): {type(error).__name__}: "
-            f"{_checks.first_line(error)}",
-        ) from error
+        rule = f"must give scores from (signals, target): {type(error).__name__}:"
+        raise ArgumentError(argument, f"{rule} {_checks.first_line(error)}") from error
     shape, dtype = getattr(scores, "shape", None), getattr(scores, "dtype", None)
     is_number = dtype is not None and jnp.issubdtype(dtype, jnp.number)
     if shape != size[1:] or not is_number or dtype.kind == "c":

@@ -75,10 +75,8 @@ def _check_counts(
         rule = f"must be 1 without augment, got {config.num_queries}."
         raise ArgumentError("num_queries", rule)
     if config.num_canaries > pool_size:
-        raise ArgumentError(
-            "num_canaries",
-            f"must be at most the pool's size {pool_size}, got {config.num_canaries}.",
-        )
+        rule = f"must be at most the pool's size {pool_size}, got"
+        raise ArgumentError("num_canaries", f"{rule} {config.num_canaries}.")
 
 
 def check_attack_config(

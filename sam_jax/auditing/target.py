@@ -122,11 +122,8 @@ def _members(target: Target, pool_size: int, test_size: int) -> Bool[np.ndarray,
             "of them: move them into the pool.",
         )
     if members[:pool_size].all() or not members.any():
-        raise ArgumentError(
-            argument,
-            f"must be True for some pool examples and False for others, got "
-            f"{members.sum():,} of {pool_size:,}.",
-        )
+        rule = "must be True for some pool examples and False for others, got"
+        raise ArgumentError(argument, f"{rule} {members.sum():,} of {pool_size:,}.")
     return members
 
 
@@ -194,9 +191,6 @@ def _of_array(
     source = f"target {target.name!r}"
     signals = target_from_arrays(arrays, source)
     if signals.phi.shape[-1] != num_queries:
-        raise ArgumentError(
-            "num_queries",
-            f"must be that of the target's outputs, {signals.phi.shape[-1]}, got "
-            f"{num_queries}.",
-        )
+        rule = f"must be that of the target's outputs, {signals.phi.shape[-1]}, got"
+        raise ArgumentError("num_queries", f"{rule} {num_queries}.")
     return signals

@@ -159,11 +159,8 @@ def _whole_labels(
         if y.ndim == 2 and len(y) == num_rows and y.shape[1] > 0:
             way = "argmax(axis=1)" if y.shape[1] > 1 else "ravel()"
             hint = f" Save {name}.{way}."
-        raise ArgumentError(
-            name,
-            f"must have one label for each row of {x_name}, shape ({num_rows},), got "
-            f"shape {y.shape}.{hint}",
-        )
+        rule = f"must have one label for each row of {x_name}, shape ({num_rows},), got"
+        raise ArgumentError(name, f"{rule} shape {y.shape}.{hint}")
     if y.dtype.kind not in "biuf":
         raise ArgumentError(name, f"must hold whole numbers, got dtype {y.dtype}.")
     if y.dtype.kind in "biu":
@@ -216,9 +213,6 @@ def _check_classes(num_classes: int, labels: dict[str, np.ndarray]) -> None:
     for name, values in labels.items():
         outside = values[(values < 0) | (values >= num_classes)]
         if outside.size:
-            raise ArgumentError(
-                name,
-                f"must lie in [0, {num_classes}) (num_classes = {num_classes}), got "
-                f"{outside[0]}.",
-            )
+            rule = f"must lie in [0, {num_classes}) (num_classes = {num_classes}), got"
+            raise ArgumentError(name, f"{rule} {outside[0]}.")
     at_least(2, num_classes=num_classes)

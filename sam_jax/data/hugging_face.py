@@ -68,11 +68,9 @@ def _load_splits(name: str) -> dict[Any, Any]:
         else:
             loaded = datasets.load_dataset(hub_name, config or None)
     except Exception as error:
-        raise ArgumentError(
-            "name",
-            f"must be a set that Hugging Face's datasets can load, got {name!r}: "
-            f"{type(error).__name__}: {error}",
-        ) from error
+        rule = "must be a set that Hugging Face's datasets can load, got"
+        got = f"{name!r}: {type(error).__name__}: {error}"
+        raise ArgumentError("name", f"{rule} {got}") from error
     return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
 
 
@@ -82,11 +80,8 @@ def _label_column(split: Any, label_column: str | None) -> str:
         labels = [n for n, f in split.features.items() if hasattr(f, "str2int")]
         label_column = labels[0] if len(labels) == 1 else LABEL_COLUMN
     if label_column not in split.features:
-        raise ArgumentError(
-            "label_column",
-            f"must be one of the set's columns, {', '.join(split.features)}; got "
-            f"{label_column!r}.",
-        )
+        rule = f"must be one of the set's columns, {', '.join(split.features)}; got"
+        raise ArgumentError("label_column", f"{rule} {label_column!r}.")
     return label_column
 
 

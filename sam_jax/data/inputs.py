@@ -44,17 +44,13 @@ def as_inputs(
     """
     arrays = [_real("x", x), _real("x_test", x_test)]
     if arrays[0].dtype != arrays[1].dtype:
-        raise ArgumentError(
-            "x_test",
-            "must have the dtype of x, so that both are scaled alike, got "
-            f"{arrays[1].dtype} and {arrays[0].dtype}.",
-        )
+        rule = "must have the dtype of x, so that both are scaled alike, got"
+        got = f"{arrays[1].dtype} and {arrays[0].dtype}."
+        raise ArgumentError("x_test", f"{rule} {got}")
     if arrays[0].shape[1:] != arrays[1].shape[1:]:
-        raise ArgumentError(
-            "x_test",
-            "must have the feature shape of x, got "
-            f"{arrays[1].shape[1:]} and {arrays[0].shape[1:]}.",
-        )
+        rule = "must have the feature shape of x, got"
+        got = f"{arrays[1].shape[1:]} and {arrays[0].shape[1:]}."
+        raise ArgumentError("x_test", f"{rule} {got}")
     _check_channels(arrays[0].shape)
     is_image = arrays[0].ndim >= 3
     values = [_finite(name, a) for name, a in zip(("x", "x_test"), arrays, strict=True)]

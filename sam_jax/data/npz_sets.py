@@ -43,11 +43,9 @@ def load_npz(path: str | os.PathLike[str]) -> Dataset:
     if {"x", "y"} <= arrays.keys():
         x, y = _of_one_length(arrays["x"], arrays["y"])
         return split_dataset(path.stem, x, y, _origin(arrays, ""), **options)
-    raise ArgumentError(
-        "path",
-        f"must be a file with x_train, y_train, x_test and y_test, or x and y; "
-        f"it holds {', '.join(sorted(arrays)) or 'nothing'}: {path}.",
-    )
+    rule = "must be a file with x_train, y_train, x_test and y_test, or x and y;"
+    hint = f"it holds {', '.join(sorted(arrays)) or 'nothing'}: {path}."
+    raise ArgumentError("path", f"{rule} {hint}")
 
 
 def _num_classes(value: np.ndarray | None) -> int | None:
@@ -70,20 +68,14 @@ def _origin(arrays: Mapping[str, np.ndarray], suffix: str) -> Origin:
     name, x_name, ids = f"id{suffix}", f"x{suffix}", arrays.get(f"id{suffix}")
     num_rows = len(arrays[x_name])
     if ids is not None and ids.shape != (num_rows,):
-        raise ArgumentError(
-            name,
-            f"must have one entry for each row of {x_name}, got shape {ids.shape} for "
-            f"{num_rows} rows.",
-        )
+        rule = f"must have one entry for each row of {x_name}, got"
+        raise ArgumentError(name, f"{rule} shape {ids.shape} for {num_rows} rows.")
     return Origin(x_name, np.arange(num_rows), ids)
 
 
 def _of_one_length(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``x`` and ``y``, checked before they are indexed with the same rows."""
     if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
-        raise ArgumentError(
-            "x",
-            "must be [N, *features] and y [N] with the same N, got "
-            f"{x.shape} and {y.shape}.",
-        )
+        rule = "must be [N, *features] and y [N] with the same N, got"
+        raise ArgumentError("x", f"{rule} {x.shape} and {y.shape}.")
     return x, y

@@ -201,10 +201,8 @@ def _check_header(header: Header, num_bytes: int) -> None:
     if dtype.hasobject:
         raise ValueError("it holds Python objects (a pickle), which are never loaded.")
     if dtype.kind not in NUMBERS + TEXT or not dtype.itemsize:
-        raise ValueError(
-            f"it holds entries of dtype {dtype}; numbers are wanted (save bfloat16 as "
-            "float32)."
-        )
+        text = f"it holds entries of dtype {dtype};"
+        raise ValueError(f"{text} numbers are wanted (save bfloat16 as float32).")
     if any(length < 0 for length in shape):
         raise ValueError(f"its header claims the shape {shape}.")
     claimed = math.prod(shape) * dtype.itemsize

@@ -72,11 +72,8 @@ def table_arrays(
         raise ArgumentError("label_column", rule)
     features = [name for name in names if name not in (chosen, ID_COLUMN)]
     if not features or len(table) < 2:
-        raise ArgumentError(
-            "path",
-            "must have at least 2 rows and a column beside the labels, got "
-            f"{len(table)} rows of {_listed(names)}.",
-        )
+        rule = "must have at least 2 rows and a column beside the labels, got"
+        raise ArgumentError("path", f"{rule} {len(table)} rows of {_listed(names)}.")
     # Before the conversion, which would turn missing whole numbers into NaN.
     _refuse_missing(table)
     columns = {name: table.column(name).to_numpy() for name in names}
@@ -102,11 +99,8 @@ def _read_csv(path: pathlib.Path) -> Any:
     block_size = min(max(path.stat().st_size, 2**20), 2**31 - 1)
     table = csv.read_csv(path, csv.ReadOptions(block_size=block_size))
     if all(map(_is_number, table.column_names)):
-        raise ArgumentError(
-            "path",
-            "must have the names of the columns in its first line, got numbers: "
-            f"{_listed(table.column_names)}.",
-        )
+        rule = "must have the names of the columns in its first line, got"
+        raise ArgumentError("path", f"{rule} numbers: {_listed(table.column_names)}.")
     return table
 
 
@@ -124,11 +118,8 @@ def _refuse_missing(table: Any) -> None:
         if table.column(name).null_count
     ]
     if missing:
-        raise ArgumentError(
-            "path",
-            f"must have no missing values, got some in {_listed(missing)}: fill them, "
-            "or drop their rows.",
-        )
+        rule = f"must have no missing values, got some in {_listed(missing)}:"
+        raise ArgumentError("path", f"{rule} fill them, or drop their rows.")
 
 
 def _is_number(text: str) -> bool:

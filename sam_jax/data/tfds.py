@@ -91,11 +91,9 @@ def load_prepared(
     x_key, y_key = features or _supervised_keys(name, info)
     label = info.features[y_key]
     if not isinstance(label, tfds.features.ClassLabel):
-        raise ArgumentError(
-            "name",
-            f"must be a classification set; the label {y_key!r} of {name!r} is "
-            f"{label!r}.",
-        )
+        rule = "must be a classification set;"
+        hint = f"the label {y_key!r} of {name!r} is {label!r}."
+        raise ArgumentError("name", f"{rule} {hint}")
     splits = list(info.splits)
     train_split = train_split or "train"
     if test_split is None:
@@ -123,11 +121,9 @@ def _supervised_keys(name: str, info: Any) -> tuple[str, str]:
     if keys is None and {"image", "label"} <= set(info.features):
         keys = ("image", "label")
     if keys is None or len(keys) != 2 or not all(isinstance(k, str) for k in keys):
-        raise ArgumentError(
-            "name",
-            f"must be a classification set with one input and one label; {name!r} "
-            f"has the features {', '.join(sorted(info.features))}.",
-        )
+        rule = "must be a classification set with one input and one label;"
+        hint = f"{name!r} has the features {', '.join(sorted(info.features))}."
+        raise ArgumentError("name", f"{rule} {hint}")
     return keys
 
 
@@ -140,11 +136,8 @@ def _read_split(
     try:
         instructions = info.splits[split].file_instructions
     except (KeyError, ValueError) as error:
-        raise ArgumentError(
-            "split",
-            f"must be one of {', '.join(info.splits)}, or a sum of them; "
-            f"got {split!r}.",
-        ) from error
+        rule = f"must be one of {', '.join(info.splits)}, or a sum of them; got"
+        raise ArgumentError("split", f"{rule} {split!r}.") from error
     x, y = [], []
     for record in _records(instructions):
         # Protobuf makes the class at run time, so type checkers cannot see it.
@@ -169,11 +162,8 @@ def _decode(feature: Any, values: list[Any], image_size: int | None) -> np.ndarr
         return _decode_images([v[0] for v in values], shape[-1], image_size)
     is_tensor = isinstance(feature, tfds.features.Tensor) and None not in shape
     if not is_tensor or np.dtype(dtype).kind not in "biuf":
-        raise ArgumentError(
-            "name",
-            "must be a set of uint8 images or of tensors of one shape, "
-            f"got {feature!r}.",
-        )
+        rule = "must be a set of uint8 images or of tensors of one shape, got"
+        raise ArgumentError("name", f"{rule} {feature!r}.")
     encoding = feature.to_json_content().encoding
     if encoding in ("", "none"):
         x = np.array([np.asarray(v) for v in values], dtype)
@@ -220,11 +210,9 @@ def _resize(x: np.ndarray, image_size: int) -> np.ndarray:
     from PIL import Image
 
     if x.ndim != 4 or x.dtype != np.uint8:
-        raise ArgumentError(
-            "image_size",
-            f"must be None for data that are not uint8 images, "
-            f"got {image_size} for {x.dtype} {x.shape[1:]}.",
-        )
+        rule = "must be None for data that are not uint8 images, got"
+        got = f"{image_size} for {x.dtype} {x.shape[1:]}."
+        raise ArgumentError("image_size", f"{rule} {got}")
     images = [Image.fromarray(a[..., 0] if a.shape[-1] == 1 else a) for a in x]
     return np.stack([_pixels(image, image_size) for image in images])
 
@@ -238,10 +226,8 @@ def _records(instructions: Sequence[Any]) -> Iterator[bytes]:
         elif ".array_record" in path:
             records = record_files.read_array_records(path)
         else:
-            raise ArgumentError(
-                "data",
-                f"must be prepared in the array_record or tfrecord format, got {path}.",
-            )
+            rule = "must be prepared in the array_record or tfrecord format, got"
+            raise ArgumentError("data", f"{rule} {path}.")
         expected = instruction.examples_in_shard
         if len(records) != expected:
             reason = f"it must hold {expected} records, got {len(records)}"

@@ -89,11 +89,8 @@ def make_base(
         base.init({"weights": np.zeros((2, 2), np.float32)})
     except Exception as error:
         shown = ", ".join(f"{k}={v!r}" for k, v in settings.items())
-        raise ArgumentError(
-            "base_settings",
-            f"must be values that {name} takes, got {shown}: "
-            f"{type(error).__name__}: {error}",
-        ) from error
+        rule = f"must be values that {name} takes, got {shown}: {type(error).__name__}:"
+        raise ArgumentError("base_settings", f"{rule} {error}") from error
     return base
 
 

@@ -138,11 +138,9 @@ def _checked_grad_fn(
     _check_like_params("grads", grads, params)
     # A user's function cannot be called with the holes that optax cuts into a tree.
     if has_holes(params) and not isinstance(function, MaskedGradFn):
-        raise ArgumentError(
-            name,
-            "must accept masked weights inside optax.partition or optax.masked: "
-            f"pass {name}=sam_jax.fill_masked({name}, params), got {function!r}.",
-        )
+        rule = "must accept masked weights inside optax.partition or optax.masked:"
+        hint = f"pass {name}=sam_jax.fill_masked({name}, params), got {function!r}."
+        raise ArgumentError(name, f"{rule} {hint}")
 
     def gradient_at(weights: Params, *args: Any) -> Params:
         result = function(weights, *args)
@@ -161,11 +159,8 @@ def _check_real(params: Params) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if jnp.iscomplexobj(leaf):
             name = jax.tree_util.keystr(path)
-            raise ArgumentError(
-                f"params{name}",
-                "must be real: write complex weights as pairs of real ones, got "
-                f"{jnp.asarray(leaf).dtype}.",
-            )
+            rule = "must be real: write complex weights as pairs of real ones, got"
+            raise ArgumentError(f"params{name}", f"{rule} {jnp.asarray(leaf).dtype}.")
 
 
 def _check_like_params(name: str, tree: Any, params: Params) -> None:

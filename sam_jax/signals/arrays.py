@@ -86,11 +86,8 @@ def _from_phi(
     """Signals of phi [M, N] or [M, N, Q]; what else is given is kept."""
     phi = phi[..., None] if phi.ndim == 2 else phi
     if phi.ndim != 3:
-        raise ArgumentError(
-            "phi",
-            "must be [models, examples] or [models, examples, queries], got shape "
-            f"{phi.shape}.",
-        )
+        rule = "must be [models, examples] or [models, examples, queries], got"
+        raise ArgumentError("phi", f"{rule} shape {phi.shape}.")
     labels = plain_array(labels=arrays.get("labels", np.zeros(phi.shape[1], np.int32)))
     if labels.ndim == 1 and labels.dtype.kind in "iu" and class_ids.is_sparse(labels):
         _, (labels,) = class_ids.encode(labels)

@@ -31,11 +31,8 @@ def check_signals(signals: Signals) -> Signals:
     """
     phi = plain_array(phi=signals.phi)
     if phi.ndim != 3 or not phi.size:
-        raise ArgumentError(
-            "phi",
-            "must be [models, examples, queries], at least one of each, got shape "
-            f"{phi.shape}.",
-        )
+        rule = "must be [models, examples, queries], at least one of each, got"
+        raise ArgumentError("phi", f"{rule} shape {phi.shape}.")
     phi = check_values(phi=phi)
     shape = phi.shape[:2]
     checked = Signals(
@@ -48,11 +45,8 @@ def check_signals(signals: Signals) -> Signals:
     )
     for name in ("correct", "entropy", "modified_entropy"):
         if getattr(checked, name).shape != shape:
-            raise ArgumentError(
-                name,
-                f"must be [models, examples] = {shape}, got "
-                f"{getattr(checked, name).shape}.",
-            )
+            rule = f"must be [models, examples] = {shape}, got"
+            raise ArgumentError(name, f"{rule} {getattr(checked, name).shape}.")
     warn_of_infinite(phi)
     return checked
 
@@ -93,21 +87,15 @@ def check_values(**arguments: Any) -> np.ndarray:
             "diverged.",
         )
     if array.dtype == np.float16 and np.isinf(array).any():
-        raise ArgumentError(
-            name,
-            "overflows float16 (values above 65504 became infinite): save it as "
-            "float32.",
-        )
+        rule = "overflows float16 (values above 65504 became infinite):"
+        raise ArgumentError(name, f"{rule} save it as float32.")
     # Only wider types can hold finite values beyond float32.
     is_wide = array.dtype.itemsize > np.dtype(np.float32).itemsize
     too_large = np.isfinite(array) & (np.abs(array) > LARGEST) if is_wide else False
     if np.any(too_large):
         first = _first(np.asarray(too_large))
-        raise ArgumentError(
-            name,
-            f"must fit into float32, up to {LARGEST:.2g}, got {array[first]:.3g} at "
-            f"index {first}.",
-        )
+        rule = f"must fit into float32, up to {LARGEST:.2g}, got"
+        raise ArgumentError(name, f"{rule} {array[first]:.3g} at index {first}.")
     return np.ascontiguousarray(array, np.float32)
 
 
@@ -131,11 +119,8 @@ def _check_entropy(**arguments: Any) -> np.ndarray:
     wrong &= (name != "modified_entropy") | (array != np.inf)
     if wrong.any():
         first = _first(wrong)
-        raise ArgumentError(
-            name,
-            "must be finite and >= 0, or NaN throughout where it is unknown, got "
-            f"{array[first]} at index {first}.",
-        )
+        rule = "must be finite and >= 0, or NaN throughout where it is unknown, got"
+        raise ArgumentError(name, f"{rule} {array[first]} at index {first}.")
     return array
 
 
@@ -188,11 +173,9 @@ def check_keep(keep: Any, shape: tuple[int, ...]) -> np.ndarray:
 def check_targets(keep: np.ndarray) -> None:
     """Raises ``ArgumentError`` unless each model can be a target of the others."""
     if len(keep) < 2:
-        raise ArgumentError(
-            "keep",
-            f"must have at least 2 models, got {len(keep)}. One model is attacked as a "
-            "target whose members are known (--target).",
-        )
+        rule = f"must have at least 2 models, got {len(keep)}."
+        hint = "One model is attacked as a target whose members are known (--target)."
+        raise ArgumentError("keep", f"{rule} {hint}")
     if not keep.any():
         raise ArgumentError(
             "keep",
@@ -223,11 +206,8 @@ def check_logit_values(name: str, logits: np.ndarray) -> np.ndarray:
     """Returns one model's logits as float32, or raises where phi would be NaN."""
     values = check_values(**{name: logits})
     if (values == np.inf).any() or np.isneginf(values).all(axis=-1).any():
-        raise ArgumentError(
-            name,
-            "must be finite, or -inf for some of the classes of an example; got inf, "
-            "or -inf for all of them.",
-        )
+        rule = "must be finite, or -inf for some of the classes of an example; got"
+        raise ArgumentError(name, f"{rule} inf, or -inf for all of them.")
     return values
 
 

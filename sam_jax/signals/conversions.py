@@ -87,11 +87,8 @@ def _bounded(
     outside = (array < low - ROUNDING) | (array > high + ROUNDING)
     if outside.any():
         first = tuple(int(i) for i in np.argwhere(outside)[0])
-        raise ArgumentError(
-            name,
-            f"must be {signals_are}, in [{low:g}, {high:g}], got {array[first]:.4g} at "
-            f"index {first}.",
-        )
+        rule = f"must be {signals_are}, in [{low:g}, {high:g}], got"
+        raise ArgumentError(name, f"{rule} {array[first]:.4g} at index {first}.")
     return np.asarray(np.clip(array, low, high))
 
 

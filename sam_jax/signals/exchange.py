@@ -188,11 +188,8 @@ def _write_privacy_meter(signals: Signals, folder: pathlib.Path) -> None:
         rule = f"must be of one query for Privacy Meter, got {signals.phi.shape[-1]}."
         raise ArgumentError("export", rule)
     if not aside.any():
-        raise ArgumentError(
-            "export",
-            "must have examples that no model trained on for Privacy Meter: they are "
-            "its population.",
-        )
+        rule = "must have examples that no model trained on for Privacy Meter:"
+        raise ArgumentError("export", f"{rule} they are its population.")
     # In double precision: single precision rounds p to 1 for phi beyond 17.
     p = special.expit(np.asarray(signals.phi)[..., 0].astype(np.float64)).T
     for name in ("signals", "models"):

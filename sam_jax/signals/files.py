@@ -91,10 +91,8 @@ def load_signals(
     loaded = LoadedSignals({}, {}, np.zeros(0, np.int64), np.zeros(0, np.int64), {})
     for name, source, arrays in read_algorithms(paths, signals_are, "signals"):
         if source.endswith(".npy") and "keep" not in given:
-            raise ArgumentError(
-                "signals",
-                f"must come with a mask, but {source!r} holds one array: pass --keep.",
-            )
+            rule = f"must come with a mask, but {source!r} holds one array:"
+            raise ArgumentError("signals", f"{rule} pass --keep.")
         # The separate mask and labels win over those of the file.
         arrays = arrays | given
         settings = _settings(arrays, source)
@@ -249,11 +247,9 @@ def _settings(arrays: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         settings = None
     if stored.shape != () or not isinstance(settings, dict):
-        raise ArgumentError(
-            "metadata",
-            f"must be the text of a JSON object, got {str(stored)[:40]!r}... of dtype "
-            f"{stored.dtype} and shape {stored.shape}. (File: {source})",
-        )
+        rule = f"must be the text of a JSON object, got {str(stored)[:40]!r}..."
+        hint = f"of dtype {stored.dtype} and shape {stored.shape}. (File: {source})"
+        raise ArgumentError("metadata", f"{rule} {hint}")
     return settings
 
 
@@ -271,11 +267,9 @@ def _canaries(
         and bool(((columns >= 0) & (columns < num_examples)).all())
     )
     if not is_valid:
-        raise ArgumentError(
-            "canaries",
-            f"must be different columns, whole numbers in [0, {num_examples}), got "
-            f"{str(columns.tolist())[:60]} of dtype {columns.dtype}. (File: {source})",
-        )
+        rule = f"must be different columns, whole numbers in [0, {num_examples}), got"
+        got = f"{str(columns.tolist())[:60]} of dtype {columns.dtype}. (File: {source})"
+        raise ArgumentError("canaries", f"{rule} {got}")
     pool = varying_columns(_checks.mask(keep=arrays["keep"]))
     if columns.size and not (pool[columns].all() and pool.sum() > columns.size):
         raise ArgumentError(

@@ -88,11 +88,8 @@ def target_from_arrays(
             hint = (
                 " It has one array: np.savez(file, logits=..., members=...) has both."
             )
-        raise ArgumentError(
-            "target",
-            "must say what the model trained on, members [examples]; "
-            f"{source} holds {listed(arrays)}.{hint}",
-        )
+        rule = "must say what the model trained on, members [examples];"
+        raise ArgumentError("target", f"{rule} {source} holds {listed(arrays)}.{hint}")
     members = _checks.mask(members=arrays["members"])
     if members.ndim != 1 or members.all() or not members.any():
         raise ArgumentError(

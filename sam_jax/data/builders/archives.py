@@ -42,10 +42,8 @@ def _unpack(path: pathlib.Path, max_unpacked: int) -> Iterator[bytes]:
             while block := file.read(2**20):
                 total += len(block)
                 if total > max_unpacked:
-                    raise ValueError(
-                        f"{path} must unpack to at most {max_unpacked:,} bytes; it "
-                        "holds more."
-                    )
+                    text = f"{path} must unpack to at most {max_unpacked:,} bytes;"
+                    raise ValueError(f"{text} it holds more.")
                 yield block
     except (EOFError, OSError, zlib.error) as error:
         text = f"{path} must be a complete gzip file; download it again ({error})."
@@ -114,10 +112,8 @@ def paired_rows(
     pairs = itertools.zip_longest(features, labels)
     for number, (bits, label) in enumerate(pairs, start=1):
         if bits is None or label is None:
-            raise ValueError(
-                "feats and labels must have equally many lines, one of them ends "
-                f"before line {number}."
-            )
+            text = "feats and labels must have equally many lines,"
+            raise ValueError(f"{text} one of them ends before line {number}.")
         yield (
             parse_bits(bits.strip(), num_features, f"feats, line {number}"),
             parse_label(label.strip(), num_classes, f"labels, line {number}"),
@@ -144,8 +140,6 @@ def parse_label(text: bytes, num_classes: int, where: str) -> int:
     """A label 1..num_classes, quoted or not, as a number from 0."""
     digits = text.strip(b'"')
     if not digits.isdigit() or not 1 <= int(digits) <= num_classes:
-        raise ValueError(
-            f"{where}: the label must lie in [1, {num_classes}], "
-            f"got {text.decode('latin1')!r}."
-        )
+        rule = f"{where}: the label must lie in [1, {num_classes}], got"
+        raise ValueError(f"{rule} {text.decode('latin1')!r}.")
     return int(digits) - 1

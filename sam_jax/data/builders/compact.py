@@ -65,10 +65,8 @@ class CompactBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "md5").hexdigest()
             if digest != expected:
-                raise ValueError(
-                    f"{path} must have the MD5 checksum {expected}, got {digest}; "
-                    "download it again."
-                )
+                text = f"{path} must have the MD5 checksum {expected}, got"
+                raise ValueError(f"{text} {digest}; download it again.")
         return path
 
     def _find(self, dl_manager: Any, filename: str, url: str) -> pathlib.Path:

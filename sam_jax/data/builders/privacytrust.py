@@ -69,10 +69,8 @@ class _PrivacyTrustTable(CompactBuilder, skip_registration=True):
             yield num_rows, {"features": features, "label": label}
             num_rows += 1
         if num_rows != self.NUM_ROWS:
-            raise ValueError(
-                f"{path} must hold {self.NUM_ROWS} rows, got {num_rows}; download it "
-                "again."
-            )
+            text = f"{path} must hold {self.NUM_ROWS} rows, got"
+            raise ValueError(f"{text} {num_rows}; download it again.")
 
 
 class Purchase100(_PrivacyTrustTable):
