@@ -237,11 +237,9 @@ def _score_function(
 def _check_scores(attack: AttackFn, scores: np.ndarray, shape: tuple[int, int]) -> None:
     name = attack_name(attack)
     if scores.shape != shape:
-        raise _checks.ArgumentError(
-            "attack",
-            f"{name!r} must return one score for each example, "
-            f"{shape[1:]} for a target; got {scores.shape[1:]}.",
-        )
+        rule = f"{name!r} must return one score for each example,"
+        hint = f"{shape[1:]} for a target; got {scores.shape[1:]}."
+        raise _checks.ArgumentError("attack", f"{rule} {hint}")
     if np.isnan(scores).any():
         rule = f"{name!r} must return scores that are numbers, got"
         got = f"{np.isnan(scores).sum():,} NaN among {scores.size:,}."

@@ -181,7 +181,10 @@ def evaluate_optimizer(
             *(mean_over_models(gap, config.level) for gap in gaps)
         ),
         risk_change=ExposureChange(*change),
-        models_to_resolve=_models_to_resolve(attacks[main], len(keep), config.level),
+        models_to_resolve={
+            metric: targets_to_resolve(gap, len(keep), config.level)
+            for metric, gap in attacks[main].difference.pooled.items()
+        },
     )
 
 
@@ -254,13 +257,3 @@ def evaluate_attack(
         one_run_epsilon=one_run,
         difference=difference,
     )
-
-
-def _models_to_resolve(
-    attack: AttackResult, num_models: int, level: float
-) -> dict[str, float]:
-    num_targets = {}
-    if attack.difference is not None:
-        for metric, estimate in attack.difference.pooled.items():
-            num_targets[metric] = targets_to_resolve(estimate, num_models, level)
-    return num_targets

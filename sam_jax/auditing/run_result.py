@@ -47,11 +47,10 @@ class RunResult(abc.ABC):
     ) -> None:
         """Writes all that the command writes, ``metrics.json`` the last.
 
-        Args:
-            folder: Where to; made if it is missing. Files of these names are replaced.
-            about: Settings, versions and the like, for the end of the report and
-                ``config.json``; what it has under ``"settings"`` is kept with the
-                signals of an audit, to be compared with others'.
+        The folder is made if it is missing, and files of these names are replaced.
+        ``about`` (settings, versions and the like) is for the end of the report and
+        ``config.json``; what it has under ``"settings"`` is kept with the signals of an
+        audit, to be compared with others'.
         """
         folder, about = pathlib.Path(folder), dict(about or {})
         folder.mkdir(parents=True, exist_ok=True)

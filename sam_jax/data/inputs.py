@@ -91,11 +91,9 @@ def _check_channels(shape: tuple[int, ...]) -> None:
         return
     _, first, height, width = shape
     if first in CHANNELS or (height == width and 2 * first <= height):
-        raise ArgumentError(
-            "x",
-            f"must hold images [N, H, W, C], got shape {shape}, which looks like "
-            "[N, C, H, W]: pass np.moveaxis(x, 1, -1), and x_test likewise.",
-        )
+        rule = f"must hold images [N, H, W, C], got shape {shape}, which looks like"
+        hint = "[N, C, H, W]: pass np.moveaxis(x, 1, -1), and x_test likewise."
+        raise ArgumentError("x", f"{rule} {hint}")
 
 
 def _are_flat_images(values: Sequence[np.ndarray]) -> bool:

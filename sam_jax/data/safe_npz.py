@@ -130,11 +130,9 @@ def _opened(
     except ArgumentError:
         raise
     except _DAMAGE as error:
-        raise ArgumentError(
-            argument,
-            "must be an .npz or .npy file of plain arrays (no pickles), but "
-            f"{str(path)!r} is not: {_checks.first_line(error)}",
-        ) from error
+        rule = "must be an .npz or .npy file of plain arrays (no pickles),"
+        hint = f"but {str(path)!r} is not: {_checks.first_line(error)}"
+        raise ArgumentError(argument, f"{rule} {hint}") from error
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:

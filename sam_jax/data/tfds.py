@@ -68,18 +68,13 @@ def load_prepared(
     image_size: int | None = None,
     source: str = "",
 ) -> Dataset:
-    """Loads a prepared set from its folder.
+    """Loads a prepared set from its folder of ``dataset_info.json`` and records.
 
-    Args:
-        name: Name of the result.
-        folder: Holds ``dataset_info.json`` and the records.
-        train_split: TFDS split to train on, such as ``"train+validation"``.
-        test_split: TFDS split to test on; by default ``"test"``, else
-            ``"validation"``, else a fifth of the train split (``split_rows``).
-        features: Names of the input and of the label; by default the set's supervised
-            keys.
-        image_size: Height and width to which images are resized (bilinear).
-        source: Where the data comes from; by default the set's home page.
+    Splits are those of TFDS, such as ``"train+validation"``; the test split is by
+    default ``"test"``, else ``"validation"``, else a fifth of the train split
+    (``split_rows``). ``features`` names input and label, by default the set's
+    supervised keys; images are resized to a height and width of ``image_size``
+    (bilinear); ``source`` is by default the set's home page.
 
     Raises:
         ValueError: If the set is not a classification set, lacks the split, or holds
@@ -188,11 +183,9 @@ def _decode_images(
             images.append(_pixels(file.convert(mode), image_size))
     sizes = {image.shape for image in images}
     if len(sizes) > 1:
-        raise ArgumentError(
-            "image_size",
-            f"must be given for images of {len(sizes)} different sizes, "
-            f"such as {min(sizes)} and {max(sizes)}.",
-        )
+        rule = f"must be given for images of {len(sizes)} different sizes,"
+        hint = f"such as {min(sizes)} and {max(sizes)}."
+        raise ArgumentError("image_size", f"{rule} {hint}")
     return np.stack(images)
 
 

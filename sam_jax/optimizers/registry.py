@@ -31,10 +31,7 @@ OptimizerFactory: TypeAlias = Callable[..., optax.GradientTransformationExtraArg
 def make_factory(name: str, method: type[Method], rho: float) -> OptimizerFactory:
     """Returns ``name(base, rho, *settings, clip_norm)``, documented by the method.
 
-    Args:
-        name: Name of the factory.
-        method: Its fields become the settings.
-        rho: Default radius.
+    The fields of the method become the settings; ``rho`` is the default radius.
     """
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     fields = inspect.signature(method).parameters.values()

@@ -194,11 +194,9 @@ def check_logits(logits: np.ndarray, name: str = "logits") -> np.ndarray:
             "np.stack([np.zeros_like(z), z], axis=-1), with z [models, examples].",
         )
     if logits.ndim not in (3, 4) or not logits.size:
-        raise ArgumentError(
-            name,
-            "must be [models, examples, classes] or [models, examples, queries, "
-            f"classes], at least one of each, got shape {logits.shape}.",
-        )
+        shapes = "[models, examples, classes] or [models, examples, queries, classes]"
+        rule = f"must be {shapes}, at least one of each, got shape {logits.shape}."
+        raise ArgumentError(name, rule)
     return logits
 
 
@@ -217,11 +215,9 @@ def check_labels(
     """Returns labels as int32 [examples], below ``num_classes`` if given, or raises."""
     labels = plain_array(labels=labels)
     if labels.ndim == 2 and len(labels) == num_examples and _is_one_hot(labels):
-        raise ArgumentError(
-            "labels",
-            f"must be [{num_examples}], one class each, but are one-hot "
-            f"{labels.shape}: save labels.argmax(axis=1).",
-        )
+        rule = f"must be [{num_examples}], one class each,"
+        hint = f"but are one-hot {labels.shape}: save labels.argmax(axis=1)."
+        raise ArgumentError("labels", f"{rule} {hint}")
     if labels.shape != (num_examples,):
         raise ArgumentError("labels", f"must be [{num_examples}], got {labels.shape}.")
     if labels.dtype.kind not in "iu":

@@ -34,14 +34,14 @@ SHARED = ("keep", "labels")
 
 
 class LoadedSignals(NamedTuple):
-    """What files hold.
+    """What files hold, by training algorithm where files may differ.
 
     Attributes:
-        signals: Checked signals by training algorithm.
-        settings: Hyper-parameters by training algorithm, where a file says them.
+        signals: Checked signals.
+        settings: Hyper-parameters, where a file says them.
         canaries: Columns that an audit planted (``sam_jax.data.canaries``), or empty.
         class_ids: The user's id of each class, where labels were encoded; or empty.
-        logits: By training algorithm, where they are asked for and a file holds them.
+        logits: Where they are asked for and a file holds them.
     """
 
     signals: dict[str, Signals]

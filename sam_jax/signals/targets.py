@@ -145,11 +145,9 @@ def _population(
         rule = f"must be [{len(members)}], got shape {population.shape}."
         raise ArgumentError("population", f"{rule} (File: {source})")
     if num_members := int((population & members).sum()):
-        raise ArgumentError(
-            "population",
-            f"must be examples that no model trained on, but {num_members:,} are "
-            f"members. (File: {source})",
-        )
+        rule = "must be examples that no model trained on,"
+        hint = f"but {num_members:,} are members. (File: {source})"
+        raise ArgumentError("population", f"{rule} {hint}")
     if before is not None and not np.array_equal(before, population):
         rule = f"must be the same in all files, but differs. ({source})"
         raise ArgumentError("population", rule)
