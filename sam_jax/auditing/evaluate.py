@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,7 +19,6 @@ from sam_jax.auditing.result import (
     ExposureChange,
     OptimizerResult,
 )
-from sam_jax.auditing.signal_checks import check_all, refuse_unpaired, warn_of_invalid
 from sam_jax.auditing.steps import Steps
 from sam_jax.metrics import (
     Bootstrap,
@@ -31,7 +31,7 @@ from sam_jax.metrics import (
 )
 from sam_jax.metrics.accuracy import accuracies
 from sam_jax.metrics.estimate import mean_over_models, targets_to_resolve
-from sam_jax.metrics.model_checks import Check
+from sam_jax.metrics.model_checks import Check, check_all
 from sam_jax.metrics.one_run_epsilon import one_run_audit
 from sam_jax.metrics.refits import leave_models_out
 from sam_jax.metrics.roc import varying_columns
@@ -81,8 +81,7 @@ def attack_signals(
     baseline = config.baseline or next(iter(signals))
     _checks.one_of(signals, baseline=baseline)
     checks, comparison = check_all(signals, settings)
-    refuse_unpaired(comparison)
-    warn_of_invalid(checks)
+    _heed(checks, comparison)
     columns = count_columns(signals[baseline], canaries)
     scored, optimizers = {}, {}
     num_steps = len(signals) * (2 * len(config.attacks) + 3)
@@ -123,6 +122,18 @@ def count_columns(
     canaries = np.zeros(0, np.int64) if canaries is None else canaries
     counted[canaries] = False
     return Columns(counted, canaries)
+
+
+def _heed(checks: Mapping[str, list[Check]], comparison: list[Check]) -> None:
+    """Refuses optimizers that cannot be compared; warns where figures mean nothing."""
+    for check in comparison:
+        if check.severity == "invalid":
+            raise _checks.ArgumentError("signals", f"must be paired: {check.text}")
+    for name, of_optimizer in checks.items():
+        for check in of_optimizer:
+            if check.severity == "invalid":
+                text = f"The figures of {name} are not valid: {check.text}"
+                warnings.warn(text, stacklevel=3)
 
 
 def score_attack(

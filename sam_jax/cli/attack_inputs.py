@@ -16,7 +16,6 @@ from sam_jax.auditing.checks import check_attack_config
 from sam_jax.auditing.config import ATTACKS_ALONE
 from sam_jax.auditing.evaluate import attack_signals
 from sam_jax.auditing.given_models import attack_given, check_given
-from sam_jax.auditing.signal_checks import check_all
 from sam_jax.auditing.target_matching import (
     SHADOW_NEEDS,
     join_target,
@@ -106,7 +105,7 @@ def prepare(config: Config) -> Prepared:
         signals,
     )
     dataset = make_dataset(signals[baseline], config.images, ids)
-    check(*check_all(signals, settings), config.allow_invalid)
+    check(*model_checks.check_all(signals, settings), config.allow_invalid)
     num_models, num_examples = signals[baseline].keep.shape
     summary = f"{', '.join(signals)}: {num_models} models, {num_examples:,} examples."
     run = functools.partial(

@@ -46,18 +46,16 @@ def open_atomically(path: pathlib.Path) -> Iterator[IO[bytes]]:
         os.replace(draft, path)
         _sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
         reason = error.strerror or str(error)
         raise StorageError(
             error.errno,
             f"{path} could not be written: {reason}. Files that were there before are "
             "kept",
         ) from error
-    except BaseException:
+    finally:
+        # Where all went well it has another name by now.
         with contextlib.suppress(OSError):
             draft.unlink()
-        raise
 
 
 def make_folder(folder: pathlib.Path) -> None:
@@ -78,14 +76,10 @@ def remove_drafts(folder: pathlib.Path) -> None:
 
 
 def _sync_folder(folder: pathlib.Path) -> None:
-    """Brings the new name to the disk, where the system lets a folder be opened."""
-    try:
+    """Brings the new name to the disk, where the system opens and syncs folders."""
+    with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # Some network file systems have no such call.
-    finally:
-        os.close(handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

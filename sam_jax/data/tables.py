@@ -38,9 +38,11 @@ def load_table(
     if not path.is_file():
         raise ArgumentError("path", f"must be an existing file, got {path}.")
     import pyarrow
+    from pyarrow import parquet
 
     try:
-        table = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+        is_csv = path.suffix == ".csv"
+        table = _read_csv(path) if is_csv else parquet.read_table(path)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = _checks.first_line(error)
         rule = f"must be a readable {path.suffix} file, got {path}: {reason}"
@@ -102,12 +104,6 @@ def _read_csv(path: pathlib.Path) -> Any:
         rule = "must have the names of the columns in its first line, got"
         raise ArgumentError("path", f"{rule} numbers: {_listed(table.column_names)}.")
     return table
-
-
-def _read_parquet(path: pathlib.Path) -> Any:
-    from pyarrow import parquet
-
-    return parquet.read_table(path)
 
 
 def _refuse_missing(table: Any) -> None:

@@ -58,6 +58,17 @@ above it, and no better on them than on other examples |
     ]
 
 
+def check_all(
+    signals: Mapping[str, Signals],
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[dict[str, list[Check]], list[Check]]:
+    """Returns the checks of each algorithm's models, and those of their comparison."""
+    checks = {
+        name: check_models(of_algorithm) for name, of_algorithm in signals.items()
+    }
+    return checks, check_comparison(signals, settings) if len(signals) > 1 else []
+
+
 def check_comparison(
     signals: Mapping[str, Signals],
     settings: Mapping[str, Mapping[str, Any]] | None = None,

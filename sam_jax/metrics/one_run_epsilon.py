@@ -64,7 +64,8 @@ def one_run_audit(
     generator = np.random.default_rng(seed)
     outcomes = []
     for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
-        counted = _open(keep, target)
+        # Canaries whose coin the other models do not give away.
+        counted = roc.varying_columns(np.delete(keep, target, axis=0))
         outcomes.append(_guesses(row[counted], kept[counted], generator))
     corrected = 1 - (1 - level) / len(scores)
     # By target and share: at the level of a single run, and corrected for their number.
@@ -86,11 +87,6 @@ def one_run_audit(
         delta=delta,
         level=level,
     )
-
-
-def _open(keep: np.ndarray, target: int) -> np.ndarray:
-    """Canaries whose coin the other models do not give away."""
-    return roc.varying_columns(np.delete(keep, target, axis=0))
 
 
 def _guesses(

@@ -78,7 +78,9 @@ def leave_models_out(
     groups = rng.permutation(np.arange(num_models) % num_groups)
     signals = signals.select(examples=columns)
     subsets = [groups != group for group in range(num_groups)]
-    again = _uses_shadow_models(attack) and not any(
+    # A plain function does not say what it needs: it may use shadow models.
+    needs = set(getattr(attack, "needs", ("shadow models",)))
+    again = not needs <= SELF_CONTAINED and not any(
         missing_needs(attack, signals.select(models=models)) for models in subsets
     )
     for models in subsets:
@@ -132,11 +134,6 @@ def shared_variance(without: Float[np.ndarray, "g x p"]) -> Float[np.ndarray, " 
     crossed = crossed.sum(axis=0) / (num_groups * (num_groups - 1))
     jackknife = crossed * (num_models - 1) / num_models
     return np.nan_to_num(np.maximum(jackknife, 0.0), nan=0.0)
-
-
-def _uses_shadow_models(attack: AttackFn) -> bool:
-    # A plain function does not say what it needs: it may use shadow models.
-    return not set(getattr(attack, "needs", ("shadow models",))) <= SELF_CONTAINED
 
 
 def _some(rng: np.random.Generator, columns: np.ndarray) -> np.ndarray:

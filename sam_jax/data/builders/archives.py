@@ -5,11 +5,10 @@ Nothing is unpacked to disk: the one member that is wanted is streamed.
 
 import contextlib
 import gzip
-import itertools
 import pathlib
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
 import numpy as np
@@ -89,35 +88,23 @@ def _is_named(info: tarfile.TarInfo, member: str) -> bool:
     )
 
 
-def labelled_rows(
-    stream: Iterable[bytes], num_features: int, num_classes: int, name: str
-) -> Iterator[tuple[Bool[np.ndarray, "f"], int]]:
-    """Yields features and label (from 0) of lines ``label,bit,bit,...``."""
-    for number, line in enumerate(stream, start=1):
-        label, _, bits = line.strip().partition(b",")
-        where = f"{name}, line {number}"
-        yield (
-            parse_bits(bits, num_features, where),
-            parse_label(label, num_classes, where),
-        )
-
-
-def paired_rows(
-    features: Iterable[bytes],
-    labels: Iterable[bytes],
+def parse_rows(
+    lines: Iterable[Sequence[bytes | None]],
+    names: tuple[str, str],
     num_features: int,
     num_classes: int,
 ) -> Iterator[tuple[Bool[np.ndarray, "f"], int]]:
-    """Yields features and label (from 0) of two files with a line for each row."""
-    pairs = itertools.zip_longest(features, labels)
-    for number, (bits, label) in enumerate(pairs, start=1):
+    """Yields features and label (from 0) of lines of a label and of bits.
+
+    ``names`` are those of the files of labels and of bits; None is a line too few.
+    """
+    for number, (label, bits) in enumerate(lines, start=1):
         if bits is None or label is None:
             text = "feats and labels must have equally many lines,"
             raise ValueError(f"{text} one of them ends before line {number}.")
-        yield (
-            parse_bits(bits.strip(), num_features, f"feats, line {number}"),
-            parse_label(label.strip(), num_classes, f"labels, line {number}"),
-        )
+        of_label, of_bits = (f"{name}, line {number}" for name in names)
+        features = parse_bits(bits.strip(), num_features, of_bits)
+        yield features, parse_label(label.strip(), num_classes, of_label)
 
 
 def parse_bits(line: bytes, num_features: int, where: str) -> Bool[np.ndarray, "f"]:

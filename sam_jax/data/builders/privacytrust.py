@@ -9,6 +9,7 @@ References:
     IEEE S&P, 2017, https://arxiv.org/abs/1610.05820.
 """
 
+import itertools
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from sam_jax.data.builders.archives import labelled_rows, open_member, paired_rows
+from sam_jax.data.builders.archives import open_member, parse_rows
 from sam_jax.data.builders.compact import CompactBuilder
 
 _URL = "https://github.com/privacytrustlab/datasets/raw/master/"
@@ -59,9 +60,9 @@ class _PrivacyTrustTable(CompactBuilder, skip_registration=True):
 
     def _rows(self, path: pathlib.Path) -> Iterator[tuple[np.ndarray, int]]:
         with open_member(path, self.MEMBER) as stream:
-            yield from labelled_rows(
-                stream, self.NUM_FEATURES, self.NUM_CLASSES, self.MEMBER
-            )
+            lines = (line.strip().partition(b",")[::2] for line in stream)
+            names = self.MEMBER, self.MEMBER
+            yield from parse_rows(lines, names, self.NUM_FEATURES, self.NUM_CLASSES)
 
     def _generate_examples(self, path: pathlib.Path) -> Iterator[Any]:
         num_rows = 0
@@ -110,6 +111,5 @@ class Texas100(_PrivacyTrustTable):
             open_member(path, self.MEMBER) as features,
             open_member(path, "texas/100/labels") as labels,
         ):
-            yield from paired_rows(
-                features, labels, self.NUM_FEATURES, self.NUM_CLASSES
-            )
+            lines, names = itertools.zip_longest(labels, features), ("labels", "feats")
+            yield from parse_rows(lines, names, self.NUM_FEATURES, self.NUM_CLASSES)
