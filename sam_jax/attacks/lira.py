@@ -129,7 +129,6 @@ def lira_offline(
 def _make_lira(
     name: str, score_sides: Any, options: Options, needs: tuple[str, ...]
 ) -> Attack:
-    """The attack with ``score_sides`` on statistics chosen by the options."""
     _checks.literal(Variance, variance=options.variance)
     _checks.literal(Location, location=options.location)
     _checks.literal(Queries, queries=options.queries)

@@ -98,7 +98,6 @@ def check_attack_config(
 
 
 def _check_names(argument: str, things: Mapping[Any, Any]) -> None:
-    """Refuses an empty mapping, and names that are no printable text."""
     if not isinstance(things, Mapping) or not things:
         one = argument.removesuffix("s")
         rule = f"must name at least one {one} as {{name: {one}}}, got {things!r}."
@@ -108,7 +107,6 @@ def _check_names(argument: str, things: Mapping[Any, Any]) -> None:
 
 
 def _check_model(model: Model, dataset: Dataset) -> None:
-    """Raises ``ArgumentError`` unless ``apply`` gives logits [B, C] for the data."""
     key, num_examples = jax.random.key(0), 2
 
     def forward(x: Any) -> Any:

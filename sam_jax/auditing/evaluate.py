@@ -213,20 +213,16 @@ def _figures(
     kept = np.asarray(signals.keep)[:, columns.counted]
     work: dict[tuple[str, str], Callable[[], Any]] = {}
     # The steps of the main attack's examples take longest, so they come first.
-    work["examples", _MODEL_COUNT] = functools.partial(
-        num_models.model_count_curve,
+    work["examples", _MODEL_COUNT] = lambda: num_models.model_count_curve(
         config.attacks[main],
         signals,
         scored[main].scores,
         mask=columns.counted,
         level=config.level,
     )
-    work["examples", _RISK] = functools.partial(
-        example_risk.risk, main_scores, kept, config.risk_fpr
-    )
-    work["examples", _RELIABILITY] = functools.partial(
-        example_risk.reliability, main_scores, kept
-    )
+    risk, reliability = example_risk.risk, example_risk.reliability
+    work["examples", _RISK] = lambda: risk(main_scores, kept, config.risk_fpr)
+    work["examples", _RELIABILITY] = lambda: reliability(main_scores, kept)
     for name, of_attack in scored.items():
         base = None if baseline is None else baseline[1][name].bootstrap
         work["attack", name] = functools.partial(

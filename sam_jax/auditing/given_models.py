@@ -67,18 +67,13 @@ def attack_given(
     progress: bool = False,
     checks: Mapping[str, list[model_checks.Check]] | None = None,
 ) -> AuditResult:
-    """Attacks given models; those with the first one's members are compared with it.
+    """Attacks given models, signals [1, N] by name whose ``keep`` is the members.
 
-    Args:
-        targets: Signals [1, N] by name; ``keep`` is the members.
-        shadows: Of shadow models by training algorithm, on the same examples: of the
-            target's name, or one for all targets. Empty without any.
-        population: Examples set aside. Shadow models that trained on some examples say
-            it themselves: those that neither they nor a target trained on.
-        dataset: The data behind the columns.
-        config: Attacks, rates and level.
-        progress: Whether to show a progress bar.
-        checks: By target, what ``check_given`` returned where it was called already.
+    Those with the first one's members are compared with it. Shadow models, on the same
+    examples, are of the target's name, or one for all targets; empty without any.
+    Examples set aside are a population; shadow models that trained on some examples say
+    it themselves: those that neither they nor a target trained on. ``checks`` are what
+    ``check_given`` returned where it was called already.
     """
     given, question = match_models(targets, shadows, population)
     check_attacks(config.attacks, targets, given, question)
@@ -169,7 +164,6 @@ def _evaluate(
     config: AttackConfig,
     baseline: tuple[Signals, Mapping[str, Scored]] | None,
 ) -> OptimizerResult:
-    """What all attacks reached on one target."""
     main, (counted, _) = config.main_attack, question
     members = np.asarray(target.keep)[:, counted]
     attacks = {}

@@ -1,6 +1,7 @@
 """One given model whose members are known, and what attacks see of it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -104,7 +105,6 @@ def signals_of_targets(
 
 
 def _members(target: Target, pool_size: int, test_size: int) -> Bool[np.ndarray, " n"]:
-    """The mask over pool and test examples."""
     argument = f"target[{target.name!r}].members"
     members = _checks.mask(**{argument: target.members})
     if members.shape == (pool_size,):
@@ -160,17 +160,9 @@ def _of_function(
         del params, train, key
         return outputs(x), state
 
-    def run(examples: Examples) -> compute.ModelSignals:
-        return compute.model_signals(
-            Model(lambda key, x: ({}, {}), apply),
-            {},
-            {},
-            examples,
-            num_queries=queries.count,
-            augment=queries.augment,
-            key=queries.key,
-        )
-
+    model = Model(lambda key, x: ({}, {}), apply)
+    options = dict(num_queries=queries.count, augment=queries.augment, key=queries.key)
+    run = functools.partial(compute.model_signals, model, {}, {}, **options)
     of_model = jax.tree.map(np.asarray, jax.jit(run)(examples))
     fields = (field[None] for field in of_model)
     try:

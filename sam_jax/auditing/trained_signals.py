@@ -131,13 +131,10 @@ def without_diverged(
                 f"are left out, with their pairs: {listed}.",
                 stacklevel=3,
             )
-    rows = np.flatnonzero(sound)
     signals, logs = {}, {}
     for name, models in trained.items():
-        signals[name], logs[name] = models.signals, models.log
-        if len(rows) < num_models:
-            signals[name] = models.signals.select(models=rows)
-            logs[name] = TrainLog(*(curve[rows] for curve in models.log))
+        signals[name] = models.signals.select(models=sound)
+        logs[name] = TrainLog(*(curve[sound] for curve in models.log))
     return signals, logs
 
 

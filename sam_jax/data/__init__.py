@@ -51,7 +51,6 @@ DATASETS: dict[str, TfdsSet] = {
     "cifar100": TfdsSet("cifar100", features=("image", "label")),
     "eyepacs": TfdsSet(
         "diabetic_retinopathy_detection/btgraham-300",
-        train="train",
         test="validation+test",
         features=("image", "label"),
         image_size=64,
@@ -72,7 +71,6 @@ DATASETS: dict[str, TfdsSet] = {
     "retinamnist": TfdsSet(
         "retinamnist",
         train="train+validation",
-        test="test",
         source="MedMNIST v2, https://doi.org/10.5281/zenodo.10519652 (CC BY 4.0)",
     ),
     "svhn_cropped": TfdsSet("svhn_cropped"),

@@ -185,7 +185,6 @@ def _are_ids(labels: Integer[np.ndarray, "n"]) -> bool:
 
 
 def _are_texts(y: np.ndarray) -> bool:
-    """Whether labels are texts, as fixed-width strings or as objects."""
     is_object = y.dtype == object and all(isinstance(v, str) for v in y.flat)
     return y.size > 0 and (y.dtype.kind == "U" or is_object)
 

@@ -94,7 +94,6 @@ def find_duplicates(dataset: Dataset) -> Duplicates:
 
 
 def _equal(pool: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of equal rows within the pool, and of pool and test."""
     first: dict[bytes, int] = {}
     within, across = [], []
     for row, digest in enumerate(_digests(pool)):

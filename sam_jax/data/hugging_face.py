@@ -75,7 +75,6 @@ def _load_splits(name: str) -> dict[Any, Any]:
 
 
 def _label_column(split: Any, label_column: str | None) -> str:
-    """The column of the labels."""
     if label_column is None:
         labels = [n for n, f in split.features.items() if hasattr(f, "str2int")]
         label_column = labels[0] if len(labels) == 1 else LABEL_COLUMN
@@ -88,7 +87,6 @@ def _label_column(split: Any, label_column: str | None) -> str:
 def _arrays(
     split: Any, label_column: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Features, labels and names of the rows of a split."""
     images = [n for n, f in split.features.items() if type(f).__name__ == "Image"]
     if not images:
         return table_arrays(split.with_format("arrow")[:], label_column)

@@ -25,22 +25,19 @@ def download_and_prepare(
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
 ) -> pathlib.Path:
-    """Downloads and prepares a TFDS set; does nothing where it is prepared.
+    """Downloads and prepares a TFDS set, unless it is prepared; returns its folder.
 
-    Args:
-        name: A key of ``BUILDERS`` or a TFDS name, with ``/config`` if it has several.
-        data_dir: Where the prepared set goes; by default ``TFDS_DATA_DIR``, else
-            ``~/tensorflow_datasets``; its folder is returned.
-        manual_dir: Holds source files that were downloaded by hand.
+    A key of ``BUILDERS`` or a TFDS name, with ``/config`` if it has several.
+    ``data_dir`` is by default ``TFDS_DATA_DIR``, else ``~/tensorflow_datasets``;
+    ``manual_dir`` holds source files that were downloaded by hand.
 
     Raises:
         ValueError: If the set cannot be had here: the message says where it was looked
             for, what to run, and what went wrong.
     """
     target = tfds.data_dir_or_default(data_dir)
-    has_builder = name in BUILDERS
-    if not has_builder and importlib.util.find_spec("tensorflow") is None:
-        rule = _how_to_prepare(name, target, has_builder, "no TensorFlow here")
+    if name not in BUILDERS and importlib.util.find_spec("tensorflow") is None:
+        rule = _how_to_prepare(name, target, "no TensorFlow here")
         raise ArgumentError("name", rule)
     import tensorflow_datasets
 
@@ -66,13 +63,12 @@ def download_and_prepare(
         tensorflow_datasets.download.DownloadError,
     ) as error:
         cause = f"{type(error).__name__}: {error}"
-        rule = _how_to_prepare(name, target, has_builder, cause)
+        rule = _how_to_prepare(name, target, cause)
         raise ArgumentError("name", rule) from error
     return pathlib.Path(builder.data_path)
 
 
 def _builder(name: str, data_dir: pathlib.Path):
-    """The TFDS builder of a set."""
     import tensorflow_datasets
 
     if name in BUILDERS:
@@ -82,11 +78,9 @@ def _builder(name: str, data_dir: pathlib.Path):
     return tensorflow_datasets.builder(name, data_dir=data_dir)
 
 
-def _how_to_prepare(
-    name: str, data_dir: pathlib.Path, has_builder: bool, cause: str
-) -> str:
+def _how_to_prepare(name: str, data_dir: pathlib.Path, cause: str) -> str:
     """What to run, and where the data is looked for."""
-    install = "" if has_builder else 'pip install -e ".[prepare]" && '
+    install = "" if name in BUILDERS else 'pip install -e ".[prepare]" && '
     return (
         f"must be a data set that is prepared or can be prepared here; {name!r} "
         f"is neither ({cause}). It was looked for in {data_dir / name}. On a machine "

@@ -107,7 +107,6 @@ def _read_csv(path: pathlib.Path) -> Any:
 
 
 def _refuse_missing(table: Any) -> None:
-    """Refuses empty entries."""
     missing = [
         f"{name} ({table.column(name).null_count:,})"
         for name in table.column_names

@@ -111,7 +111,6 @@ def load_prepared(
 
 
 def _supervised_keys(name: str, info: Any) -> tuple[str, str]:
-    """Names of the input and the label of a set."""
     keys = info.supervised_keys
     if keys is None and {"image", "label"} <= set(info.features):
         keys = ("image", "label")
@@ -149,7 +148,6 @@ def _stored_value(feature: Any) -> Sequence[Any]:
 
 
 def _decode(feature: Any, values: list[Any], image_size: int | None) -> np.ndarray:
-    """Decodes one feature of all records: a ``Tensor`` or an ``Image``."""
     import tensorflow_datasets as tfds
 
     shape, dtype = feature.shape, feature.np_dtype
@@ -173,7 +171,6 @@ def _decode(feature: Any, values: list[Any], image_size: int | None) -> np.ndarr
 def _decode_images(
     encoded: list[bytes], channels: int | None, image_size: int | None
 ) -> np.ndarray:
-    """PNG or JPEG files as uint8 [N, H, W, channels]."""
     from PIL import Image
 
     mode = {1: "L", 4: "RGBA"}.get(channels or 3, "RGB")
@@ -199,7 +196,6 @@ def _pixels(image: Any, image_size: int | None) -> np.ndarray:
 
 
 def _resize(x: np.ndarray, image_size: int) -> np.ndarray:
-    """Images [N, H, W, C] of dtype uint8, resized."""
     from PIL import Image
 
     if x.ndim != 4 or x.dtype != np.uint8:
@@ -211,7 +207,6 @@ def _resize(x: np.ndarray, image_size: int) -> np.ndarray:
 
 
 def _records(instructions: Sequence[Any]) -> Iterator[bytes]:
-    """Serialized examples of ArrayRecord or TFRecord files."""
     for instruction in instructions:
         path = os.fspath(instruction.filename)
         if ".tfrecord" in path:

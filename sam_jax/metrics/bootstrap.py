@@ -134,17 +134,12 @@ def bootstrap_attack(
 ) -> Bootstrap:
     """Returns the bootstrap of an attack's metrics.
 
-    Args:
-        scores: Scores of N examples against T targets; higher is member.
-        keep: True where the target trained on the example.
-        mask: True for examples to count; None counts all. Leave out examples that no
-            model kept with ``metrics.varying_columns``.
-        fprs: False-positive rates at which to take the TPR, each in (0, 1].
-        intervals: Level, replicates and seed of the intervals.
-        pooled_only: Whether to leave out every target's metrics and the ROC band, for
-            ``pooled_metrics`` at a third of the cost.
-        refits: From ``leave_models_out``: the attack without some models, so that the
-            intervals count what targets share through their shadow models.
+    ``mask`` is True for examples to count; leave out those that no model kept with
+    ``metrics.varying_columns``. The TPR is taken at ``fprs``, each in (0, 1].
+    ``pooled_only`` leaves out every target's metrics and the ROC band, for
+    ``pooled_metrics`` at a third of the cost. With ``refits``, from
+    ``leave_models_out``, the intervals count what targets share through their shadow
+    models.
 
     Raises:
         ArgumentError: If a score is NaN, a target has no member or no non-member,

@@ -238,7 +238,6 @@ def _range(name: str, values: np.ndarray) -> str:
 
 
 def _odd_one(values: np.ndarray, odd: np.ndarray, digits: str) -> str:
-    """The first of the models that stand out, and how many more there are."""
     more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
     value, middle = (f"{v:{digits}}" for v in (values[odd[0]], np.median(values)))
     return f"; model {odd[0]} has {value} against a median of {middle}{more}"

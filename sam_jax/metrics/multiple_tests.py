@@ -90,12 +90,10 @@ def leak_test(
     Balanced accuracy is left out, as the maximum over thresholds lies above 1/2 in any
     case.
 
-    Args:
-        metrics: Of all attacks that were run, by any key (attack, or optimizer and
-            attack); leaving out those that failed would undo the correction.
-        level: ``1 - level`` bounds the chance of any false ``"leak"``.
-        min_targets: With fewer there is no verdict; 1 where it is to hold for the given
-            targets alone.
+    The metrics are those of all attacks that were run, by any key (attack, or optimizer
+    and attack); leaving out those that failed would undo the correction. ``1 - level``
+    bounds the chance of any false ``"leak"``. With fewer than ``min_targets`` there is
+    no verdict; 1 where it is to hold for the given targets alone.
 
     Raises:
         ArgumentError: If there are no attacks or ``level`` is out of range.

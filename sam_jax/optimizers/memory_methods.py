@@ -274,7 +274,6 @@ def _rounding(tree: Params) -> float:
 
 
 def _stack(scalars: Sequence[Array]) -> Float[Array, "vectors"]:
-    """Scalars of float dtypes as one array of the widest of them."""
     wide = any(x.dtype == jnp.float64 for x in scalars)
     dtype = jnp.float64 if wide else jnp.float32
     if not scalars:

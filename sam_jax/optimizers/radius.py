@@ -56,7 +56,6 @@ def check_setting(
 
 
 def _scalar(name: str, value: Any, rule: str) -> None:
-    """Raises ``ArgumentError`` unless ``value`` is one real number, traced or not."""
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         real = jnp.issubdtype(value.dtype, jnp.floating)
         real = real or jnp.issubdtype(value.dtype, jnp.integer)

@@ -65,14 +65,12 @@ def make_factory(name: str, method: type[Method], rho: float) -> OptimizerFactor
 
 
 def _checked_base(base: Any) -> optax.GradientTransformation:
-    """Returns ``base``; raises ``ArgumentError`` unless it is an optax optimizer."""
     if not (callable(getattr(base, "init", None)) and hasattr(base, "update")):
         raise ArgumentError("base", f"must be an optax optimizer, got {base!r}.")
     return base
 
 
 def _factory_docstring(method: type[Method]) -> str:
-    """The docstring of a factory, with the formula and settings of its method."""
     whole, _, references = (inspect.getdoc(method) or "").partition("\nReferences:\n")
     formula, _, settings = whole.partition("\nAttributes:\n")
     return (

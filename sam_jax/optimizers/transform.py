@@ -164,7 +164,6 @@ def _check_real(params: Params) -> None:
 
 
 def _check_like_params(name: str, tree: Any, params: Params) -> None:
-    """Raises ``ArgumentError`` unless ``tree`` has params' structure and shapes."""
     structure, expected = jax.tree.structure(tree), jax.tree.structure(params)
     if structure != expected:
         pair = isinstance(tree, tuple) and len(tree) == 2

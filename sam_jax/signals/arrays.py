@@ -63,7 +63,6 @@ def listed(arrays: Mapping[str, Any]) -> str:
 def _from_logits(
     logits: np.ndarray, arrays: Mapping[str, Any], signals_are: str | None
 ) -> Signals:
-    """Signals of logits [M, N, (Q,) C]."""
     if "labels" not in arrays:
         rule = "must be there, [examples], where there are logits."
         raise ArgumentError("labels", rule)

@@ -47,7 +47,14 @@ def check_signals(signals: Signals) -> Signals:
         if getattr(checked, name).shape != shape:
             rule = f"must be [models, examples] = {shape}, got"
             raise ArgumentError(name, f"{rule} {getattr(checked, name).shape}.")
-    warn_of_infinite(phi)
+    num_infinite = int(np.isinf(phi).sum())
+    if num_infinite:
+        warnings.warn(
+            f"phi holds {num_infinite:,} infinite values among {phi.size:,}, as it "
+            "does when computed from rounded probabilities; those of one sign tie. "
+            "Compute phi from logits.",
+            stacklevel=3,
+        )
     return checked
 
 
@@ -122,18 +129,6 @@ def _check_entropy(**arguments: Any) -> np.ndarray:
         rule = "must be finite and >= 0, or NaN throughout where it is unknown, got"
         raise ArgumentError(name, f"{rule} {array[first]} at index {first}.")
     return array
-
-
-def warn_of_infinite(phi: np.ndarray) -> None:
-    """Warns of infinite phi, with their number."""
-    num_infinite = int(np.isinf(phi).sum())
-    if num_infinite:
-        warnings.warn(
-            f"phi holds {num_infinite:,} infinite values among {phi.size:,}, as it "
-            "does when computed from rounded probabilities; those of one sign tie. "
-            "Compute phi from logits.",
-            stacklevel=4,
-        )
 
 
 def check_keep(keep: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -221,7 +221,6 @@ def read_array(path: str | pathlib.Path, name: str) -> np.ndarray:
 
 
 def _read_arrays(path: pathlib.Path, argument: str) -> dict[str, np.ndarray]:
-    """Arrays of an ``.npz`` file or a folder of ``.npy`` files, by name."""
     if os.path.isdir(path):
         return {
             file.stem: safe_npz.read_npy(file, argument=argument)

@@ -136,7 +136,6 @@ def _population(
     source: str,
     before: np.ndarray | None,
 ) -> np.ndarray | None:
-    """The examples set aside, which must be the same in all files."""
     if "population" not in arrays:
         return before
     population = _checks.mask(population=arrays["population"])
