@@ -56,18 +56,15 @@ class Fitted(NamedTuple):
 def rmia_online(gamma: float = 1.0, tie_break: bool = True) -> Attack:
     """Returns online RMIA: ``P(x) = (mean_in + mean_out) / 2``.
 
-    Without population columns the score is the log of the ratio.
+    ``gamma``, above 0, is how many times likelier x must be than z; 1, or 2 as in parts
+    of the paper. Without ties broken it only quantises; with them it moves the scale.
+    ``tie_break`` orders equal fractions by the ratio; without it the score is the
+    paper's fraction, else that fraction minus 1, refined
+    (``population.population_rank``). Without population columns the score is the log of
+    the ratio.
 
     Assumes: the target's p_y on the examples and on a population, and shadow models
     trained with and without each example.
-
-    Args:
-        gamma: How many times likelier x must be than z, above 0; 1, or 2 as in parts of
-            the paper. Without ties broken it only quantises; with them it moves the
-            scale.
-        tie_break: Whether equal fractions are ordered by the ratio. If not, the score
-            is the paper's fraction; else that fraction minus 1, refined (see
-            ``population.population_rank``).
     """
     _checks.positive(gamma=gamma)
 

@@ -35,9 +35,6 @@ def tune(
 
     ``choose(half, is_valid)`` sees the signals of one half of the models on some
     examples, of which the valid ones count, and maybe population points, never valid.
-
-    Raises:
-        ArgumentError: If there are fewer than 4 models.
     """
     is_member = jnp.any(signals.keep, axis=0)
     size = min(NUM_TUNING, signals.keep.shape[1])

@@ -99,7 +99,9 @@ def audit(
     tasks, attack_config, plan = _prepared(
         model, optimizers, dataset, train_config, attack_config, augment
     )
-    for text in _doubts(dataset):
+    # What the data may have that figures with them would not mean.
+    doubts = [*find_duplicates(dataset).texts(dataset), other_test_order(dataset)]
+    for text in filter(None, doubts):
         warnings.warn(text, stacklevel=2)
     given = None
     if target is not None:
@@ -153,14 +155,6 @@ def train_shard(
     shard_models(len(plan.keep), train_config, store.shard)
     with store:
         _train(tasks, plan, attack_config.num_queries, store)
-
-
-def _doubts(dataset: Dataset) -> list[str]:
-    """What the data may have that figures with them would not mean."""
-    texts = find_duplicates(dataset).texts(dataset)
-    if (order := other_test_order(dataset)) is not None:
-        texts.append(order)
-    return texts
 
 
 def _prepared(

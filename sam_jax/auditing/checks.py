@@ -34,9 +34,6 @@ def check_audit(
     Returns:
         The model, and the settings with ``examples_per_epoch`` and ``baseline`` filled
         in.
-
-    Raises:
-        ArgumentError: For an argument that makes no sense.
     """
     model = model if isinstance(model, Model) else Model(*model)
     _check_names("optimizers", optimizers)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from sam_jax.attacks import ATTACKS
-from sam_jax.types import AttackFn
 
 DEFAULT_ATTACKS = ("lira_online", "lira_offline", "loss", "modified_entropy")
 """Registered attacks of an audit that names none, the main one first."""
@@ -15,11 +14,6 @@ ATTACKS_ALONE = ("attack_p", "quantile_by_class", "loss", "modified_entropy", "e
 
 WITHOUT_POPULATION = ATTACKS_ALONE[2:]
 """Of these, those that do not become the confidence where there is no population."""
-
-
-def default_attacks() -> dict[str, AttackFn]:
-    """Returns the default attacks by name."""
-    return {name: ATTACKS[name] for name in DEFAULT_ATTACKS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +38,9 @@ class AttackConfig:
         seed: Seed of everything random.
     """
 
-    attacks: Mapping[Any, Any] = dataclasses.field(default_factory=default_attacks)
+    attacks: Mapping[Any, Any] = dataclasses.field(
+        default_factory=lambda: {name: ATTACKS[name] for name in DEFAULT_ATTACKS}
+    )
     num_models: int = 16
     num_queries: int = 1
     num_canaries: int = 0

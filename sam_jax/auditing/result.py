@@ -12,13 +12,12 @@ from sam_jax.auditing.run_result import RunResult
 from sam_jax.metrics import (
     attack_metrics,
     example_risk,
-    long_format,
     model_checks,
     multiple_tests,
     num_models,
     thresholds,
 )
-from sam_jax.metrics.estimate import Estimate
+from sam_jax.metrics.estimate import Estimate, estimate_rows
 from sam_jax.metrics.one_run_epsilon import OneRun
 from sam_jax.types import Dataset, Signals, TrainLog
 
@@ -218,7 +217,7 @@ class AuditResult(RunResult):
 
         def add(name: str, minus: str, attack: str, values: Mapping[str, Any]) -> None:
             place = {"optimizer": name, "minus": minus, "attack": attack}
-            rows.extend(long_format.estimate_rows(place, values))
+            rows.extend(estimate_rows(place, values))
 
         for name, optimizer in self.optimizers.items():
             add(name, "", "", _accuracies(optimizer.accuracy))

@@ -96,11 +96,7 @@ def train_optimizer(
 def join_chunks(
     chunks: Sequence[Arrays], plan: AuditPlan, config: TrainConfig
 ) -> Trained:
-    """Returns the signals of all models of an optimizer, from all of their chunks.
-
-    Raises:
-        FloatingPointError: If more models diverged than may.
-    """
+    """Returns the signals of all models of an optimizer, from all of their chunks."""
     # Chunks come in the order in which they were trained, models in that of the mask.
     order = np.argsort(np.concatenate([chunk["models"] for chunk in chunks]))
     joined = {k: np.concatenate([c[k] for c in chunks])[order] for k in chunks[0]}

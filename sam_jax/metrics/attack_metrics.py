@@ -57,11 +57,8 @@ class AttackMetrics:
 class Differences:
     """Metrics of one optimizer minus those of another on the same targets and examples.
 
-    Attributes:
-        pooled: Difference of the pooled metrics; keys are ``metric_names(fprs)``.
-        mean: Mean over targets of the difference within each target.
-        num_targets: T.
-        level: Confidence level of the intervals.
+    ``pooled``, or the mean over targets of the difference within each; keys are
+    ``metric_names(fprs)``, and the level is that of the intervals.
     """
 
     pooled: dict[str, Estimate]
@@ -105,9 +102,6 @@ def attack_metrics(bootstrap: Bootstrap) -> AttackMetrics:
     NaN where there are fewer than ``1 / fpr`` non-members: in all for the pooled, in
     each target for the mean. With one target nothing is known about the variance
     between targets, and the intervals are for that target alone.
-
-    Raises:
-        ArgumentError: If the bootstrap is ``pooled_only``.
     """
     if not len(bootstrap.by_target.value):
         raise _checks.ArgumentError("bootstrap", "must not be pooled_only.")
@@ -133,9 +127,6 @@ def paired_difference(bootstrap: Bootstrap, baseline: Bootstrap) -> Differences:
     Of the same targets and examples, mask, rates and interval settings. The interval is
     that of the difference: narrower than what two separate intervals leave between
     them, as what targets and examples share cancels.
-
-    Raises:
-        ArgumentError: If the two are not paired.
     """
     change = bootstrap.minus(baseline)
     mean = change.by_target.value.mean(axis=0)

@@ -36,17 +36,11 @@ def epsilon_lower_bound(
 ) -> float:
     """Returns a lower bound on epsilon from right and wrong "member" decisions.
 
-    ``tp`` of ``p`` members and ``fp`` of ``n`` non-members were decided to be members.
+    In nats, at least 0. ``tp`` of ``p`` members and ``fp`` of ``n`` non-members were
+    decided to be members, at a threshold that was fixed before these scores were seen.
     By definition ``TPR <= e^eps FPR + delta`` and ``TNR <= e^eps FNR + delta``. TPR
     from below and FPR from above are Clopper-Pearson limits that miss with ``(1 -
     level) / 2`` each, and both inequalities use the same two limits.
-
-    Returns:
-        Epsilon in nats, at least 0. It holds for a threshold that was fixed before
-        these scores were seen.
-
-    Raises:
-        ArgumentError: If a count or option is out of range.
 
     References:
         Jagielski et al., "Auditing Differentially Private Machine Learning: How Private

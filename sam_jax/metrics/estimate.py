@@ -8,7 +8,8 @@ variances are combined.
 
 import dataclasses
 import functools
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -66,12 +67,10 @@ class IntervalConfig:
 
 
 class CrossedVariance(NamedTuple):
-    """The variance of a statistic of crossed targets and examples.
+    """The variance of a statistic over new targets and new examples, which are crossed.
 
-    Attributes:
-        variance: Over new targets and new examples.
-        degrees: Degrees of freedom of Student's quantile.
-        target_part: The part of ``variance`` that falls as 1 / T.
+    With the degrees of freedom of Student's quantile, and the part of the variance that
+    falls as 1 / T.
     """
 
     variance: float
@@ -215,9 +214,6 @@ def targets_to_resolve(
         A whole number, at least 2; ``num_targets`` or fewer if resolved already.
         ``inf`` where the examples alone leave more uncertainty than the difference, or
         where it is 0 or NaN.
-
-    Raises:
-        ArgumentError: If ``num_targets`` or ``level`` is out of range.
     """
     _checks.at_least(1, num_targets=num_targets)
     _checks.confidence_level(level)
@@ -252,3 +248,14 @@ def mean_over_models(
     mean = make_estimate(float(values.mean()), variance, level)
     low, high = np.clip((mean.low, mean.high), *bounds)
     return mean._replace(low=float(low), high=float(high))
+
+
+def estimate_rows(
+    place: Mapping[str, Any], estimates: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Returns a row for each estimate: its place, metric, value, low and high."""
+    rows = []
+    for metric, estimate in estimates.items():
+        limits = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+        rows.append({**place, "metric": metric, **limits})
+    return rows

@@ -35,9 +35,6 @@ def crossed_jackknife(
     must be smooth: the jackknife is wrong for a median or a maximum. An estimate is NaN
     where the statistic is.
 
-    Raises:
-        ArgumentError: If a number is too small or ``level`` out of range.
-
     Example:
         >>> table = np.add.outer(np.arange(4.0), np.zeros(50))
         >>> mean = lambda used: [table[used].mean()]

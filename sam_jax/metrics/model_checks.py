@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sam_jax.metrics import model_comparison
-from sam_jax.metrics.model_comparison import Check, ModelFacts, model_facts
+from sam_jax.metrics.model_comparison import Check, ModelFacts, graded, model_facts
 from sam_jax.metrics.model_identity import near_copies
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.types import Signals
@@ -121,13 +121,11 @@ def _check_count(signals: Signals) -> Check:
         f"out of at least {int(num_out.min())} of them"
     )
     num_short = int((np.minimum(num_in, num_out) < 3).sum())
-    if num_short:
-        text += (
-            f". Without the target that leaves fewer than 2 on one side of {num_short} "
-            "examples, whose variance is then the pooled one alone: train more models."
-        )
-        return Check("models", "warning", text)
-    return Check("models", "ok", text + ".")
+    doubt = (
+        f". Without the target that leaves fewer than 2 on one side of {num_short} "
+        "examples, whose variance is then the pooled one alone: train more models."
+    )
+    return graded("models", text, (num_short, "warning", doubt))
 
 
 def _check_duplicates(signals: Signals) -> Check:
@@ -186,22 +184,22 @@ def _check_phi(signals: Signals) -> Check:
             "those of one sign tie. Compute phi from logits."
         )
         return Check("phi", "warning", text)
-    text = f"finite, {low:.4g} to {high:.4g} nats"
-    if max(-low, high) > LARGE_PHI:
-        text += (
-            f": log odds beyond {LARGE_PHI:,.0f} are other units, or logits that "
-            "training drove very far."
-        )
-        return Check("phi", "warning", text)
-    if (other_scale := _other_scale(phi[..., 0])) is not None:
-        return Check("phi", "warning", f"{text}; {other_scale}")
-    if low > 0 and phi.size >= 64:
-        text += (
-            ": every model is right about every example, those that it never saw too. "
-            "Losses and distances look like this."
-        )
-        return Check("phi", "warning", text)
-    return Check("phi", "ok", text + ".")
+    large = (
+        f": log odds beyond {LARGE_PHI:,.0f} are other units, or logits that training "
+        "drove very far."
+    )
+    right = (
+        ": every model is right about every example, those that it never saw too. "
+        "Losses and distances look like this."
+    )
+    other_scale = _other_scale(phi[..., 0])
+    return graded(
+        "phi",
+        f"finite, {low:.4g} to {high:.4g} nats",
+        (max(-low, high) > LARGE_PHI, "warning", large),
+        (other_scale, "warning", f"; {other_scale}"),
+        (low > 0 and phi.size >= 64, "warning", right),
+    )
 
 
 def _other_scale(phi: np.ndarray) -> str | None:

@@ -39,18 +39,26 @@ Severity = Literal["ok", "warning", "invalid"]
 
 
 class Check(NamedTuple):
-    """One thing that was looked at.
+    """One thing that was looked at: what was seen, and what to do about it.
 
-    Attributes:
-        name: What was looked at.
-        severity: ``"ok"``; ``"warning"``, to be read before the figures are used; or
-            ``"invalid"``, the figures mean nothing.
-        text: What was seen, and what to do about it.
+    ``"warning"`` is to be read before the figures are used; where it is ``"invalid"``
+    they mean nothing.
     """
 
     name: str
     severity: Severity
     text: str
+
+
+def graded(name: str, fact: str, *doubts: tuple[Any, Severity, str]) -> Check:
+    """Returns a check of the first doubt that is there, or else of the fact alone.
+
+    A doubt is whether it is there, how severe it is, and how it goes on with the fact.
+    """
+    for is_there, severity, text in doubts:
+        if is_there:
+            return Check(name, severity, fact + text)
+    return Check(name, "ok", fact + ".")
 
 
 class ModelFacts(NamedTuple):
@@ -110,11 +118,9 @@ def check_balance(signals: Signals, facts: ModelFacts) -> Check:
         f"training sets of {int(size.min()):,} to {int(size.max()):,} of "
         f"{num_examples:,} examples"
     )
-    if odd.size:
-        text += _odd_one(size, odd, ",.0f")
-        text += ": with sizes this different models are not trained alike."
-        return Check("balance", "warning", text)
-    return Check("balance", "ok", text + ".")
+    doubt = ": with sizes this different models are not trained alike."
+    doubt = _odd_one(size, odd, ",.0f") + doubt
+    return graded("balance", text, (odd.size, "warning", doubt))
 
 
 def check_accuracy(facts: ModelFacts) -> Check:
@@ -122,14 +128,12 @@ def check_accuracy(facts: ModelFacts) -> Check:
     floor = accuracy_floor(facts.accuracy, facts.num_members)
     odd, gap = _outliers(facts.accuracy, floor)
     text = _range("training accuracy", facts.accuracy)
-    if not odd.size:
-        return Check("training accuracy", "ok", text + ".")
-    text += _odd_one(facts.accuracy, odd, ".3f") + (
+    doubt = _odd_one(facts.accuracy, odd, ".3f") + (
         ": not trained like the others, or its row of keep is another model's. Drop it "
         "or correct keep."
     )
-    is_broken = gap.max() > BROKEN_ACCURACY
-    return Check("training accuracy", "invalid" if is_broken else "warning", text)
+    severity = "invalid" if gap.max() > BROKEN_ACCURACY else "warning"
+    return graded("training accuracy", text, (odd.size, severity, doubt))
 
 
 def check_learning(signals: Signals, facts: ModelFacts) -> Check:
@@ -154,33 +158,30 @@ def check_learning(signals: Signals, facts: ModelFacts) -> Check:
     # Outputs that tell members were learned, however unsure (as at a temperature).
     num_others = counted.sum() - facts.num_members
     auc = mean_of_aucs(facts.auc, facts.num_members, num_others)
-    if train <= chance + noise and loss > CHANCE_LOSS and not auc.is_above:
-        text += (
-            ": the models are at chance level and learned nothing, so there is nothing "
-            "to leak and no figure says anything about their training. Check inputs "
-            "(scale, order of axes), labels, learning rate and epochs."
-        )
-        # Where nearly all examples are of one class, accuracy says too little.
-        severity = "invalid" if chance < MOST_CHANCE else "warning"
-        return Check("learning", severity, text)
+    nothing = (
+        ": the models are at chance level and learned nothing, so there is nothing to "
+        "leak and no figure says anything about their training. Check inputs (scale, "
+        "order of axes), labels, learning rate and epochs."
+    )
+    little = (
+        ": the models barely learned. Figures of models that fit their training sets "
+        "say more; train longer."
+    )
+    is_nothing = train <= chance + noise and loss > CHANCE_LOSS and not auc.is_above
     is_little = train < chance + LEARNED * (1 - chance) and loss > LITTLE_LOSS
-    if is_little and train <= unseen + noise:
-        text += (
-            ": the models barely learned. Figures of models that fit their training "
-            "sets say more; train longer."
-        )
-        return Check("learning", "warning", text)
-    return Check("learning", "ok", text + ".")
+    is_little &= train <= unseen + noise
+    # Where nearly all examples are of one class, accuracy says too little.
+    severity = "invalid" if chance < MOST_CHANCE else "warning"
+    doubts = (is_nothing, severity, nothing), (is_little, "warning", little)
+    return graded("learning", text, *doubts)
 
 
 def check_loss(name: str, loss: np.ndarray) -> Check:
     """Compares mean losses, of members or of others."""
     odd, _ = _outliers(np.log(np.maximum(loss, 1e-12)), LOSS_FLOOR)
     text = f"{name} {loss.min():.3g} to {loss.max():.3g} nats"
-    if not odd.size:
-        return Check(name, "ok", text + ".")
-    text += _odd_one(loss, odd, ".3g") + ": trained longer, shorter or otherwise."
-    return Check(name, "warning", text)
+    doubt = _odd_one(loss, odd, ".3g") + ": trained longer, shorter or otherwise."
+    return graded(name, text, (odd.size, "warning", doubt))
 
 
 def check_mask(signals: Signals, facts: ModelFacts) -> Check:
@@ -203,10 +204,8 @@ def check_mask(signals: Signals, facts: ModelFacts) -> Check:
     noise = 4 / np.sqrt(6 * facts.num_members)  # 4 standard errors without signal
     odd, _ = _outliers(auc, np.maximum(AUC_FLOOR, noise))
     odd = odd[auc[odd] < np.median(auc)]
-    if odd.size:
-        text += _odd_one(auc, odd, ".3f") + ": its row of keep may be another model's."
-        return Check("mask", "warning", text)
-    return Check("mask", "ok", text + ".")
+    doubt = _odd_one(auc, odd, ".3f") + ": its row of keep may be another model's."
+    return graded("mask", text, (odd.size, "warning", doubt))
 
 
 def accuracy_floor(accuracy: np.ndarray, num_examples: Any) -> Any:
@@ -238,6 +237,8 @@ def _range(name: str, values: np.ndarray) -> str:
 
 
 def _odd_one(values: np.ndarray, odd: np.ndarray, digits: str) -> str:
+    if not odd.size:
+        return ""
     more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
     value, middle = (f"{v:{digits}}" for v in (values[odd[0]], np.median(values)))
     return f"; model {odd[0]} has {value} against a median of {middle}{more}"

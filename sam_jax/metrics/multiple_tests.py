@@ -94,9 +94,6 @@ def leak_test(
     and attack); leaving out those that failed would undo the correction. ``1 - level``
     bounds the chance of any false ``"leak"``. With fewer than ``min_targets`` there is
     no verdict; 1 where it is to hold for the given targets alone.
-
-    Raises:
-        ArgumentError: If there are no attacks or ``level`` is out of range.
     """
     _checks.confidence_level(level)
     _checks.at_least(1, num_attacks=len(metrics))

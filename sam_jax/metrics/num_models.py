@@ -31,11 +31,9 @@ MAX_GROUPS = 16
 class ModelCountCurve(NamedTuple):
     """A metric against the number of models that an attack had, the target included.
 
-    Attributes:
-        num_models: Models in a group.
-        estimates: The metric at each, over the targets of all groups.
-        last_gain: The metric with all models minus that with half of them, paired by
-            target and example; NaN if there was no half.
+    Over the targets of all groups of so many models. ``last_gain`` is the metric with
+    all models minus that with half of them, paired by target and example; NaN without a
+    half.
     """
 
     num_models: tuple[int, ...]
@@ -110,7 +108,5 @@ def _dealt_scores(
     """Scores of groups of ``size`` models, and which models they are."""
     num_groups = min(len(order) // size, MAX_GROUPS)
     groups = order[: num_groups * size].reshape(num_groups, size)
-    scores = []
-    for group in groups:
-        scores.append(score_targets(attack, signals.select(models=group)))
+    scores = [score_targets(attack, signals.select(models=group)) for group in groups]
     return np.concatenate(scores), groups.ravel()

@@ -22,13 +22,9 @@ Mask = Bool[jax.Array | np.ndarray, "..."] | Real[jax.Array | np.ndarray, "..."]
 class RocCurve(NamedTuple):
     """Error rates at every threshold, from no positive decision to all positive.
 
-    Attributes:
-        fpr: Fraction of non-members decided to be members; non-decreasing from 0 to 1.
-        tpr: Fraction of members decided to be members; non-decreasing from 0 to 1.
-        thresholds: Decreasing; the first is ``inf``, the others are the scores.
-        num_members: Number of members behind ``tpr``.
-        num_non_members: Number of non-members behind ``fpr``; rates below its
-            inverse cannot be measured.
+    Both rates rise from 0 to 1 while thresholds, which are the scores but for the
+    first, ``inf``, fall. False-positive rates below ``1 / num_non_members`` cannot be
+    measured.
     """
 
     fpr: Float[np.ndarray, " k"]
@@ -152,9 +148,6 @@ def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
     | --- | --- |
     | fewer than ``1 / alpha`` non-members | NaN: not resolvable |
     | the highest score is a tie of more than ``alpha`` of the non-members | 0 |
-
-    Raises:
-        ArgumentError: If ``alpha`` lies outside ``(0, 1]``.
 
     References:
         Carlini et al., "Membership Inference Attacks From First Principles", 2022,

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from sam_jax.metrics import model_comparison
-from sam_jax.metrics.model_comparison import Check, ModelFacts, model_facts
+from sam_jax.metrics.model_comparison import Check, ModelFacts, graded, model_facts
 from sam_jax.metrics.model_identity import near_copies
 from sam_jax.metrics.phi_meaning import likely_meaning
 from sam_jax.metrics.roc import varying_columns
@@ -62,17 +62,13 @@ def _check_examples(
         f"{num_members:,} members and {num_others:,} non-members count; "
         f"{int(population.sum()):,} more are a population that no model trained on"
     )
-    left_out = int((members & ~counted).sum())
-    if left_out:
-        text += (
-            f". {left_out:,} members are left out, as no shadow model (or every one) "
-            "trained on them: draw the shadow models' training sets from all examples."
-        )
-        return Check("examples", "warning", text)
-    if min(num_members, num_others) < MIN_SIDE:
-        text += ": so few show large leaks alone."
-        return Check("examples", "warning", text)
-    return Check("examples", "ok", text + ".")
+    left_out, few = int((members & ~counted).sum()), min(num_members, num_others)
+    doubt = (
+        f". {left_out:,} members are left out, as no shadow model (or every one) "
+        "trained on them: draw the shadow models' training sets from all examples."
+    )
+    is_few = few < MIN_SIDE, "warning", ": so few show large leaks alone."
+    return graded("examples", text, (left_out, "warning", doubt), is_few)
 
 
 def _check_mask(target: Signals) -> Check:
@@ -108,13 +104,12 @@ def _check_counts(members: np.ndarray, keep: np.ndarray) -> Check:
         f"{100 * rate[members].mean():.1f} % of the shadow models trained on a member, "
         f"{100 * rate[~members].mean():.1f} % on a non-member"
     )
-    if abs(gap) > max(model_comparison.STANDARD_ERRORS * error, 1e-9):
-        text += (
-            ": the shadow models' training sets depend on the target's, so that scores "
-            "can tell members without any leak. Draw them anew, from all examples."
-        )
-        return Check("shadow counts", "warning", text)
-    return Check("shadow counts", "ok", text + ".")
+    doubt = (
+        ": the shadow models' training sets depend on the target's, so that scores "
+        "can tell members without any leak. Draw them anew, from all examples."
+    )
+    is_design = abs(gap) > max(model_comparison.STANDARD_ERRORS * error, 1e-9)
+    return graded("shadow counts", text, (is_design, "warning", doubt))
 
 
 def _check_likeness(target: ModelFacts, shadows: ModelFacts) -> Iterator[Check]:
@@ -135,15 +130,13 @@ def _check_likeness(target: ModelFacts, shadows: ModelFacts) -> Iterator[Check]:
             f"{value:.4g}, shadow models {others.min():.4g} to {others.max():.4g} "
             f"(median {np.median(others):.4g})"
         )
-        if gap <= allowed:
-            yield Check(name, "ok", text + ".")
-            continue
-        text += (
+        doubt = (
             ": the target was not trained like its shadow models, and scores measure "
             "this difference too. Train shadow models as the target was trained."
         )
         is_broken = field == "accuracy" and gap > model_comparison.BROKEN_ACCURACY
-        yield Check(name, "invalid" if is_broken else "warning", text)
+        severity = "invalid" if is_broken else "warning"
+        yield graded(name, text, (gap > allowed, severity, doubt))
 
 
 def _gap(

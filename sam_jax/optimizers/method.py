@@ -24,17 +24,11 @@ from sam_jax.types import Key, Params
 
 
 class Step(NamedTuple):
-    """What the direction of one step is made from.
+    """What the direction of one step, ``number`` from 0, is made from.
 
-    Attributes:
-        grads: Gradient at the weights.
-        params: The weights.
-        rho: Radius of this step.
-        memory: From ``init_memory`` or the last step.
-        grad_fn: The gradient elsewhere, with the arguments that
-            ``Method.gradient_argument`` documents.
-        number: Number of the step, from 0.
-        key: Random key of this step, None where the caller has none.
+    The gradient at the weights, the weights, the radius, the memory of the last step,
+    the gradient elsewhere (with the arguments that ``Method.gradient_argument``
+    documents), and a random key, None where the caller has none.
     """
 
     grads: Params
@@ -79,15 +73,10 @@ class Method:
     ) -> Params:
         """Returns epsilon, the step from the weights to the second gradient's point.
 
-        Args:
-            grads: Gradient at the weights (of one group, for m-SAM).
-            params: The weights.
-            rho: Radius; the length of epsilon for all but USAM and ASAM. Not checked.
-            memory: From ``init_memory`` or the last ``direction``.
-            key: Random key; only ``RandomSAM`` needs one.
-
-        Returns:
-            A tree like ``params``, in float32 or float64; 0 where the gradient is.
+        A tree like ``params``, in float32 or float64, of length ``rho`` for all but
+        USAM and ASAM; 0 where the gradient (of one group, for m-SAM) is. The memory is
+        from ``init_memory`` or the last ``direction``; only ``RandomSAM`` needs a
+        random key.
 
         Example:
             >>> import jax.numpy as jnp

@@ -231,11 +231,7 @@ class RandomSAM(Method):
         memory: Any = (),
         key: Key | None = None,
     ) -> Params:
-        """Returns ``rho z / |z|``.
-
-        Raises:
-            ArgumentError: If there is no key.
-        """
+        """Returns ``rho z / |z|``."""
         if key is None:
             raise ArgumentError("key", "must be a random key for RandomSAM, got None.")
         leaves, structure = jax.tree.flatten(tree_math.widen(params))

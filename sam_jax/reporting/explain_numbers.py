@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sam_jax.metrics.estimate import Estimate
-from sam_jax.metrics.long_format import estimate_rows
+from sam_jax.metrics.estimate import Estimate, estimate_rows
 from sam_jax.reporting import explain_claims
 from sam_jax.reporting.explain_claims import Evidence, PaperClaim
 from sam_jax.reporting.memorization_figures import BIN_NAMES, BUCKET_NAMES

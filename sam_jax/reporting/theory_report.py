@@ -11,7 +11,7 @@ from sam_jax import theory
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.auditing.run_result import RunResult
 from sam_jax.data.result_files import write_text
-from sam_jax.metrics import long_format
+from sam_jax.metrics.estimate import estimate_rows
 from sam_jax.reporting import drawings, page, tables
 from sam_jax.theory import claims, simulated_problems
 
@@ -57,12 +57,12 @@ class TheoryResult(RunResult):
                 difference = nets.Difference(gap, gap - half, gap + half)
                 place = {"subject": claim.name, "place": cell.label}
                 named = {"simulation - theory": difference}
-                rows += long_format.estimate_rows(place, named)
+                rows += estimate_rows(place, named)
         for network, measured in self.networks.items():
             for r, rho in enumerate(nets.RHOS[1:], start=1):
                 place = {"subject": network, "place": f"rho={rho:g} - rho=0"}
                 gaps = nets.differences(measured, r)
-                rows += long_format.estimate_rows(place, gaps)
+                rows += estimate_rows(place, gaps)
         return rows
 
     def numbers(self) -> dict[str, Any]:

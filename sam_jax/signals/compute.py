@@ -54,9 +54,6 @@ def model_signals(
 
     The first query is the example itself; ``augment`` makes the others from ``key``,
     the same for every model.
-
-    Raises:
-        ArgumentError: If there are several queries and nothing to make them with.
     """
     _checks.at_least(1, batch_size=batch_size, num_queries=num_queries)
     if num_queries > 1 and (augment is None or key is None):
@@ -132,9 +129,6 @@ def chunk_signals(
 
     As ``model_signals``; ``batch_size`` is halved as long as the device runs out of
     memory.
-
-    Raises:
-        RuntimeError: The device's, if not even one example fits into its memory.
     """
     shared = (
         jax.tree.map(jnp.asarray, examples),
