@@ -78,14 +78,10 @@ def lira_online(
         queries: ``"mean"`` of the log-ratio of each query, as in the authors' script,
             or ``"joint"``, one Q-variate Gaussian, as in the paper (in float32:
             relative error about 1e-7 times the condition number of its covariance).
-        prior_count: Strength of the shrinkage: the pooled variance weighs as much as
-            this many shadow models. A trace of it (1e-6) is the raw variance.
+        prior_count: The pooled variance weighs as much as this many shadow models. A
+            trace of it (1e-6) is the raw variance.
         matched: Whether references are matched and Gaussians predictive, as above;
             False is the paper's plain form, which is biased with few models.
-
-    Example:
-        >>> lira_online(variance="global").needs
-        ('in_models', 'out_models')
     """
     joint = queries == "joint"
     log_density = gaussian.joint_log_density if joint else gaussian.log_density

@@ -26,15 +26,6 @@ def open_atomically(path: pathlib.Path) -> Iterator[IO[bytes]]:
 
     Raises:
         StorageError: If it cannot be written; names the file and the reason.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = pathlib.Path(folder) / "a.txt"
-        ...     with open_atomically(path) as file:
-        ...         _ = file.write(b"whole")
-        ...     path.read_bytes(), len(list(path.parent.iterdir()))
-        (b'whole', 1)
     """
     # Two processes that write the same file must not share a draft.
     draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT_SUFFIX}")

@@ -77,13 +77,7 @@ def cutout(key: Key, x: Images, size: int = 8) -> Images:
 
 
 def chain(*augments: AugmentFn) -> AugmentFn:
-    """Returns the augmentations one after the other, each with a different key.
-
-    Example:
-        >>> augment = chain(flip, functools.partial(crop, pad=2))
-        >>> augment(jax.random.key(0), jnp.ones([2, 8, 8, 1])).shape
-        (2, 8, 8, 1)
-    """
+    """Returns the augmentations one after the other, each with a different key."""
 
     def augment(key: Key, x: Array) -> Array:
         for number, one in enumerate(augments):

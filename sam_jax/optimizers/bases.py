@@ -29,10 +29,6 @@ def base_factories() -> Mapping[str, Callable[..., optax.GradientTransformation]
     """Returns the optimizers of optax and ``optax.contrib`` that train by name alone.
 
     Their first parameter is the learning rate, and no other has to be given.
-
-    Example:
-        >>> {"adamw", "lion", "muon", "sgd"} <= base_factories().keys()
-        True
     """
     factories = {}
     # optax comes last: it wins where both have an optimizer of one name.
