@@ -8,7 +8,16 @@ import sys
 
 import sam_jax
 
-HEAVY = ("flax", "jinja2", "matplotlib", "scipy", "tensorflow_datasets", "tqdm", "tyro")
+HEAVY = (
+    "flax",
+    "fsspec",
+    "jinja2",
+    "matplotlib",
+    "scipy",
+    "tensorflow_datasets",
+    "tqdm",
+    "tyro",
+)
 
 
 def test_the_optimizers_import_without_the_rest():

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from sam_jax.data import buckets, mirrors
 from sam_jax.data.result_files import write_csv, write_json
 
 
@@ -47,15 +48,16 @@ class RunResult(abc.ABC):
     ) -> None:
         """Writes all that the command writes, ``metrics.json`` the last.
 
-        The folder is made if it is missing, and files of these names are replaced.
+        The folder, in a bucket too, is made if it is missing; files of these names are
+        replaced.
         ``about`` (settings, versions and the like) is for the end of the report and
         ``config.json``; what it has under ``"settings"`` is kept with the signals of an
         audit, to be compared with others'.
         """
-        folder, about = pathlib.Path(folder), dict(about or {})
+        folder, about = buckets.local_path(folder, "folder"), dict(about or {})
         folder.mkdir(parents=True, exist_ok=True)
         # It marks a finished run: the first file to go, and the last to be written.
-        (folder / "metrics.json").unlink(missing_ok=True)
+        mirrors.remove(folder / "metrics.json")
         self.write_files(folder, about)
         write_json(folder / "config.json", about)
         write_json(folder / "metrics.json", self.numbers())

@@ -44,7 +44,7 @@ def main(config: Config) -> sam_jax.AuditResult:
         )
     prepare = attack_inputs.prepare_target if config.target else attack_inputs.prepare
     prepared = prepare(config)
-    folder = run_folder.open_run("attack", config)
+    folder = run_folder.open_run("attack", config, root=config.runs_dir)
     print(prepared.summary)
     for name, why in prepared.skipped.items():
         print(f"{name} is left out: it needs {why}.")

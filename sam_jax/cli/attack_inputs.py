@@ -56,6 +56,8 @@ class Config:
     tool reads them, instead of attacking."""
     name: str = "default"
     """Folder of the results: runs/attack/NAME."""
+    runs_dir: str = "runs"
+    """Folder of all runs, or s3://... or gs://... (see docs/scale.md)."""
     attacks: tuple[str, ...] | None = None
     """Registered attacks or module:attack, the main one first, and all: those
     that the signals have the means for. By default

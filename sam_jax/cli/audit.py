@@ -9,9 +9,7 @@ with a table and the verdict.
 """
 
 import contextlib
-import os
 import pathlib
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -21,6 +19,7 @@ from sam_jax.cli import audit_arguments, run_folder
 from sam_jax.cli.audit_options import Config
 from sam_jax.cli.errors import as_option
 from sam_jax.cli.run_lock import locked_run
+from sam_jax.data import mirrors
 from sam_jax.reporting import audit_tables, trust_sections
 from sam_jax.training import processes
 from sam_jax.training.checkpoint import ChunkStore
@@ -36,18 +35,18 @@ def _open_audit(
     """The arguments, augmentation, folder and chunks of a run, locked."""
     arguments, augment = audit_arguments.make_arguments(config)
     _, optimizers, dataset, _, _ = arguments
-    with as_option("cache_dir", "name"), locked_run("audit", config.name, shard):
+    with (
+        as_option("cache_dir", "name" if config.cache_dir is None else "cache_dir"),
+        locked_run("audit", config.name, shard, root=config.runs_dir),
+    ):
         facts = {"data_sha256": audit_arguments.data_hash(dataset)}
-        folder = run_folder.open_run("audit", config, facts=facts)
+        folder = run_folder.open_run("audit", config, root=config.runs_dir, facts=facts)
         print(
             f"{dataset.name}: {config.num_models} models for each of "
             f"{', '.join(optimizers)}, on halves of {len(dataset.train.y):,} examples."
         )
-        chunks = folder / "chunks"
-        if config.cache_dir is not None:
-            chunks = pathlib.Path(config.cache_dir).expanduser()
         store = ChunkStore(
-            chunks,
+            folder / "chunks" if config.cache_dir is None else config.cache_dir,
             shard=shard,
             retrain_changed=config.retrain_changed,
             save_models=config.save_models,
@@ -60,14 +59,12 @@ def main(config: Config) -> sam_jax.AuditResult:
     """Runs the audit and writes its folder; returns the result."""
     with _open_audit(config) as (arguments, augment, folder, store):
         result = sam_jax.audit(*arguments, augment=augment, cache_dir=store)
-        folder = run_folder.save_result(folder, result)
-        own_chunks = folder / "chunks"
         if config.save_models:
-            chunks = own_chunks if config.cache_dir is None else store.folder
-            assert chunks is not None
-            _copy_chunks(chunks, result.optimizers, folder / "models")
+            assert store.folder is not None
+            _copy_chunks(store.folder, result.optimizers, folder / "models")
+        folder = run_folder.save_result(folder, result)
         if config.cache_dir is None:  # Only now is nothing lost without them.
-            shutil.rmtree(own_chunks)
+            mirrors.remove(folder / "chunks")
         print_result(result, folder)
     return result
 
@@ -79,10 +76,7 @@ def _copy_chunks(
     models.mkdir(exist_ok=True)
     for name in optimizers:
         for chunk in chunks.glob(f"{name_prefix(name)}-*.npz"):
-            try:
-                os.link(chunk, models / chunk.name)  # no bytes twice where that works
-            except OSError:
-                shutil.copy2(chunk, models)
+            mirrors.link(chunk, models)
 
 
 def train_share(config: Config, shard: tuple[int, int]) -> None:

@@ -12,6 +12,8 @@ class Config:
 
     name: str = "default"
     """Folder of the results: runs/audit/NAME."""
+    runs_dir: str = "runs"
+    """Folder of all runs, or s3://... or gs://... (see docs/scale.md)."""
     dataset: str = "fashion_mnist_10k"
     """A registered set, any TFDS set, a path to an .npz, .csv or .parquet file, or
     hf:NAME of Hugging Face (see docs/data.md)."""
@@ -87,10 +89,10 @@ class Config:
     seed: int = 0
     """Seed of everything random."""
     cache_dir: str | None = None
-    """Keep the trained chunks of models here, also after the run, with up to 1 GiB of
-    weights an optimizer: a later run of more models, optimizers, augmented queries or
-    other attacks trains what is missing. By default a folder of the run, removed when
-    it is finished."""
+    """Keep the trained chunks of models here (s3:// and gs:// too), also after the run,
+    with up to 1 GiB of weights an optimizer: a later run of more models, optimizers,
+    augmented queries or other attacks trains what is missing. By default a folder of
+    the run, removed when it is finished."""
     retrain_changed: bool = False
     """Train models again that are there but depend on something else than now (data,
     code, versions), instead of stopping; the old ones stay as *.bad."""

@@ -11,7 +11,6 @@ and whether they agree. Definitions: docs/analysis.md.
 
 import dataclasses
 import pathlib
-import shutil
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from sam_jax.cli.audit_options import Config as AuditConfig
 from sam_jax.cli.errors import in_group
 from sam_jax.cli.named_code import named_attack
 from sam_jax.cli.run_lock import locked_run
+from sam_jax.data import mirrors
 from sam_jax.reporting import explain_claims, explain_report, tables
 from sam_jax.signals import load_audit_signals
 from sam_jax.training.checkpoint import ChunkStore
@@ -42,9 +42,12 @@ class Config:
     """Explains a difference in leakage by memorization, influence and sharpness."""
 
     run: pathlib.Path | None = None
-    """Folder of a finished audit; without it one is made, with the settings below."""
+    """Folder of a finished audit, in a bucket too; without it one is made, with the
+    settings below."""
     name: str = "default"
     """Folder of the results: runs/explain/NAME."""
+    runs_dir: str = "runs"
+    """Folder of all runs, or s3://... or gs://... (see docs/scale.md)."""
     compared: str | None = None
     """The optimizer to compare with the audit's first; by default its second."""
     outcome: Outcome = "correct"
@@ -103,17 +106,18 @@ class Audited(NamedTuple):
 def main(config: Config) -> explain_report.Explanation:
     """Runs the explanation and writes its folder; returns the result."""
     config.check()
-    given = None
+    given = run = None
     if config.run is None:
         with in_group("audit"):
             _checks.at_least(MIN_MODELS, num_models=config.audit.num_models)
             explain_source.check_canaries(config.audit)
     else:  # Read before the folder is made, so that a wrong one leaves none.
-        given = _open_audit(config.run, config)
-    with locked_run("explain", config.name):
-        folder = run_folder.open_run("explain", config)
+        run = mirrors.open_folder(config.run, "run")
+        given = _open_audit(run, config)
+    with locked_run("explain", config.name, root=config.runs_dir):
+        folder = run_folder.open_run("explain", config, root=config.runs_dir)
         with in_group("audit"):
-            source = config.run or explain_source.make_audit(config.audit)
+            source = run or explain_source.make_audit(config.audit)
         return _explain(config, source, given or _open_audit(source, config), folder)
 
 
@@ -138,7 +142,7 @@ def _explain(
     )
     folder = run_folder.save_result(folder, result)
     # Kept until the run is finished, so that a killed one measures no radius twice.
-    shutil.rmtree(folder / "chunks")
+    mirrors.remove(folder / "chunks")
     rows = [[*claim.row[:-1], claim.agrees] for claim in result.claims]
     print(tables.text_table(explain_claims.COLUMNS, rows, width=160))
     print(f"\n{explain_claims.verdict(result.claims)}")

@@ -14,6 +14,7 @@ from sam_jax.auditing.plan import make_plan
 from sam_jax.cli import audit, audit_arguments, audit_options, run_folder
 from sam_jax.cli.errors import as_option
 from sam_jax.cli.named_code import named_attack, named_model
+from sam_jax.data import buckets, mirrors
 from sam_jax.metrics import attack_metrics, bootstrap_attack
 from sam_jax.optimizers.registry import OPTIMIZERS, default_rho
 from sam_jax.training.checkpoint import ChunkStore
@@ -24,9 +25,12 @@ from sam_jax.types import AttackFn, Dataset
 
 def make_audit(made: audit_options.Config) -> pathlib.Path:
     """Returns the folder of an audit of these settings, run unless it is finished."""
-    folder = pathlib.Path("runs/audit") / made.name
-    finished = (folder / "metrics.json").is_file()
-    if finished and not made.overwrite and audit_settings(folder) == made:
+    folder = buckets.local_path(made.runs_dir, "runs_dir") / "audit" / made.name
+    mirrors.download(folder, "runs_dir")
+    before = None
+    if (folder / "metrics.json").is_file() and not made.overwrite:
+        before = dataclasses.replace(audit_settings(folder), runs_dir=made.runs_dir)
+    if made == before:
         print(f"Explaining the finished audit in {folder}.")
     else:
         audit.main(made)

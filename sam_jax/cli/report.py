@@ -21,6 +21,7 @@ from sam_jax.auditing.result import AuditResult
 from sam_jax.cli import explain_source, run_folder
 from sam_jax.cli.errors import as_option
 from sam_jax.data.atomic_files import make_folder
+from sam_jax.data.buckets import local_path, url_of
 from sam_jax.data.result_files import write_text
 from sam_jax.reporting import audit_report, run_files, runs_report
 from sam_jax.reporting.saved_audits import load_audit
@@ -33,7 +34,7 @@ class Config:
     """Puts finished runs on one page."""
 
     runs: Positional[tuple[pathlib.Path, ...]]
-    """Folders of finished audits or attacks."""
+    """Folders of finished audits or attacks, in buckets too."""
     output: pathlib.Path | None = None
     """File to write; by default report.html of the one run, or runs/report.html."""
 
@@ -47,15 +48,16 @@ def main(config: Config) -> pathlib.Path:
     runs = [run_files.read_run(folder, "runs") for folder in config.runs]
     if len(runs) == 1:
         with as_option("folder", "runs"):
-            result = _with_inputs(load_audit(config.runs[0]), runs[0])
+            result = _with_inputs(load_audit(runs[0].folder), runs[0])
         written = audit_report.report(result, runs[0].about)
-        output = config.output or config.runs[0] / "report.html"
+        output = runs[0].folder / "report.html"
     else:
         written = runs_report.report(runs)
-        output = config.output or pathlib.Path("runs/report.html")
+        output = pathlib.Path("runs/report.html")
+    output = local_path(config.output or output, "output")
     make_folder(output.parent)
     write_text(output, written)
-    print(f"Report: {output}")
+    print(f"Report: {url_of(output) or output}")
     return output
 
 

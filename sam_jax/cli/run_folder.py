@@ -20,6 +20,7 @@ from sam_jax._checks import ArgumentError
 from sam_jax.auditing.run_result import RunResult
 from sam_jax.cli.config_files import PROCESS_SETTINGS, with_config_files
 from sam_jax.cli.run_lock import check_run_name
+from sam_jax.data import buckets, mirrors
 from sam_jax.data.atomic_files import DRAFT_SUFFIX, make_folder
 from sam_jax.data.result_files import plain, write_json
 
@@ -48,7 +49,7 @@ def open_run(
     Args:
         experiment: Name of the experiment.
         config: Frozen dataclass with ``name`` and ``overwrite``.
-        root: Folder of all runs.
+        root: Folder of all runs; a bucket's is worked on in its mirror.
         facts: What else ``config.json`` says, such as the hash of the data; a run that
             began with other facts is not resumed.
 
@@ -64,9 +65,12 @@ def open_run(
     check_run_name(name)
     settings = plain(dataclasses.asdict(config))
     settings.pop("overwrite")
+    settings.pop("runs_dir", None)
     settings.pop("config", None)  # its settings are here
     begun = {"settings": settings} | plain(dict(facts or {}))
-    folder = pathlib.Path(root) / experiment / name
+    folder = buckets.local_path(root, "runs_dir") / experiment / name
+    if url := buckets.url_of(folder):
+        print(f"{url} is worked on in {folder}.")
     _complete_replacement(folder)
     _refuse_other_files(folder)
     # A finished run stays until the new one, begun beside it, is finished too.
@@ -77,12 +81,12 @@ def open_run(
                 f"must be that of a new run: {folder} holds a finished one. Pass "
                 "--overwrite to replace it, or another --name.",
             )
-        folder = folder.with_name(f".{name}{_REPLACEMENT}")
+        folder = _replacement(folder)
     if _resumes(folder, begun, config.overwrite):
         print(f"Going on with the unfinished run in {folder}.")
         return folder
     if (folder / _CONFIG).exists():
-        shutil.rmtree(folder)
+        mirrors.remove(folder)
     make_folder(folder)
     write_json(folder / _CONFIG, begun | environment())
     return folder
@@ -137,6 +141,8 @@ def finish_run(folder: pathlib.Path, metrics: Any) -> pathlib.Path:
     if not folder.name.endswith(_REPLACEMENT):
         return folder
     final = folder.with_name(folder.name.removesuffix(_REPLACEMENT).removeprefix("."))
+    if mirrors.replace_folder(final, folder, _METRICS):
+        return final
     # The old folder aside, the new one in its place, then the old one deleted: after
     # a kill at any point `_complete_replacement` has a whole one to choose.
     old = final.with_name(f".{final.name}.old")
@@ -148,9 +154,17 @@ def finish_run(folder: pathlib.Path, metrics: Any) -> pathlib.Path:
     return final
 
 
+def _replacement(folder: pathlib.Path) -> pathlib.Path:
+    return folder.with_name(f".{folder.name}{_REPLACEMENT}")
+
+
 def _complete_replacement(folder: pathlib.Path) -> None:
     """Ends what a kill in the middle of ``finish_run`` has left undone."""
-    new = folder.with_name(f".{folder.name}{_REPLACEMENT}")
+    new = _replacement(folder)
+    for path in (folder, new):
+        mirrors.download(path, "name")
+    if (new / _METRICS).exists() and mirrors.replace_folder(folder, new, _METRICS):
+        return
     old = folder.with_name(f".{folder.name}.old")
     if not folder.exists() and old.exists():
         (new if (new / _METRICS).exists() else old).rename(folder)

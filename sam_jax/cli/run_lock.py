@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from sam_jax._checks import ArgumentError
 from sam_jax.data.atomic_files import make_folder
+from sam_jax.data.buckets import local_path
 from sam_jax.training.folder_lock import FolderLock
 
 
@@ -25,14 +26,15 @@ def locked_run(
         experiment: Name of the experiment.
         name: Of the run.
         shard: Number of this process and of all that share the run.
-        root: Folder of all runs.
+        root: Folder of all runs; of one in a bucket the mirror is locked, which keeps
+            out processes of this machine alone.
 
     Raises:
         ArgumentError: If another process has it, or the name is no folder's.
         StorageError: If nothing can be written there.
     """
     check_run_name(name)
-    parent = pathlib.Path(root) / experiment
+    parent = local_path(root, "runs_dir") / experiment
     make_folder(parent)
     lock = FolderLock(parent, shard, f".{name}.lock")
     lock.acquire("name")

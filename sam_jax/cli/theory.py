@@ -17,7 +17,6 @@ import functools
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +30,7 @@ from sam_jax import _checks
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.cli import run_folder
 from sam_jax.cli.run_lock import locked_run
+from sam_jax.data import mirrors
 from sam_jax.data.result_files import plain
 from sam_jax.reporting import drawings, tables, theory_figures, theory_report
 from sam_jax.reporting.saved_audits import decode
@@ -49,6 +49,8 @@ class Config:
 
     name: str = "default"
     """Folder under runs/theory."""
+    runs_dir: str = "runs"
+    """Folder of all runs, or s3://... or gs://... (see docs/scale.md)."""
     config: pathlib.Path | None = None
     """config.json of a run, or its folder, for settings that no option gives."""
     overwrite: bool = False
@@ -169,13 +171,13 @@ def _draw(
 def main(config: Config) -> theory_report.TheoryResult:
     """Runs the checks and writes their folder; returns the result."""
     config.check()
-    with locked_run("theory", config.name):
-        folder = run_folder.open_run("theory", config)
+    with locked_run("theory", config.name, root=config.runs_dir):
+        folder = run_folder.open_run("theory", config, root=config.runs_dir)
         with ChunkStore(folder / "chunks", retrain_changed=True) as store:
             result = run(config, store)
         folder = run_folder.save_result(folder, result)
         # Kept until the run is finished, so that a killed one measures nothing twice.
-        shutil.rmtree(folder / "chunks")
+        mirrors.remove(folder / "chunks")
     print(theory_report.short_table(result))
     print("\nSAM minus SGD on networks that interpolate, with 95 % intervals")
     columns, rows = theory_report.NETWORK_COLUMNS, theory_report.network_rows(result)

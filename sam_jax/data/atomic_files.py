@@ -1,10 +1,13 @@
 """Files that are there whole or not at all, whenever a run is killed."""
 
 import contextlib
+import errno
 import os
 import pathlib
 from collections.abc import Iterator
 from typing import IO
+
+from sam_jax.data import buckets
 
 DRAFT_SUFFIX = ".draft"
 """Ends the name of a file that is being written; one that is left over is worthless."""
@@ -22,31 +25,38 @@ def open_atomically(path: pathlib.Path) -> Iterator[IO[bytes]]:
     """Opens a new file that takes its name once all of it is on the disk.
 
     A reader, or a run after a kill or a power failure, sees the old file or the new
-    one, never a piece.
+    one, never a piece. A file in the mirror of a bucket is uploaded first.
 
     Raises:
         StorageError: If it cannot be written; names the file and the reason.
     """
-    # Two processes that write the same file must not share a draft.
-    draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT_SUFFIX}")
+    draft, url = draft_of(path), buckets.url_of(path)
     try:
         with draft.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if url is not None:
+            buckets.upload(draft, url)
         os.replace(draft, path)
         _sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(
-            error.errno,
-            f"{path} could not be written: {reason}. Files that were there before are "
-            "kept",
+            error.errno or errno.EIO,
+            f"{url or path} could not be written: {reason}. Files that were there "
+            "before are kept",
         ) from error
     finally:
         # Where all went well it has another name by now.
         with contextlib.suppress(OSError):
             draft.unlink()
+
+
+def draft_of(path: pathlib.Path) -> pathlib.Path:
+    """Returns the name of a file until it is whole."""
+    # Two processes that write the same file must not share a draft.
+    return path.with_name(f".{path.name}.{os.getpid()}{DRAFT_SUFFIX}")
 
 
 def make_folder(folder: pathlib.Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sam_jax.data.atomic_files import open_atomically
 from sam_jax.data.result_files import write_csv
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.reporting import canvas
@@ -27,7 +28,8 @@ def save_drawing(folder: pathlib.Path, name: str, drawing: Drawing) -> None:
     """Writes ``name.csv`` and, where there is a figure, ``name.svg``."""
     write_csv(folder / f"{name}.csv", drawing.columns, drawing.rows)
     if drawing.figure is not None:
-        drawing.figure.savefig(folder / f"{name}.svg", facecolor="white")
+        with open_atomically(folder / f"{name}.svg") as file:
+            drawing.figure.savefig(file, format="svg", facecolor="white")
 
 
 def numbers(estimate: Estimate) -> list[float]:

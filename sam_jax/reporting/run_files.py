@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from sam_jax._checks import ArgumentError
+from sam_jax.data.buckets import url_of
+from sam_jax.data.mirrors import open_folder
 from sam_jax.data.result_files import read_csv
 
 Rows: TypeAlias = Sequence[Mapping[str, str]]
@@ -34,14 +36,15 @@ def read_run(folder: str | pathlib.Path, argument: str) -> Run:
     """Reads the files of a finished audit or attack.
 
     Args:
-        folder: Of ``sam-jax audit``, ``sam-jax attack`` or ``AuditResult.save``.
+        folder: Of ``sam-jax audit``, ``sam-jax attack`` or ``AuditResult.save``; in a
+            bucket too.
         argument: What names it, for errors.
 
     Raises:
         ArgumentError: If the folder lacks a file, or a file is damaged or of another
             command; the error names it.
     """
-    folder = pathlib.Path(folder)
+    folder = open_folder(folder, argument)
     numbers = _read(folder, "metrics.json", argument)
     about = _read(folder, "config.json", argument)
     if "claims" in numbers:
@@ -71,7 +74,8 @@ def require(folder: pathlib.Path, name: str, argument: str) -> pathlib.Path:
         return path
     rule = f"must be that of a finished run: {folder} has no {name}."
     if not folder.is_dir():
-        rule = f"must be that of a finished run: there is no folder {folder}."
+        where = url_of(folder) or folder
+        rule = f"must be that of a finished run: there is no folder {where}."
     elif name == "metrics.json" and (folder / "config.json").is_file():
         rule = (
             f"must be that of a finished run: {folder} was begun and is not finished; "

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from sam_jax._checks import ArgumentError
-from sam_jax.data.atomic_files import StorageError, make_folder, remove_drafts
+from sam_jax.data import buckets, mirrors
+from sam_jax.data.atomic_files import make_folder, remove_drafts
 from sam_jax.training.chunk_files import (
     PARTIAL,
     Arrays,
@@ -43,7 +44,8 @@ class ChunkStore:
     """The folder of a run's chunks; a context manager that holds its lock.
 
     Attributes:
-        folder: Where the chunks are, made if need be; None keeps none.
+        folder: Where the chunks are, made if need be, or the mirror of a folder in a
+            bucket (``s3://...``, ``gs://...``); None keeps none.
         retrain_changed: Whether chunks that depend on something else are put aside and
             trained again, instead of stopping the run.
         shard: Number of this shard and of all shards, where several processes share
@@ -66,7 +68,9 @@ class ChunkStore:
         weights_limit: int = WEIGHTS_LIMIT,
         say: Callable[[str], None] = warnings.warn,
     ):
-        self.folder = None if folder is None else pathlib.Path(folder)
+        if folder is not None:
+            folder = buckets.local_path(folder, "cache_dir")
+        self.folder = folder
         self.retrain_changed, self.shard, self.say = retrain_changed, shard, say
         self.save_models, self.weights_limit = save_models, weights_limit
         self._lock = None if self.folder is None else FolderLock(self.folder, shard)
@@ -82,6 +86,7 @@ class ChunkStore:
             return self
         make_folder(self.folder)
         self._lock.acquire("cache_dir")
+        mirrors.check_writable(self.folder)
         if self.shard is None:  # Other shards may be writing theirs.
             remove_drafts(self.folder)
         return self
@@ -118,12 +123,7 @@ class ChunkStore:
             StorageError: If it cannot be renamed.
         """
         aside = path.with_name(f"{path.name}.bad")
-        try:
-            path.replace(aside)
-        except OSError as error:
-            raise StorageError(
-                error.errno, f"{path} could not be renamed: {error.strerror}"
-            ) from error
+        mirrors.rename(path, aside)
         self.say(
             f"{path} is not used, its models are trained again (it is kept as "
             f"{aside.name}): {reason}"
@@ -164,9 +164,12 @@ class OptimizerChunks:
 
         Raises:
             ArgumentError: If a chunk's models depend on something else; names it.
+            StorageError: If the folder is in a bucket that cannot be read.
         """
         if self.identity is None or self.store.folder is None:
             return []
+        # What other machines have trained meanwhile.
+        mirrors.download(self.store.folder, "cache_dir")
         chunks: list[Arrays] = []
         changed: list[tuple[pathlib.Path, str]] = []
         taken: set[int] = set()
@@ -228,7 +231,7 @@ class OptimizerChunks:
                 arrays = arrays | weights
             # The whole chunk is on disk before its partial state goes.
             write_chunk(path, about, arrays)
-            path.with_suffix(PARTIAL).unlink(missing_ok=True)
+            mirrors.remove(path.with_suffix(PARTIAL))
 
     def save_partial(self, partial: PartialChunk) -> None:
         """Keeps a chunk in the middle of its training, in place of an earlier state."""

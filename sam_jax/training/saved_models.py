@@ -15,6 +15,7 @@ from jaxtyping import Int
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
+from sam_jax.data.mirrors import open_folder
 from sam_jax.training.chunk_files import Arrays, plain_leaf, read_chunk
 from sam_jax.training.identity import OF_CHUNKS
 from sam_jax.types import ModelState, Params, TrainState
@@ -77,7 +78,7 @@ def load_models(
     by_optimizer: dict[str, list[Arrays]] = {}
     paths_of: dict[str, list[list[str]]] = {}
     identities: dict[str, dict[str, str]] = {}
-    files = sorted(pathlib.Path(folder).glob("*.npz"))
+    files = sorted(open_folder(folder, "folder").glob("*.npz"))
     if not files:
         raise ArgumentError("folder", f"must hold saved models, got {folder}.")
     for file in files:

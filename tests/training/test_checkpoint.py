@@ -424,3 +424,27 @@ def test_keys_and_low_precision_leaves_survive(tmp_path):
         again = leaf_from_bytes(leaf_bytes(leaf), leaf)
         assert again.dtype == leaf.dtype and again.shape == leaf.shape
         assert leaf_bytes(again).tobytes() == leaf_bytes(leaf).tobytes()
+
+
+def test_machines_share_the_chunks_in_a_bucket(bucket):
+    url = "memory://bkt/chunks"
+    weights, trained = train(url)
+    assert trained == list(range(6))
+    memory = bucket("second")
+    # A damaged object is named, stays under another name, and is trained again.
+    damaged = sorted(memory.glob("/bkt/chunks/*.npz"))[1]
+    memory.pipe_file(damaged, memory.cat_file(damaged)[:100])
+    said = []
+    again, trained = train(url, said=said)
+    assert trained == [2, 3] and pathlib.Path(damaged).name in said[0]
+    assert len(memory.cat_file(f"{damaged}.bad")) == 100
+    np.testing.assert_array_equal(again, weights)
+
+
+def test_a_bucket_that_cannot_be_written_is_named_before_training(bucket, monkeypatch):
+    def pipe_file(*_, **__):
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(bucket("first")), "pipe_file", pipe_file)
+    with pytest.raises(StorageError, match="memory://bkt/chunks could not be written"):
+        ChunkStore("memory://bkt/chunks").__enter__()
