@@ -153,13 +153,22 @@ def score_targets(
     targets: Int[Array | np.ndarray, "t"] | None = None,
     block_size: int | None = None,
 ) -> Float[np.ndarray, "t n"]:
-    """Returns the float32 scores of every example against every target, on the host.
+    """Returns the scores of every example against every target model.
 
-    One compiled program scores each block of examples against all targets, by default
-    all models; what the attack pools over examples is fitted once before. Memory grows
-    with ``block_size`` (by default one [M, block, Q] array is about 4 MiB), and the
-    scores do not depend on it. Any ``AttackFn`` will do, in JAX or in NumPy, run as one
-    block.
+    One compiled program scores each block of examples against all targets; what the
+    attack pools over examples is fitted once before. The scores do not depend on the
+    block size.
+
+    Args:
+        attack: An ``Attack``, or any ``AttackFn``, in JAX or in NumPy, which is run as
+            one block.
+        signals: Signals of all models; NumPy or JAX arrays. ``keep`` may hold 1 and 0.
+        targets: Models to attack, in ``[0, M)``; all of them by default.
+        block_size: Examples at a time; memory grows with it. The default keeps one
+            [M, block, Q] array at about 4 MiB.
+
+    Returns:
+        float32 scores in host memory; higher means more likely a member.
 
     Raises:
         ArgumentError: If a target is out of range, ``block_size`` is below 1, the

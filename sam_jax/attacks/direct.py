@@ -63,6 +63,9 @@ def confidence(queries: Queries = "mean") -> Attack:
     Assumes: the target's probabilities and the label; the confidence attack of Song
     and Mittal, "Systematic Evaluation of Privacy Risks of Machine Learning Models",
     2021, https://arxiv.org/abs/2003.10595, equation 5.
+
+    Raises:
+        ArgumentError: If ``queries`` is neither ``"mean"`` nor ``"min"``.
     """
     _checks.literal(Queries, queries=queries)
 

@@ -80,12 +80,21 @@ def shadow_classifier() -> Attack:
 def combined(attacks: Sequence[Attack] | None = None) -> Attack:
     """Log-odds of membership by a logistic regression on several attacks' scores.
 
-    By default ``confidence``, ``calibrated_loss``, ``lira_online`` and ``rmia_online``.
     On the half of the models that it is fitted on, each is attacked with the others of
     that half as its shadows, so scores are a little noisier than on the target.
 
     Assumes: what the combined attacks assume together, and the members of the shadow
     models.
+
+    Args:
+        attacks: By default ``confidence``, ``calibrated_loss``, ``lira_online`` and
+            ``rmia_online``.
+
+    Returns:
+        The attack.
+
+    Raises:
+        ArgumentError: If ``attacks`` is empty.
     """
     if attacks is None:
         attacks = (confidence(), calibrated_loss(), lira_online(), rmia_online())

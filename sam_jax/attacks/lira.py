@@ -78,10 +78,20 @@ def lira_online(
         queries: ``"mean"`` of the log-ratio of each query, as in the authors' script,
             or ``"joint"``, one Q-variate Gaussian, as in the paper (in float32:
             relative error about 1e-7 times the condition number of its covariance).
-        prior_count: The pooled variance weighs as much as this many shadow models. A
-            trace of it (1e-6) is the raw variance.
+        prior_count: Strength of the shrinkage: the pooled variance weighs as much as
+            this many shadow models. A trace of it (1e-6) is the raw variance.
         matched: Whether references are matched and Gaussians predictive, as above;
             False is the paper's plain form, which is biased with few models.
+
+    Returns:
+        The attack.
+
+    Raises:
+        ArgumentError: If an option is not one of those above or ``prior_count`` <= 0.
+
+    Example:
+        >>> lira_online(variance="global").needs
+        ('in_models', 'out_models')
     """
     joint = queries == "joint"
     log_density = gaussian.joint_log_density if joint else gaussian.log_density
@@ -104,12 +114,25 @@ def lira_offline(
     """Returns offline LiRA: ``(phi - mean_out) / sigma_out``, one-sided.
 
     The z-score has the order of the paper's ``P(Z < phi)`` and does not tie where that
-    rounds to 1. Joint queries: ``gaussian.joint_z_score``. ``two_sided`` is
-    ``-log N(phi; out)``, the form of the authors' script, for comparison: it takes an
-    example that is *less* confident than the 'out' models for a member too, and so
-    loses to the one-sided form. The other options are those of ``lira_online``.
+    rounds to 1. Joint queries: ``gaussian.joint_z_score``.
 
     Assumes: the target's phi, and shadow models trained without the examples.
+
+    Args:
+        variance: As in ``lira_online``.
+        location: As in ``lira_online``.
+        queries: Mean of each query's z-score, or joint.
+        prior_count: As in ``lira_online``.
+        matched: As in ``lira_online``.
+        two_sided: Whether the score is ``-log N(phi; out)``, the form of the authors'
+            script, for comparison: it takes an example that is *less* confident than
+            the 'out' models for a member too, and so loses to the one-sided form.
+
+    Returns:
+        The attack.
+
+    Raises:
+        ArgumentError: As in ``lira_online``.
     """
     joint = queries == "joint"
     z_score = gaussian.joint_z_score if joint else gaussian.z_score

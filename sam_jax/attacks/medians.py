@@ -14,9 +14,15 @@ def median(
     axis: int,
     is_valid: Bool[Array, "*shape"] | None = None,
 ) -> Float[Array, "..."]:
-    """Returns the median of the valid float32 values along an axis, kept with length 1.
+    """Returns the median of the valid values along an axis.
 
-    The mean of the two middle values, or the middle one; 0 where none is valid.
+    Args:
+        values: float32, none of them NaN.
+        axis: Along which to take it; it is kept with length 1.
+        is_valid: Which values count; all by default.
+
+    Returns:
+        The mean of the two middle values, or the middle one; 0 where none is valid.
 
     Example:
         >>> median(jnp.array([[3.0, 1.0, 2.0, 9.0]]), axis=1).tolist()

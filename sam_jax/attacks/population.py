@@ -106,9 +106,11 @@ def quantile_regression() -> Attack:
     return Attack(score, fit, needs, "quantile_regression")
 
 
-def take_population(signals: Signals) -> tuple[Signals, Bool[Array, "p"]]:
+def take_population(
+    signals: Signals, max_population: int = MAX_POPULATION
+) -> tuple[Signals, Bool[Array, "p"]]:
     """Returns the signals of population points, and which of them are valid."""
-    size = min(MAX_POPULATION, signals.keep.shape[1])
+    size = min(max_population, signals.keep.shape[1])
     columns, is_valid = spread_columns(~jnp.any(signals.keep, axis=0), size)
     return signals.select(examples=columns), is_valid
 

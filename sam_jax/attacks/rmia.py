@@ -27,6 +27,7 @@ from sam_jax.attacks import leave_one_out as loo
 from sam_jax.attacks import matching
 from sam_jax.attacks.base import Attack
 from sam_jax.attacks.population import (
+    MAX_POPULATION,
     Sorted,
     population_rank,
     sort_valid,
@@ -41,11 +42,12 @@ A_GRID = np.arange(11) / 10
 
 
 class Fitted(NamedTuple):
-    """What is fitted before any example is scored.
+    """Fitted before any example is scored.
 
-    One ``a`` for all examples, or one for each fold of them (``tuning``); how often
-    references are left out (``matching.fit_matching``); and the population's sorted
-    log-ratios for each ``a``.
+    Attributes:
+        a: One for all examples, or one for each fold of them (``tuning``).
+        matching: How often references are left out (``matching.fit_matching``).
+        population: The population's sorted log-ratios for each a.
     """
 
     a: Float[Array, "*t folds"]
@@ -53,20 +55,29 @@ class Fitted(NamedTuple):
     population: tuple[Sorted, ...]
 
 
-def rmia_online(gamma: float = 1.0, tie_break: bool = True) -> Attack:
+def rmia_online(
+    gamma: float = 1.0, tie_break: bool = True, max_population: int = MAX_POPULATION
+) -> Attack:
     """Returns online RMIA: ``P(x) = (mean_in + mean_out) / 2``.
-
-    ``gamma``, above 0, is how many times likelier x must be than z; 1, or 2 as in parts
-    of the paper. Without ties broken it only quantises; with them it moves the scale.
-    ``tie_break`` orders equal fractions by the ratio; without it the score is the
-    paper's fraction, else that fraction minus 1, refined
-    (``population.population_rank``). Without population columns the score is the log of
-    the ratio.
 
     Assumes: the target's p_y on the examples and on a population, and shadow models
     trained with and without each example.
+
+    Args:
+        gamma: How many times likelier x must be than z; 1, or 2 as in parts of the
+            paper. Without ties broken it only quantises; with them it moves the scale.
+        tie_break: Whether equal fractions are ordered by the ratio. If not, the score
+            is the paper's fraction; else that fraction minus 1, refined (see
+            ``population.population_rank``).
+        max_population: Population points used at most, evenly spaced.
+
+    Returns:
+        The attack. Without population columns its score is the log of the ratio.
+
+    Raises:
+        ArgumentError: If ``gamma`` <= 0 or ``max_population`` < 1.
     """
-    _checks.positive(gamma=gamma)
+    _check_options(gamma, max_population)
 
     def log_prior(log_in: Array, log_out: Array, _: Any) -> Array:
         return jnp.logaddexp(log_in, log_out) - jnp.log(2.0).astype(log_in.dtype)
@@ -75,24 +86,38 @@ def rmia_online(gamma: float = 1.0, tie_break: bool = True) -> Attack:
         del target
         return jnp.zeros(1, signals.phi.dtype)
 
-    score, fit = _score_and_fit(log_prior, no_choice, gamma, tie_break)
+    score, fit = _score_and_fit(log_prior, no_choice, gamma, tie_break, max_population)
     needs = ("in_models", "out_models", "population")
     return Attack(score, fit, needs, "rmia_online")
 
 
 def rmia_offline(
-    a: float | None = None, gamma: float = 1.0, tie_break: bool = True
+    a: float | None = None,
+    gamma: float = 1.0,
+    tie_break: bool = True,
+    max_population: int = MAX_POPULATION,
 ) -> Attack:
     """Returns offline RMIA: ``P(x) = ((1 + a) mean_out + (1 - a)) / 2``.
 
-    ``a`` in [0, 1] is how far mean_in lies above mean_out; by default it is chosen
-    among 0 to 1 by 0.1 as the best mean AUC of attacks on 4 or more shadow models,
-    each attacked by the others of its half (``tuning``). Else as ``rmia_online``.
-
     Assumes: the target's p_y on the examples and on a population, and shadow models
     trained without the examples; choosing a also uses the members of the shadow models.
+
+    Args:
+        a: In [0, 1], how far mean_in lies above mean_out; by default chosen among 0 to
+            1 by 0.1 as the best mean AUC of attacks on shadow models, each attacked by
+            the others of its half (``tuning``).
+        gamma: As in ``rmia_online``.
+        tie_break: As in ``rmia_online``.
+        max_population: As in ``rmia_online``.
+
+    Returns:
+        The attack.
+
+    Raises:
+        ArgumentError: If a setting is out of range; when run, if a is to be chosen and
+            there are fewer than 4 models.
     """
-    _checks.positive(gamma=gamma)
+    _check_options(gamma, max_population)
     if a is not None:
         _checks.in_unit_interval(a=a)
 
@@ -105,9 +130,14 @@ def rmia_offline(
 
     # The best a for each fold of examples, unless it is given.
     choose = functools.partial(tune, _best_a) if a is None else given
-    score, fit = _score_and_fit(log_prior, choose, gamma, tie_break)
+    score, fit = _score_and_fit(log_prior, choose, gamma, tie_break, max_population)
     needs = ("out_models", "population") + ("tuning",) * (a is None)
     return Attack(score, fit, needs, "rmia_offline")
+
+
+def _check_options(gamma: float, max_population: int) -> None:
+    _checks.positive(gamma=gamma)
+    _checks.at_least(1, max_population=max_population)
 
 
 def _score_and_fit(
@@ -115,6 +145,7 @@ def _score_and_fit(
     choose: Callable[[Signals, Any], Float[Array, "folds"]],
     gamma: float,
     tie_break: bool,
+    max_population: int,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Both steps of the attack with ``log P(x) = log_prior(log_in, log_out, a)``.
 
@@ -134,7 +165,7 @@ def _score_and_fit(
     def fit(signals: Signals, target: Any) -> Fitted:
         chosen = choose(signals, target)
         probability = matching.fit_matching(signals.keep, target)
-        population, is_valid = take_population(signals)
+        population, is_valid = take_population(signals, max_population)
         # One a, or two: short enough to be written out in the program.
         ordered = [
             sort_valid(log_ratio(population, target, a, probability), is_valid)

@@ -49,6 +49,9 @@ def audit_target(
     Returns:
         The result by target, with intervals over examples alone.
 
+    Raises:
+        ArgumentError: As in ``signals_of_targets`` and ``attack_given``.
+
     Example:
         >>> import numpy as np
         >>> import sam_jax

@@ -29,11 +29,22 @@ def check_audit(
     attack_config: AttackConfig,
     augment: AugmentFn | None = None,
 ) -> tuple[Model, TrainConfig, AttackConfig]:
-    """Checks the arguments of ``audit``; the model is traced, and nothing is trained.
+    """Checks the arguments of ``audit``; nothing is trained.
+
+    Args:
+        model: As in ``audit``; traced on the data but not run.
+        optimizers: As in ``audit``.
+        dataset: Pool and test examples.
+        train_config: Settings of the training.
+        attack_config: Attacks and how they are evaluated.
+        augment: As in ``audit``.
 
     Returns:
         The model, and the settings with ``examples_per_epoch`` and ``baseline`` filled
         in.
+
+    Raises:
+        ArgumentError: For an argument that makes no sense.
     """
     model = model if isinstance(model, Model) else Model(*model)
     _check_names("optimizers", optimizers)

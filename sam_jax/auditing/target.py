@@ -47,7 +47,15 @@ class Target:
     def of_model(
         cls, model: Model, params: Any, state: Any, members: Any, name: str = "target"
     ) -> "Target":
-        """Returns the target of a ``Model`` with its weights and batch statistics."""
+        """Returns the target of a ``Model`` with its weights.
+
+        Args:
+            model: The network, applied with ``train=False``.
+            params: Its weights.
+            state: Its batch statistics; ``{}`` without.
+            members: As in ``Target``.
+            name: As in ``Target``.
+        """
 
         def outputs(x: Any) -> Any:
             return model.apply(params, state, x, False, jax.random.key(0))[0]

@@ -32,14 +32,24 @@ def dataset_from_arrays(
 ) -> Dataset:
     """Returns a data set made of arrays, after checking them.
 
-    Inputs [N, *features] are of any real dtype, JAX arrays too, and those of the test
-    set have the features and dtype of ``x``; labels [N] are whole numbers or texts.
     Images are scaled by the rule of ``inputs.as_inputs``; tables are cast to float32 as
     they are. Labels that are texts are encoded as 0 to C - 1 in their order and kept as
-    ``class_names`` (one name a class, or nothing); and so are class ids that leave more
-    numbers unused than used, that count from 1 to C, or are -1 and 1. Where
-    ``num_classes`` is given, labels lie in ``[0, num_classes)``; by default it is one
-    more than the largest label, or the number of different ids.
+    ``class_names``; and so are class ids that leave more numbers unused than used, that
+    count from 1 to C, or are -1 and 1.
+
+    Args:
+        name: Short name for tables and file names.
+        x: Training inputs [N, *features], any real dtype; JAX arrays too.
+        y: Labels [N], whole numbers or texts.
+        x_test: Test inputs, with the features and dtype of ``x``.
+        y_test: Labels of ``x_test``.
+        num_classes: Number of classes, and then labels lie in ``[0, num_classes)``; by
+            default one more than the largest label, or the number of different ids.
+        class_names: One name a class, or nothing.
+        source: Where the data comes from, and its licence.
+
+    Returns:
+        The data set, with x in float32 and y in int32.
 
     Raises:
         ArgumentError: If an array is empty, not numeric, not finite in float32, or of
@@ -48,6 +58,8 @@ def dataset_from_arrays(
 
     Example:
         >>> x, y = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
+        >>> dataset_from_arrays("eye", x, y, x[:2], y[:2]).num_classes
+        2
         >>> ids = 300_000_007 * y
         >>> sparse = dataset_from_arrays("eye", x, ids, x[:2], ids[:2])
         >>> sparse.class_names, sparse.train.y

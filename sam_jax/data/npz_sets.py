@@ -17,14 +17,18 @@ from sam_jax.types import Dataset, Origin
 def load_npz(path: str | os.PathLike[str]) -> Dataset:
     """Loads a data set from an ``.npz`` file; pickled objects are refused.
 
-    It is named after the file, and its origins are rows of these arrays:
-
     | arrays | meaning |
     | --- | --- |
     | ``x_train``, ``y_train``, ``x_test``, ``y_test`` | pool and test examples |
     | or ``x``, ``y`` | ``split_rows`` chooses the test examples |
     | ``id_train``, ``id_test``; or ``id`` | names of the rows, for reports; optional |
     | ``num_classes`` | optional |
+
+    Args:
+        path: The file.
+
+    Returns:
+        The data set, named after the file; its origins are rows of these arrays.
 
     Raises:
         ArgumentError: If the file is missing, damaged, no ``.npz``, or holds objects;

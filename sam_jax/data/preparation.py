@@ -25,11 +25,16 @@ def download_and_prepare(
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
 ) -> pathlib.Path:
-    """Downloads and prepares a TFDS set, unless it is prepared; returns its folder.
+    """Downloads and prepares a TFDS set; does nothing where it is prepared.
 
-    A key of ``BUILDERS`` or a TFDS name, with ``/config`` if it has several.
-    ``data_dir`` is by default ``TFDS_DATA_DIR``, else ``~/tensorflow_datasets``;
-    ``manual_dir`` holds source files that were downloaded by hand.
+    Args:
+        name: A key of ``BUILDERS`` or a TFDS name, with ``/config`` if it has several.
+        data_dir: Where the prepared set goes; by default ``TFDS_DATA_DIR``, else
+            ``~/tensorflow_datasets``.
+        manual_dir: Holds source files that were downloaded by hand.
+
+    Returns:
+        The folder of the prepared set.
 
     Raises:
         ValueError: If the set cannot be had here: the message says where it was looked

@@ -92,8 +92,14 @@ def masked_crc(data: bytes) -> bytes:
 def check_folder(root: pathlib.Path, folder: pathlib.Path) -> None:
     """Holds the description of a prepared set against the checksums that came with it.
 
-    Formats of records hold checksums; JSON and lists of names have none. ``SHA256SUMS``
-    in ``root`` has those; a file that is missing or was changed is named.
+    Formats of records hold checksums; JSON and lists of names have none.
+
+    Args:
+        root: Folder of prepared sets, with a file ``SHA256SUMS``.
+        folder: Of the set.
+
+    Raises:
+        ArgumentError: If a file is missing or not as it was written; names it.
     """
     for line in (root / CHECKSUMS).read_text().splitlines():
         expected, name = line.split()

@@ -57,8 +57,11 @@ class AttackMetrics:
 class Differences:
     """Metrics of one optimizer minus those of another on the same targets and examples.
 
-    ``pooled``, or the mean over targets of the difference within each; keys are
-    ``metric_names(fprs)``, and the level is that of the intervals.
+    Attributes:
+        pooled: Difference of the pooled metrics; keys are ``metric_names(fprs)``.
+        mean: Mean over targets of the difference within each target.
+        num_targets: T.
+        level: Confidence level of the intervals.
     """
 
     pooled: dict[str, Estimate]
@@ -124,9 +127,16 @@ def attack_metrics(bootstrap: Bootstrap) -> AttackMetrics:
 def paired_difference(bootstrap: Bootstrap, baseline: Bootstrap) -> Differences:
     """Returns an optimizer's metrics minus those of the baseline, with intervals.
 
-    Of the same targets and examples, mask, rates and interval settings. The interval is
-    that of the difference: narrower than what two separate intervals leave between
-    them, as what targets and examples share cancels.
+    The interval is that of the difference: narrower than what two separate intervals
+    leave between them, as what targets and examples share cancels.
+
+    Args:
+        bootstrap: Of the scores under one optimizer.
+        baseline: Of the scores of the same targets and examples under the other, made
+            with the same mask, rates and interval settings.
+
+    Raises:
+        ArgumentError: If the two are not paired.
     """
     change = bootstrap.minus(baseline)
     mean = change.by_target.value.mean(axis=0)

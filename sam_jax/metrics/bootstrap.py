@@ -59,9 +59,16 @@ class Bootstrap:
     """The replicates of one attack's metrics, from which all intervals are read.
 
     Metrics are AUC, balanced accuracy, TPR at each of ``fprs`` and, pooled only, TPR at
-    each of ``curve_fprs``, the points of the ROC band: of one ROC curve over the scores
-    of all targets, of every target alone, and, pooled, by refit and group of examples
-    (``refits``).
+    each of ``curve_fprs``.
+
+    Attributes:
+        pooled: Metrics of one ROC curve over the scores of all targets.
+        by_target: Metrics of every target alone.
+        without_models: Pooled metrics by refit and group of examples (``refits``).
+        fprs: The false-positive rates of the TPR metrics.
+        curve_fprs: Those of the points of the ROC band.
+        sizes: What stands behind the metrics.
+        intervals: Level, replicates and seed.
     """
 
     pooled: Replicates
@@ -76,7 +83,10 @@ class Bootstrap:
         """Returns the replicates of the differences of the metrics.
 
         Both are drawn with the same weights, so what targets (same seed, same training
-        set) and examples share cancels; other rates, sizes or settings are an error.
+        set) and examples share cancels.
+
+        Raises:
+            ArgumentError: If rates, sizes or settings of the two differ.
         """
         for field in ("fprs", "curve_fprs", "sizes", "intervals"):
             value, base = getattr(self, field), getattr(baseline, field)
@@ -134,12 +144,17 @@ def bootstrap_attack(
 ) -> Bootstrap:
     """Returns the bootstrap of an attack's metrics.
 
-    ``mask`` is True for examples to count; leave out those that no model kept with
-    ``metrics.varying_columns``. The TPR is taken at ``fprs``, each in (0, 1].
-    ``pooled_only`` leaves out every target's metrics and the ROC band, for
-    ``pooled_metrics`` at a third of the cost. With ``refits``, from
-    ``leave_models_out``, the intervals count what targets share through their shadow
-    models.
+    Args:
+        scores: Scores of N examples against T targets; higher is member.
+        keep: True where the target trained on the example.
+        mask: True for examples to count; None counts all. Leave out examples that no
+            model kept with ``metrics.varying_columns``.
+        fprs: False-positive rates at which to take the TPR, each in (0, 1].
+        intervals: Level, replicates and seed of the intervals.
+        pooled_only: Whether to leave out every target's metrics and the ROC band, for
+            ``pooled_metrics`` at a third of the cost.
+        refits: From ``leave_models_out``: the attack without some models, so that the
+            intervals count what targets share through their shadow models.
 
     Raises:
         ArgumentError: If a score is NaN, a target has no member or no non-member,

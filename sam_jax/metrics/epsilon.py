@@ -20,10 +20,12 @@ from sam_jax.metrics import roc
 
 
 class EpsilonBound(NamedTuple):
-    """A lower bound on epsilon in nats; 0 where nothing is shown.
+    """A lower bound on epsilon and the decisions behind it.
 
-    The threshold was chosen on the half of the scores that the bound does not count;
-    the decisions are those on the other half.
+    Attributes:
+        epsilon: The bound in nats; 0 where nothing is shown.
+        threshold: Chosen on the half of the scores that the bound does not count.
+        counts: Decisions on the other half.
     """
 
     epsilon: float
@@ -36,11 +38,24 @@ def epsilon_lower_bound(
 ) -> float:
     """Returns a lower bound on epsilon from right and wrong "member" decisions.
 
-    In nats, at least 0. ``tp`` of ``p`` members and ``fp`` of ``n`` non-members were
-    decided to be members, at a threshold that was fixed before these scores were seen.
     By definition ``TPR <= e^eps FPR + delta`` and ``TNR <= e^eps FNR + delta``. TPR
     from below and FPR from above are Clopper-Pearson limits that miss with ``(1 -
     level) / 2`` each, and both inequalities use the same two limits.
+
+    Args:
+        tp: Members decided to be members.
+        p: Members.
+        fp: Non-members decided to be members.
+        n: Non-members.
+        delta: Privacy's additive slack, in [0, 1).
+        level: Confidence level, in (0, 1).
+
+    Returns:
+        Epsilon in nats, at least 0. It holds for a threshold that was fixed before
+        these scores were seen.
+
+    Raises:
+        ArgumentError: If a count or option is out of range.
 
     References:
         Jagielski et al., "Auditing Differentially Private Machine Learning: How Private
@@ -77,7 +92,15 @@ def audited_epsilon(
     """Returns the lower bound at a threshold chosen on a random half of scores.
 
     The best threshold of the same scores would show privacy loss where there is none;
-    the half that chooses it, among ``num_thresholds`` quantiles, is not counted.
+    the half that chooses it is therefore not counted.
+
+    Args:
+        scores: Higher means more likely a member.
+        keep: True for members.
+        delta: Privacy's additive slack, in [0, 1).
+        level: Confidence level, in (0, 1).
+        seed: Seed of the split.
+        num_thresholds: Quantiles of the scores to choose from.
 
     Example:
         >>> keep = np.arange(2000) % 2 > 0

@@ -210,10 +210,18 @@ def targets_to_resolve(
     part * T / T' + the rest``. This plans a run; to add models until 0 is outside is
     no test at ``level``. More shadow models also sharpen an attack, which is left out.
 
+    Args:
+        difference: From ``paired_difference`` with ``num_targets`` targets.
+        num_targets: T.
+        level: Confidence level, in (0, 1).
+
     Returns:
         A whole number, at least 2; ``num_targets`` or fewer if resolved already.
         ``inf`` where the examples alone leave more uncertainty than the difference, or
         where it is 0 or NaN.
+
+    Raises:
+        ArgumentError: If ``num_targets`` or ``level`` is out of range.
     """
     _checks.at_least(1, num_targets=num_targets)
     _checks.confidence_level(level)
@@ -233,7 +241,11 @@ def mean_over_models(
 ) -> Estimate:
     """Returns the mean of one value a model, with Student's interval for new models.
 
-    The interval is cut at ``bounds``, where the value can lie: (0, 1) for an accuracy.
+    Args:
+        values: One value for each of M independently trained models, at least 2.
+        level: Confidence level, in (0, 1).
+        bounds: Where the value can lie, such as (0, 1) for an accuracy: the interval
+            is cut there.
 
     Example:
         >>> accuracy = mean_over_models(np.array([1.0, 0.8]), bounds=(0.0, 1.0))

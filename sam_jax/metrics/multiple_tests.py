@@ -83,17 +83,25 @@ def leak_test(
     level: float = 0.95,
     min_targets: int = MIN_TARGETS,
 ) -> list[Finding]:
-    """Returns what each attack of a run shows: leaks by falling AUC, then the others.
+    """Returns what each attack of a run shows, the strongest first.
 
     The tests are one-sided: of the AUC against 1/2 and of the TPR against its false-
     positive rate, each with the standard error that it has where nothing leaks.
     Balanced accuracy is left out, as the maximum over thresholds lies above 1/2 in any
     case.
 
-    The metrics are those of all attacks that were run, by any key (attack, or optimizer
-    and attack); leaving out those that failed would undo the correction. ``1 - level``
-    bounds the chance of any false ``"leak"``. With fewer than ``min_targets`` there is
-    no verdict; 1 where it is to hold for the given targets alone.
+    Args:
+        metrics: Of all attacks that were run, by any key (attack, or optimizer and
+            attack); leaving out those that failed would undo the correction.
+        level: ``1 - level`` bounds the chance of any false ``"leak"``.
+        min_targets: With fewer there is no verdict; 1 where it is to hold for the given
+            targets alone.
+
+    Returns:
+        Findings: leaks by falling AUC, then the others by falling AUC.
+
+    Raises:
+        ArgumentError: If there are no attacks or ``level`` is out of range.
     """
     _checks.confidence_level(level)
     _checks.at_least(1, num_attacks=len(metrics))
@@ -139,8 +147,16 @@ def change_test(
 ) -> list[Finding]:
     """Returns how each attack's success differs between two optimizers.
 
-    The smallest p-value first. ``1 - level`` bounds the chance of any false ``"more"``
-    or ``"less"``; otherwise as ``leak_test``.
+    Args:
+        differences: Paired differences of all attacks that were run, by any key.
+        level: ``1 - level`` bounds the chance of any false ``"more"`` or ``"less"``.
+        min_targets: As in ``leak_test``.
+
+    Returns:
+        Findings, the smallest p-value first.
+
+    Raises:
+        ArgumentError: If there are no attacks or ``level`` is out of range.
     """
     _checks.confidence_level(level)
     _checks.at_least(1, num_attacks=len(differences))

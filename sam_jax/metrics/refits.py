@@ -57,12 +57,18 @@ def leave_models_out(
     *,
     mask: roc.Mask | None = None,
 ) -> Iterator[Refit]:
-    """Yields the attack refitted without each group of models; nothing of 3 or fewer.
+    """Yields the attack refitted without each group of models.
 
     An attack that sees the target alone is not run again: its scores stay. So they do
     where the models that are left do not meet the attack's needs (one of 4 left out):
-    models are then left out as targets alone. Of the examples that ``mask`` does not
-    count (a population) up to ``MAX_EXAMPLES`` are kept for the attack.
+    models are then left out as targets alone. Nothing is yielded for fewer than 4.
+
+    Args:
+        attack: The attack.
+        signals: The outputs of all models.
+        scores: The attack's scores with all models.
+        mask: Examples to count, as in ``bootstrap_attack``; the others (a population)
+            are kept for the attack, up to ``MAX_EXAMPLES`` of them.
     """
     keep = _checks.mask(keep=signals.keep)
     num_models, num_examples = keep.shape

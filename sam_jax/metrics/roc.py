@@ -22,9 +22,13 @@ Mask = Bool[jax.Array | np.ndarray, "..."] | Real[jax.Array | np.ndarray, "..."]
 class RocCurve(NamedTuple):
     """Error rates at every threshold, from no positive decision to all positive.
 
-    Both rates rise from 0 to 1 while thresholds, which are the scores but for the
-    first, ``inf``, fall. False-positive rates below ``1 / num_non_members`` cannot be
-    measured.
+    Attributes:
+        fpr: Fraction of non-members decided to be members; non-decreasing from 0 to 1.
+        tpr: Fraction of members decided to be members; non-decreasing from 0 to 1.
+        thresholds: Decreasing; the first is ``inf``, the others are the scores.
+        num_members: Number of members behind ``tpr``.
+        num_non_members: Number of non-members behind ``fpr``; rates below its
+            inverse cannot be measured.
     """
 
     fpr: Float[np.ndarray, " k"]
@@ -35,7 +39,14 @@ class RocCurve(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Decisions at one threshold: those decided to be members, and all."""
+    """Right and wrong decisions at one threshold.
+
+    Attributes:
+        true_positives: Members decided to be members.
+        num_members: All members.
+        false_positives: Non-members decided to be members.
+        num_non_members: All non-members.
+    """
 
     true_positives: int
     num_members: int
@@ -66,7 +77,11 @@ def check_scores(scores: np.ndarray, keep: np.ndarray) -> None:
 
 
 def roc_curve(scores: Float[jax.Array | np.ndarray, " n"], keep: Mask) -> RocCurve:
-    """Returns the ROC curve with one point per distinct score; ``inf`` is allowed.
+    """Returns the ROC curve with one point per distinct score.
+
+    Args:
+        scores: Higher means more likely a member; ``inf`` is allowed, NaN is not.
+        keep: True for members.
 
     Raises:
         ArgumentError: If a score is NaN, or all or none are members.
@@ -140,7 +155,7 @@ def num_allowed(alpha: float, num_non_members: Any) -> Any:
 
 
 def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
-    """Returns the largest TPR among thresholds with ``FPR <= alpha``, in (0, 1].
+    """Returns the largest TPR among thresholds with ``FPR <= alpha``.
 
     No interpolation between thresholds.
 
@@ -148,6 +163,13 @@ def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
     | --- | --- |
     | fewer than ``1 / alpha`` non-members | NaN: not resolvable |
     | the highest score is a tie of more than ``alpha`` of the non-members | 0 |
+
+    Args:
+        roc: The curve; ``roc.num_non_members`` says how many stand behind the rate.
+        alpha: False-positive rate, in ``(0, 1]``.
+
+    Raises:
+        ArgumentError: If ``alpha`` lies outside ``(0, 1]``.
 
     References:
         Carlini et al., "Membership Inference Attacks From First Principles", 2022,
@@ -164,10 +186,13 @@ def tpr_at_fpr(roc: RocCurve, alpha: float) -> float:
 def counts_at(
     scores: Float[jax.Array | np.ndarray, "*shape"], keep: Mask, threshold: float
 ) -> Counts:
-    """Returns the decisions at a threshold fixed elsewhere: "member" at or above it.
+    """Returns the decisions at a threshold fixed elsewhere.
 
-    Choose it on shadow models or on other examples: on the same scores it would be an
-    oracle.
+    Args:
+        scores: Higher means more likely a member.
+        keep: True for members.
+        threshold: Scores at or above it are decided to be members. Choose it on shadow
+            models or on other examples: on the same scores it would be an oracle.
 
     Raises:
         ArgumentError: If a score is NaN, or all or none are members.
@@ -191,8 +216,12 @@ def counts_at(
 def precision_at_prior(tpr: float, fpr: float, prior: float) -> float:
     """Returns the fraction of "member" decisions that are right when members are rare.
 
-    By Bayes: ``prior TPR / (prior TPR + (1 - prior) FPR)``, with ``prior`` the fraction
-    of members among the examples of interest. NaN where none is accused.
+    By Bayes: ``prior TPR / (prior TPR + (1 - prior) FPR)``. NaN where none is accused.
+
+    Args:
+        tpr: True-positive rate of the attack.
+        fpr: False-positive rate of the attack.
+        prior: Fraction of members among the examples of interest, in [0, 1].
 
     Raises:
         ArgumentError: If an argument lies outside [0, 1].
@@ -211,9 +240,12 @@ def precision_at_prior(tpr: float, fpr: float, prior: float) -> float:
 
 
 def binomial_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Returns the Clopper-Pearson interval of ``k`` successes in ``n`` trials.
+    """Returns the Clopper-Pearson interval of a proportion: covers at least ``level``.
 
-    Each side misses at most ``(1 - level) / 2`` where the trials are independent.
+    Args:
+        k: Successes.
+        n: Independent trials, at least 1.
+        level: Two-sided confidence level; each side misses at most ``(1 - level) / 2``.
 
     Raises:
         ArgumentError: Unless ``0 <= k <= n``, ``n >= 1`` and ``0 < level < 1``.

@@ -14,10 +14,13 @@ def fill_masked(grad_fn: Callable[..., Params], params: Params) -> "MaskedGradFn
     """Returns ``grad_fn`` for use inside ``optax.partition`` and ``optax.masked``.
 
     These hand a transformation a tree with holes (``optax.MaskedNode``), which a model
-    cannot be applied to. The new function fills the holes from ``params``, the current
-    weights, takes the gradient and cuts the same holes into it, so that each part is
-    perturbed by itself. A tree without holes is unaffected. ``grad_fn`` may be a
-    ``group_grad_fn``.
+    cannot be applied to. The new function fills the holes from ``params``, takes the
+    gradient and cuts the same holes into it, so that each part is perturbed by itself.
+    A tree without holes is unaffected.
+
+    Args:
+        grad_fn: ``(params, ...) -> grads`` on whole trees; also a ``group_grad_fn``.
+        params: The current weights, without holes.
 
     Example:
         >>> import jax.numpy as jnp

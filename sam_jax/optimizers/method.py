@@ -73,10 +73,16 @@ class Method:
     ) -> Params:
         """Returns epsilon, the step from the weights to the second gradient's point.
 
-        A tree like ``params``, in float32 or float64, of length ``rho`` for all but
-        USAM and ASAM; 0 where the gradient (of one group, for m-SAM) is. The memory is
-        from ``init_memory`` or the last ``direction``; only ``RandomSAM`` needs a
-        random key.
+        Args:
+            grads: Gradient at the weights (of one group, for m-SAM).
+            params: The weights.
+            rho: Radius; the length of epsilon for all but USAM and ASAM. Not checked.
+            memory: From ``init_memory`` or the last ``direction``.
+            key: Random key; only ``RandomSAM`` needs one.
+
+        Returns:
+            A tree like ``params``, in float32 or, where the leaf is, in float64. Zero
+            where the gradient is zero.
 
         Example:
             >>> import jax.numpy as jnp
@@ -92,9 +98,17 @@ class Method:
     ) -> tuple[Params, Any]:
         """Returns what the base optimizer receives as the gradient, and the new memory.
 
-        In the dtypes of ``grads``, from the gradient at ``perturbed_params(params,
-        epsilon)``; for m-SAM the mean over the groups. A gradient that is not finite
-        gives a direction that is not finite, and leaves the memory as it was.
+        A gradient that is not finite gives a direction that is not finite, and leaves
+        the memory as it was.
+
+        Args:
+            grads: Gradient at the weights.
+            perturbed_grads: Gradient at ``perturbed_params(params, epsilon)``; for
+                m-SAM the mean over the groups.
+            memory: From ``init_memory`` or the last ``direction``.
+
+        Returns:
+            The direction, in the dtypes of ``grads``, and the memory of the next step.
         """
         return tree_math.cast_like(perturbed_grads, grads), memory
 

@@ -231,7 +231,11 @@ class RandomSAM(Method):
         memory: Any = (),
         key: Key | None = None,
     ) -> Params:
-        """Returns ``rho z / |z|``."""
+        """Returns ``rho z / |z|``.
+
+        Raises:
+            ArgumentError: If there is no key.
+        """
         if key is None:
             raise ArgumentError("key", "must be a random key for RandomSAM, got None.")
         leaves, structure = jax.tree.flatten(tree_math.widen(params))

@@ -75,8 +75,14 @@ def rho_from_learning_rate(
 ) -> Callable[[Any], Any]:
     """Returns GSAM's radius schedule, which follows the learning rate.
 
-    ``rho_min + (rho_max - rho_min) (lr - lr_min) / (lr_max - lr_min)``, never below 0,
-    with ``learning_rate`` a schedule: ``step -> lr``.
+    ``rho_min + (rho_max - rho_min) (lr - lr_min) / (lr_max - lr_min)``, never below 0.
+
+    Args:
+        learning_rate: The schedule, ``step -> learning rate``.
+        lr_min: Learning rate at which the radius is ``rho_min``.
+        lr_max: Learning rate at which it is ``rho_max``.
+        rho_min: Radius >= 0.
+        rho_max: Radius >= 0.
 
     Raises:
         ArgumentError: Unless ``lr_min < lr_max`` and the radii are finite and >= 0.

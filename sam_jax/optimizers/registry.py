@@ -31,7 +31,10 @@ OptimizerFactory: TypeAlias = Callable[..., optax.GradientTransformationExtraArg
 def make_factory(name: str, method: type[Method], rho: float) -> OptimizerFactory:
     """Returns ``name(base, rho, *settings, clip_norm)``, documented by the method.
 
-    The fields of the method become the settings; ``rho`` is the default radius.
+    Args:
+        name: Name of the factory.
+        method: Its fields become the settings.
+        rho: Default radius.
     """
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     fields = inspect.signature(method).parameters.values()
@@ -126,7 +129,13 @@ random_sam = OPTIMIZERS["random_sam"]
 
 
 def default_rho(name: str) -> float:
-    """Returns the radius that an optimizer, a key of ``OPTIMIZERS``, has by default.
+    """Returns the radius that an optimizer has by default.
+
+    Args:
+        name: A key of ``OPTIMIZERS``.
+
+    Raises:
+        ArgumentError: If it is none.
 
     Example:
         >>> default_rho("sam"), default_rho("asam"), default_rho("sgd")

@@ -61,8 +61,12 @@ def sharpness_aware(
         clip_norm: Largest norm of the direction, which is shortened to it; None for no
             limit. The perturbation is made from the gradient as it comes.
 
+    Returns:
+        A transformation to chain before a base optimizer.
+
     Raises:
-        ArgumentError: If a concrete argument is out of range; in ``update``, when it is
+        ArgumentError: If ``method`` is none, a concrete ``rho`` is negative, not finite
+            or no scalar, or ``clip_norm`` is not positive; in ``update``, when it is
             traced, if a needed argument is missing, a tree does not match, a weight is
             complex, or a schedule or traced ``rho`` is no real scalar.
 

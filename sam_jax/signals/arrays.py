@@ -17,20 +17,26 @@ from sam_jax.types import Signals
 def signals_from_arrays(
     arrays: Mapping[str, Any], source: str, signals_are: str | None = None
 ) -> Signals:
-    """Returns checked signals from arrays by name, with the errors of ``load_signals``.
+    """Returns checked signals from arrays by name.
 
     | arrays | note |
     | --- | --- |
     | all fields of ``Signals`` | as an audit writes them |
     | ``logits`` [M, N, C] or [M, N, Q, C], ``labels``, ``keep`` | everything follows; \
-    so it does from ``probabilities`` or ``log_probabilities`` of these shapes |
+so it does from ``probabilities`` or ``log_probabilities`` of these shapes |
     | ``phi`` [M, N] or [M, N, Q], ``keep``, maybe ``labels`` | entropies are NaN; \
-    ``correct`` is ``p_y > 1/2`` unless given, which misses right predictions of less \
-    confidence; labels are 0 unless given. ``losses``, and probabilities of the label \
-    [M, N], are read likewise |
+``correct`` is ``p_y > 1/2`` unless given, which misses right predictions of less \
+confidence; labels are 0 unless given. ``losses``, and probabilities of the label \
+[M, N], are read likewise |
 
-    ``signals_are`` says what the model outputs are, whatever their array is called;
-    errors call the arrays ``source``.
+    Args:
+        arrays: By name.
+        source: What to call them in an error.
+        signals_are: What the model outputs are, whatever their array is called; by
+            default what its name says.
+
+    Raises:
+        ArgumentError: As in ``load_signals``.
     """
     name = next((name for name in OUTPUTS if name in arrays), None)
     if name is None or "keep" not in arrays:

@@ -16,10 +16,15 @@ LARGEST = float(np.finfo(np.float32).max)
 def check_signals(signals: Signals) -> Signals:
     """Returns the signals as NumPy arrays, or raises an error that says what to fix.
 
-    ``phi`` and entropies are float32, ``keep`` and ``correct`` bool, ``labels`` int32.
-    Byte order, memory order, precision and library of the arrays make no difference,
-    and masks may be 0/1 integers. Unknown entropies are NaN throughout, and the attacks
-    that need them give NaN.
+    Byte order, memory order, precision and library of the arrays make no difference.
+
+    Args:
+        signals: As in ``Signals``; masks may be 0/1 integers. Unknown entropies
+            are NaN throughout, and the attacks that need them give NaN.
+
+    Returns:
+        The same signals: ``phi`` and entropies float32, ``keep`` and ``correct``
+        bool, ``labels`` int32.
 
     Raises:
         ArgumentError: If shapes disagree, ``phi`` holds NaN or is beyond float32,

@@ -163,8 +163,14 @@ def signals_from_logits(
 ) -> Signals:
     """Returns the signals of M models on N examples, one model at a time.
 
-    From logits [M, N, C], or [M, N, Q, C] with Q augmented queries, the first of which
-    is the example itself; in NumPy, with ``phi`` as float32 [M, N, Q].
+    Args:
+        logits: [M, N, C], or [M, N, Q, C] with Q augmented queries, the first of which
+            is the example itself.
+        labels: Class of each example, in ``[0, C)``.
+        keep: Mask [M, N], true where the model trained on the example.
+
+    Returns:
+        Signals whose arrays are in host memory (NumPy), ``phi`` as float32 [M, N, Q].
 
     Raises:
         ArgumentError: If shapes or values cannot be those of an audit (see

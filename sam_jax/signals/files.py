@@ -133,9 +133,11 @@ def save_signals(
 ) -> None:
     """Writes signals of one audit to an ``.npz`` file, for ``load_signals``.
 
-    A file that is there is replaced. Signals are by training algorithm, on one keep
-    mask and one set of labels; ``canaries`` are columns, and ``settings`` hyper-
-    parameters, as JSON can hold them (others by their ``str``).
+    Args:
+        path: The file; replaced if it is there.
+        signals: By training algorithm, on one keep mask and one set of labels.
+        canaries: Columns of the canaries, if there are any.
+        settings: Hyper-parameters, as JSON can hold them (others by their ``str``).
 
     Raises:
         ArgumentError: If ``path`` does not end in ``.npz``.

@@ -55,12 +55,19 @@ def modified_entropy(
     logits: Float[Array | np.ndarray, "*batch classes"],
     labels: Int[Array | np.ndarray, "*batch"],
 ) -> Float[Array, "*batch"]:
-    """Returns Song and Mittal's modified entropy, >= 0, in nats.
+    """Returns Song and Mittal's modified entropy, in nats.
 
     ``-(1 - p_y) log p_y - sum_{c != y} p_c log(1 - p_c)``: 0 for a sure and right
     prediction, large for a sure and wrong one, which plain entropy cannot tell apart.
     ``log(1 - p_c)`` is ``log1p(-p_c)`` but for the likeliest class, where it is a
     log-sum-exp of the others, so that it stays finite where ``p_c`` rounds to 1.
+
+    Args:
+        logits: Unnormalised log-probabilities, in nats.
+        labels: Class of each example, in ``[0, classes)``; not checked under ``jit``.
+
+    Returns:
+        The modified entropy, >= 0, in the dtype of ``logits``.
 
     Raises:
         ArgumentError: If there are fewer than two classes.
