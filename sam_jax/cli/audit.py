@@ -10,7 +10,7 @@ with a table and the verdict.
 
 import contextlib
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sam_jax
@@ -23,7 +23,7 @@ from sam_jax.data import mirrors
 from sam_jax.reporting import audit_tables, trust_sections
 from sam_jax.training import processes
 from sam_jax.training.checkpoint import ChunkStore
-from sam_jax.training.chunk_files import name_prefix
+from sam_jax.training.orbax_files import export_models
 from sam_jax.training.saved_models import WEIGHTS_LIMIT
 from sam_jax.types import AugmentFn
 
@@ -59,24 +59,15 @@ def main(config: Config) -> sam_jax.AuditResult:
     """Runs the audit and writes its folder; returns the result."""
     with _open_audit(config) as (arguments, augment, folder, store):
         result = sam_jax.audit(*arguments, augment=augment, cache_dir=store)
-        if config.save_models:
+        if config.save_models:  # Before the run is marked as finished.
             assert store.folder is not None
-            _copy_chunks(store.folder, result.optimizers, folder / "models")
+            names, models = result.optimizers, folder / "models"
+            export_models(store.folder, names, config.num_models, models)
         folder = run_folder.save_result(folder, result)
         if config.cache_dir is None:  # Only now is nothing lost without them.
             mirrors.remove(folder / "chunks")
         print_result(result, folder)
     return result
-
-
-def _copy_chunks(
-    chunks: pathlib.Path, optimizers: Iterable[str], models: pathlib.Path
-) -> None:
-    """Puts the chunks of these optimizers, weights included, into ``models``."""
-    models.mkdir(exist_ok=True)
-    for name in optimizers:
-        for chunk in chunks.glob(f"{name_prefix(name)}-*.npz"):
-            mirrors.link(chunk, models)
 
 
 def train_share(config: Config, shard: tuple[int, int]) -> None:

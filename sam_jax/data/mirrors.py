@@ -100,21 +100,18 @@ def rename(path: pathlib.Path, target: pathlib.Path) -> None:
         path.replace(target)
 
 
-def link(file: pathlib.Path, folder: pathlib.Path) -> None:
-    """Puts a file into another folder too, without its bytes twice where that works.
+def upload(folder: pathlib.Path) -> None:
+    """Uploads what another library wrote into a mirror; nothing for other folders.
 
     Raises:
-        StorageError: If it cannot be copied.
+        StorageError: If the bucket cannot be written.
     """
-    target = folder / file.name
-    url = buckets.url_of(target)
-    with _storage_errors(url or target, "written"):
-        if url:
-            buckets.upload(file, url)
-        try:
-            os.link(file, target)
-        except OSError:
-            shutil.copy2(file, target)
+    if url := buckets.url_of(folder):
+        with _storage_errors(url, "written"):
+            for path in folder.rglob("*"):
+                if path.is_file():
+                    name = path.relative_to(folder).as_posix()
+                    buckets.upload(path, f"{url}/{name}")
 
 
 def replace_folder(old: pathlib.Path, new: pathlib.Path, last: str) -> bool:

@@ -34,6 +34,7 @@ from sam_jax.training.identity import SIGNALS, Identity, difference
 from sam_jax.training.saved_models import (
     WEIGHTS_LIMIT,
     SavedModels,
+    check_names,
     pop_weights,
     weight_arrays,
 )
@@ -151,6 +152,8 @@ class OptimizerChunks:
         self.weight_bytes = of_one * (identity.num_models if identity else 0)
         fits = self.weight_bytes <= store.weights_limit
         self.keeps_weights = fits or store.save_models
+        if self.keeps_weights and like is not None:
+            check_names(like)
 
     def load(self, measure: Callable[[SavedModels], Any] | None = None) -> list[Arrays]:
         """Returns the sound chunks in the order of their models.
@@ -227,8 +230,8 @@ class OptimizerChunks:
         if self.identity is not None:
             path, about = self._path(arrays["models"]), self._about(arrays["models"])
             if trained is not None and self.keeps_weights:
-                about["paths"], weights = weight_arrays(trained)
-                arrays = arrays | weights
+                about_weights, weights = weight_arrays(trained)
+                about, arrays = about | about_weights, arrays | weights
             # The whole chunk is on disk before its partial state goes.
             write_chunk(path, about, arrays)
             mirrors.remove(path.with_suffix(PARTIAL))

@@ -1,12 +1,16 @@
 """Weights of an audit's models on disk, and back.
 
-They are in the files of chunks (``chunk_files``): arrays ``params/LAYER/NAME`` and
-``state/...`` with a leading axis of models, in plain ``.npz`` that NumPy reads without
-JAX, whole or not at all, with a checksum.
+A run's are Orbax checkpoints (``orbax_files``), one for each chunk, of a tree with
+``params`` and ``state``. Chunks that a run goes on from hold them in ``.npz``
+(``chunk_files``), as arrays ``params/LAYER/NAME``. In both each array has a leading
+axis of models.
 """
 
+import collections
+import contextlib
+import functools
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +20,7 @@ from jaxtyping import Int
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.data.mirrors import open_folder
+from sam_jax.training import orbax_files
 from sam_jax.training.chunk_files import Arrays, plain_leaf, read_chunk
 from sam_jax.training.identity import OF_CHUNKS
 from sam_jax.types import ModelState, Params, TrainState
@@ -61,8 +66,8 @@ def load_models(
     """Returns the models that an audit saved, by optimizer.
 
     Args:
-        folder: ``models`` of a run with ``--save-models``, or a ``--cache-dir``
-            (``cache_dir``) whose chunks hold weights.
+        folder: ``models`` of a run with ``--save-models`` (Orbax checkpoints), or a
+            ``--cache-dir`` (``cache_dir``) whose chunks hold weights.
         like: Weights and state of any one model (``model.init``), or their shapes,
             whose structure the result has; nested dicts without.
         optimizers: Whose models to keep; of all by default.
@@ -76,52 +81,116 @@ def load_models(
         >>> params, state = models["sam"].take(3)[1:]  # doctest: +SKIP
     """
     by_optimizer: dict[str, list[Arrays]] = {}
-    paths_of: dict[str, list[list[str]]] = {}
-    identities: dict[str, dict[str, str]] = {}
-    files = sorted(open_folder(folder, "folder").glob("*.npz"))
-    if not files:
-        raise ArgumentError("folder", f"must hold saved models, got {folder}.")
-    for file in files:
-        try:
-            about, arrays = read_chunk(file)
-            name, paths = about["optimizer"], about.get("paths")
-            if not paths:
-                raise ValueError("holds no weights")
-            # Names of layers may hold slashes, so paths are kept beside the arrays.
-            if paths_of.setdefault(name, paths) != paths:
-                raise ValueError("its network is another one's")
+    layouts: dict[str, Any] = {}
+    for path, about, read in _saved_chunks(open_folder(folder, "folder")):
+        with _refused(path):
+            name = about["optimizer"]
+            if not about.get("paths"):
+                raise ValueError("it holds no weights")
             identity = about["identity"]
             shared = {k: v for k, v in identity.items() if k not in OF_CHUNKS}
-            if identities.setdefault(name, shared) != shared:
+            layout = about["paths"], about.get("dtypes", {}), shared
+            before = layouts.setdefault(name, layout)
+            if before[:2] != layout[:2]:
+                raise ValueError("its network is another one's")
+            if before != layout:
                 raise ValueError("its models are those of another training")
-        except (ValueError, LookupError) as error:
-            raise ArgumentError(
-                "folder", f"must hold saved models, but {file}: {error}"
-            ) from error
-        # Others' weights are not kept: a set of models may be all that fits.
-        if not optimizers or name in optimizers:
-            by_optimizer.setdefault(name, []).append(arrays)
+            # Others' weights are not kept: a set of models may be all that fits.
+            if not optimizers or name in optimizers:
+                by_optimizer.setdefault(name, []).append(read())
     for name in optimizers:
-        _checks.one_of(paths_of, optimizers=name)
+        _checks.one_of(layouts, optimizers=name)
     loaded = {}
     for name, chunks in by_optimizer.items():
+        paths, dtypes, _ = layouts[name]
         models = np.concatenate([chunk["models"] for chunk in chunks])
         # Files are in the order of their names, models are to be in that of the mask.
         order = np.argsort(models)
         leaves = {}
-        for path in paths_of[name]:
+        for path in paths:
             key = "/".join(path)
-            leaves[tuple(path)] = np.concatenate([c[key] for c in chunks])[order]
-        parts = _nested(leaves) if like is None else _filled(leaves, like, folder)
+            leaf = np.concatenate([chunk[key] for chunk in chunks])[order]
+            leaves[tuple(path)] = leaf.astype(dtypes.get(key, leaf.dtype))
+        parts = (
+            orbax_files.nested(leaves)
+            if like is None
+            else _filled(leaves, like, folder)
+        )
         loaded[name] = SavedModels(models[order], *parts)
     return loaded
 
 
-def weight_arrays(trained: TrainState | SavedModels) -> tuple[list[list[str]], Arrays]:
-    """Returns weights and state by name, and the paths that the names are made of."""
-    leaves = _leaves((trained.params, trained.state))
-    arrays = {"/".join(path): leaf for path, leaf in leaves.items()}
-    return [list(path) for path in leaves], arrays
+def _saved_chunks(
+    folder: pathlib.Path,
+) -> Iterator[tuple[pathlib.Path, dict[str, Any], Callable[[], Arrays]]]:
+    """What each chunk in the folder is, and a function that reads its arrays."""
+    chunks = sorted(folder.glob("*.npz"))
+    checkpoints = []
+    if not chunks and folder.is_dir():
+        checkpoints = orbax_files.list_checkpoints(folder)
+    if not chunks and not checkpoints:
+        raise ArgumentError("folder", f"must hold saved models, got {folder}.")
+    for path in chunks:
+        with _refused(path):
+            about, arrays = read_chunk(path)
+        yield path, about, functools.partial(dict, arrays)
+    for path in checkpoints:
+        with _refused(path):
+            about = orbax_files.read_about(path)
+        yield path, about, functools.partial(orbax_files.read_arrays, path, about)
+
+
+@contextlib.contextmanager
+def _refused(path: pathlib.Path) -> Iterator[None]:
+    """Names the file of which something is wrong."""
+    try:
+        yield
+    except (ValueError, LookupError, OSError) as error:
+        raise ArgumentError(
+            "folder", f"must hold saved models, but {path}: {error}."
+        ) from error
+
+
+def weight_arrays(trained: TrainState | SavedModels) -> tuple[dict[str, Any], Arrays]:
+    """Returns what a chunk says about its weights, and weights and state by name.
+
+    That is ``paths``, which the names are made of, and ``dtypes``: those that ``.npz``
+    has not, such as bfloat16, whose arrays are float32 there.
+
+    Raises:
+        ArgumentError: As ``check_names``.
+    """
+    check_names((trained.params, trained.state))
+    about: dict[str, Any] = {"paths": [], "dtypes": {}}
+    arrays = {}
+    for path, leaf in _named((trained.params, trained.state)):
+        name, array = "/".join(path), np.asarray(plain_leaf(leaf))
+        if array.dtype.kind == "V":
+            about["dtypes"][name] = str(array.dtype)
+            array = array.astype(np.float32)
+        about["paths"].append(list(path))
+        arrays[name] = array
+    return about, arrays
+
+
+def check_names(parts: tuple[Any, Any]) -> None:
+    """Refuses weights of which two would have one name on disk.
+
+    Args:
+        parts: Weights and state, or their shapes.
+
+    Raises:
+        ArgumentError: If two paths are the same but for dots and slashes.
+    """
+    names = collections.Counter(
+        "/".join(path).replace(".", "/") for path, _ in _named(parts)
+    )
+    if twice := sorted(name for name, count in names.items() if count > 1):
+        raise ArgumentError(
+            "model",
+            "must have names of layers that differ in more than dots and slashes where "
+            f"weights are kept, got {twice[0]} twice.",
+        )
 
 
 def pop_weights(
@@ -145,30 +214,11 @@ def pop_weights(
         return None
 
 
-def _leaves(parts: tuple[Any, Any]) -> dict[tuple[str, ...], np.ndarray]:
-    """Leaves by the path to them; bfloat16, which NumPy has not, as float32."""
-    leaves = {}
-    for path, leaf in _named(parts):
-        array = np.asarray(plain_leaf(leaf))
-        leaves[path] = array.astype(np.float32) if array.dtype.kind == "V" else array
-    return leaves
-
-
 def _named(parts: tuple[Any, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, tree in zip(_PARTS, parts, strict=True):
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             keys = [jax.tree_util.keystr((key,), simple=True) for key in path]
             yield (name, *keys), leaf
-
-
-def _nested(leaves: Mapping[tuple[str, ...], np.ndarray]) -> tuple[Any, Any]:
-    tree: dict[str, Any] = {name: {} for name in _PARTS}
-    for (*outer, last), leaf in leaves.items():
-        place = tree
-        for key in outer:
-            place = place.setdefault(key, {})
-        place[last] = leaf
-    return tree["params"], tree["state"]
 
 
 def _filled(
@@ -187,6 +237,6 @@ def _filled(
                 f"has the shape {leaf.shape}, saved is {shape}.",
             )
     structure = jax.tree.structure(like)
-    # In their own precision again: see `_leaves`.
+    # In their own precision again: older chunks hold bfloat16 as float32.
     restored = [leaves[path].astype(leaf.dtype) for path, leaf in _named(like)]
     return jax.tree.unflatten(structure, restored)

@@ -87,8 +87,8 @@ def test_a_run_that_had_kept_no_weights_keeps_them_when_asked_again(tmp_path):
 def test_any_structure_comes_back_like_a_model_of_it(tmp_path):
     params = (jnp.ones((2, 3), jnp.bfloat16), [{"w/x": jnp.arange(2.0)}])
     state = TrainState(params, {}, (), np.zeros(2, bool))
-    paths, arrays = weight_arrays(state)
-    about = {"optimizer": "sgd", "identity": {}, "paths": paths}
+    about, arrays = weight_arrays(state)
+    about |= {"optimizer": "sgd", "identity": {}}
     write_chunk(tmp_path / "a.npz", about, arrays | {"models": np.array([4, 5])})
     like = (jnp.zeros(3, jnp.bfloat16), [{"w/x": jnp.zeros(())}]), {}
     saved = load_models(tmp_path, like)["sgd"]
