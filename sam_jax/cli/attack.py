@@ -33,6 +33,7 @@ from sam_jax.attacks import ATTACKS
 from sam_jax.cli import attack_inputs, run_folder
 from sam_jax.cli.attack_inputs import Config
 from sam_jax.cli.named_code import ALL
+from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import audit_tables, tables
 
 
@@ -44,6 +45,11 @@ def main(config: Config) -> sam_jax.AuditResult:
         )
     prepare = attack_inputs.prepare_target if config.target else attack_inputs.prepare
     prepared = prepare(config)
+    with locked_run("attack", config.name, root=config.runs_dir):
+        return _attack(config, prepared)
+
+
+def _attack(config: Config, prepared: attack_inputs.Prepared) -> sam_jax.AuditResult:
     folder = run_folder.open_run("attack", config, root=config.runs_dir)
     print(prepared.summary)
     for name, why in prepared.skipped.items():

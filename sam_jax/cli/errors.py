@@ -52,8 +52,16 @@ def command_line(settings: type | None = None) -> Iterator[None]:
     """
     stop_on_signals()
     try:
-        with usage_errors(settings):
-            yield
+        try:
+            with usage_errors(settings):
+                yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has ended, as `head` does. Nothing more is written,
+        # also not when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except KeyboardInterrupt as error:
         number = error.signal if isinstance(error, Stopped) else signal.SIGINT
         print(f"\nStopped by {number.name}. {GO_ON}", file=sys.stderr)
@@ -86,6 +94,8 @@ def usage_errors(settings: type | None = None) -> Iterator[None]:
     except (FloatingPointError, StorageError) as error:
         print(f"error: {_text(error)}. {GO_ON}", file=sys.stderr)
         raise SystemExit(1) from None
+    except BrokenPipeError:
+        raise
     except OSError as error:
         print(f"error: {_text(error)}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -21,7 +21,7 @@ from sam_jax.auditing.run_result import RunResult
 from sam_jax.cli.config_files import PROCESS_SETTINGS, with_config_files
 from sam_jax.cli.run_lock import check_run_name
 from sam_jax.data import buckets, mirrors
-from sam_jax.data.atomic_files import DRAFT_SUFFIX, make_folder
+from sam_jax.data.atomic_files import DRAFT_SUFFIX, make_folder, remove_drafts
 from sam_jax.data.result_files import plain, write_json
 
 T = TypeVar("T")
@@ -137,6 +137,7 @@ def finish_run(folder: pathlib.Path, metrics: Any) -> pathlib.Path:
     Returns:
         The run's folder; that of the run which it replaces, where it replaces one.
     """
+    remove_drafts(folder)  # Of the same run, killed before.
     write_json(folder / _METRICS, metrics)
     if not folder.name.endswith(_REPLACEMENT):
         return folder

@@ -15,6 +15,7 @@ from sam_jax.attacks import ATTACKS
 from sam_jax.cli import attack as experiment
 from sam_jax.cli import named_code
 from sam_jax.cli.errors import usage_errors
+from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting.risk_sections import NUM_SHOWN
 from tests.attacks.examples import planted_signals
 from tests.auditing.given import make_given
@@ -107,6 +108,14 @@ def test_a_foreign_file_gives_a_run_with_report_numbers_and_curves(here, capsys)
     }
     table = capsys.readouterr().out
     assert f"{expected:.3f}" in table and found["verdict"] in table
+
+
+def test_a_run_that_another_process_is_making_is_not_begun(here, capsys):
+    save("signals.npz")
+    with locked_run("attack", "default"), pytest.raises(SystemExit, match="2"):
+        run("--signals", "signals.npz")
+    assert "at work" in capsys.readouterr().err
+    assert not pathlib.Path("runs/attack/default").exists()
 
 
 def test_all_are_those_that_the_file_has_the_means_for():

@@ -10,6 +10,7 @@ from sam_jax.attacks import ATTACKS
 from sam_jax.cli import audit as experiment
 from sam_jax.cli import audit_arguments, run_folder
 from sam_jax.cli.errors import usage_errors
+from sam_jax.data.atomic_files import DRAFT_SUFFIX
 
 SMALL = ["--pool-size", "120", "--num-models", "4", "--num-epochs", "2"]
 SMALL += ["--batch-size", "16", "--attacks", "lira_online", "loss"]
@@ -190,9 +191,12 @@ def test_a_finished_run_is_replaced_only_by_a_finished_one(tmp_path):
     assert json.loads((folder / "metrics.json").read_text()) == {"run": 1}
     # An interrupted replacement is gone on with.
     assert run_folder.open_run("audit", config, root=str(tmp_path)) == again
+    (again / f".report.html.1{DRAFT_SUFFIX}").write_text("what a kill has left")
     assert run_folder.finish_run(again, {"run": 2}) == folder
     assert json.loads((folder / "metrics.json").read_text()) == {"run": 2}
     assert [path.name for path in folder.parent.iterdir()] == ["mine"]
+    names = {"config.json", "metrics.json"}
+    assert {path.name for path in folder.iterdir()} == names
 
 
 def test_a_run_begun_with_other_data_is_not_resumed(tmp_path):

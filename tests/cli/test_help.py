@@ -3,6 +3,8 @@
 import dataclasses
 import importlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -33,3 +35,12 @@ def test_help_shows_every_option_with_its_default(name, capsys, monkeypatch):
     for registry in (DATASETS, MODELS, OPTIMIZERS, ATTACKS) if name == "audit" else ():
         assert set(registry) <= set(re.findall(r"\w+", text))
     assert text.count("(default: ") + text.count("(required)") >= shown
+
+
+def test_a_reader_that_ends_early_ends_the_command_without_a_word():
+    command = [sys.executable, "-u", "-m", "sam_jax", "audit", "--help"]
+    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() in (0, 141)
