@@ -187,7 +187,8 @@ class TrainConfig:
         models_per_chunk: Models that train at once; chosen from M by default.
         models_per_vmap: Models under one ``vmap`` on a device; the others of a chunk
             follow. By default one where there are convolutions, else all on an
-            accelerator and a few on a CPU, or what ``time_vmap`` measures.
+            accelerator, and on a CPU one, or up to eight small ones; or what
+            ``time_vmap`` measures.
         time_vmap: Whether ``models_per_vmap`` is chosen by timing 1, 2, 4, ... after
             the first epoch, if that takes at most 2 % of the call; None does so on
             accelerators.

@@ -78,8 +78,9 @@ class Config:
     """Models that train at once; chosen for the machine by default."""
     models_per_vmap: int | None = None
     """Of these, models under one vmap on a device; the others follow. By default one
-    where there are convolutions, else all on a GPU or TPU and four on a CPU core, or
-    what --time-vmap measures. SAM_JAX_MODELS_PER_VMAP sets it too."""
+    where there are convolutions, else all on a GPU or TPU, and on a CPU core one or,
+    where they are small, up to eight; or what --time-vmap measures.
+    SAM_JAX_MODELS_PER_VMAP sets it too."""
     time_vmap: bool | None = None
     """Time 1, 2, 4, ... models under one vmap after the first epoch and go on with the
     fastest, if that takes at most 2 % of the run, compilation included. None: on a GPU
