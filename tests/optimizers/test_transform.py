@@ -103,14 +103,21 @@ def test_rho_zero_trains_networks_like_the_base_optimizer_bit_for_bit(name):
         assert np.any(a[1] != b[1])
 
 
-def primitives(jaxpr):
+def equations(jaxpr):
     for equation in jaxpr.eqns:
-        yield equation.primitive.name
+        yield equation
         for value in equation.params.values():
             for part in value if isinstance(value, tuple | list) else (value,):
                 inner = getattr(part, "jaxpr", part)
                 if hasattr(inner, "eqns"):
-                    yield from primitives(inner)
+                    yield from equations(inner)
+
+
+def has_branches_with_norms(jaxpr):
+    """A norm has a branch of its own, for squares beyond the range of floats."""
+    conds = [e for e in equations(jaxpr) if e.primitive.name == "cond"]
+    within = (equations(branch.jaxpr) for e in conds for branch in e.params["branches"])
+    return any(e.primitive.name == "cond" for branch in within for e in branch)
 
 
 def test_looksam_keeps_its_branch_under_the_ensemble_vmap_with_a_shared_step():
@@ -119,11 +126,11 @@ def test_looksam_keeps_its_branch_under_the_ensemble_vmap_with_a_shared_step():
     states = jax.vmap(tx.init)(weights)
     advance = lambda w, state, step: step_with(tx, w, state, step)
     shared = jax.make_jaxpr(jax.vmap(advance, in_axes=(0, 0, None)))
-    assert "cond" in primitives(shared(weights, states, jnp.int32(3)).jaxpr)
+    assert has_branches_with_norms(shared(weights, states, jnp.int32(3)).jaxpr)
     own = jax.make_jaxpr(jax.vmap(lambda w, s: advance(w, s, None)))
-    assert "cond" not in primitives(own(weights, states).jaxpr)
+    assert not has_branches_with_norms(own(weights, states).jaxpr)
     whole = jax.make_jaxpr(jax.vmap(lambda w: run(tx, w)))(weights)
-    assert "cond" in primitives(whole.jaxpr)
+    assert has_branches_with_norms(whole.jaxpr)
 
 
 def test_looksam_calls_grad_fn_on_every_period_th_step_only():
