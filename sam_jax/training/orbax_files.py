@@ -18,7 +18,8 @@ import jax
 import numpy as np
 
 from sam_jax.data import mirrors
-from sam_jax.data.atomic_files import StorageError, make_folder, open_atomically
+from sam_jax.data.atomic_files import StorageError, make_folder
+from sam_jax.data.result_files import write_json, write_text
 from sam_jax.training import chunk_files
 from sam_jax.training.chunk_files import Arrays
 
@@ -50,11 +51,9 @@ def write_checkpoint(
             f"{folder} could not be written: {str(error).splitlines()[0]}"
         ) from error
     mirrors.upload(folder)
-    with open_atomically(_beside(folder, _ABOUT)) as file:
-        file.write(json.dumps(about, indent=1, sort_keys=True).encode())
+    write_json(_beside(folder, _ABOUT), about)
     lines = [f"{_sha256(path)}  {name}\n" for name, path in _files(folder).items()]
-    with open_atomically(_beside(folder, CHECKSUMS)) as file:
-        file.write("".join(lines).encode())
+    write_text(_beside(folder, CHECKSUMS), "".join(lines))
 
 
 def list_checkpoints(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -129,6 +128,8 @@ def export_models(
 ) -> None:
     """Writes an Orbax checkpoint of each chunk, one after the other.
 
+    Each says how many models of which optimizers all of them together hold.
+
     Args:
         chunks: Folder of chunks that hold weights.
         optimizers: Whose models to write.
@@ -140,12 +141,13 @@ def export_models(
     """
     mirrors.remove(folder)  # Of a run that was killed here.
     make_folder(folder)
-    for name in optimizers:
+    total = dict.fromkeys(optimizers, num_models)
+    for name in total:
         for path in sorted(chunks.glob(f"{chunk_files.name_prefix(name)}-*.npz")):
             about, arrays = chunk_files.read_chunk(path)
             if arrays["models"][-1] >= num_models:
                 continue
-            about |= {"models": arrays["models"].tolist(), "empty": {}}
+            about |= {"models": arrays["models"].tolist(), "empty": {}, "total": total}
             leaves = {}
             for keys in about["paths"]:
                 key = "/".join(keys)

@@ -73,8 +73,8 @@ def load_models(
         optimizers: Whose models to keep; of all by default.
 
     Raises:
-        ArgumentError: If the folder holds no models or none of an optimizer, or a file
-            is damaged or of another structure; names it.
+        ArgumentError: If the folder holds no models or none of an optimizer, or not all
+            of a run's, or a file is damaged or of another structure; names it.
 
     Example:
         >>> models = load_models("runs/audit/default/models")  # doctest: +SKIP
@@ -82,6 +82,7 @@ def load_models(
     """
     by_optimizer: dict[str, list[Arrays]] = {}
     layouts: dict[str, Any] = {}
+    totals: dict[str, int] = {}
     for path, about, read in _saved_chunks(open_folder(folder, "folder")):
         with _refused(path):
             name = about["optimizer"]
@@ -98,8 +99,14 @@ def load_models(
             # Others' weights are not kept: a set of models may be all that fits.
             if not optimizers or name in optimizers:
                 by_optimizer.setdefault(name, []).append(read())
+            totals |= about.get("total", {})  # Chunks of a run that goes on have none.
     for name in optimizers:
         _checks.one_of(layouts, optimizers=name)
+    for name in optimizers or totals:
+        held = sum(len(chunk["models"]) for chunk in by_optimizer.get(name, ()))
+        if held != totals.get(name, held):
+            rule = f"must hold all {totals[name]} models of {name!r}, but {folder} was"
+            raise ArgumentError("folder", f"{rule} not written to its end: {held}.")
     loaded = {}
     for name, chunks in by_optimizer.items():
         paths, dtypes, _ = layouts[name]

@@ -10,7 +10,7 @@ import orbax.checkpoint
 import pytest
 
 from sam_jax.training import orbax_files
-from sam_jax.training.chunk_files import file_name, write_chunk
+from sam_jax.training.chunk_files import file_name, read_chunk, write_chunk
 from sam_jax.training.saved_models import load_models, weight_arrays
 from sam_jax.types import TrainState
 
@@ -118,17 +118,44 @@ def test_a_lost_checkpoint_is_not_passed_over(lost, models):
 def test_a_write_that_was_ended_is_refused_and_made_again(
     written, tmp_path, monkeypatch
 ):
-    def stop(path):
+    def stop(path, value):
         raise KeyboardInterrupt
 
     export = orbax_files.export_models
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(orbax_files, "open_atomically", stop)
+        patch.setattr(orbax_files, "write_json", stop)
         export(written / "chunks", ["sgd"], 4, tmp_path / "models")
     with pytest.raises(ValueError, match="not written to its end"):
         load_models(tmp_path / "models")
     export(written / "chunks", ["sgd"], 4, tmp_path / "models")
     assert len(load_models(tmp_path / "models")["sgd"].models) == 4
+
+
+@pytest.mark.parametrize("num_whole", [1, 2, 3])
+def test_an_end_between_two_checkpoints_is_refused(
+    num_whole, written, tmp_path, monkeypatch
+):
+    chunks = shutil.copytree(written / "chunks", tmp_path / "chunks")
+    for path in sorted(chunks.iterdir()):
+        about, arrays = read_chunk(path)
+        path = chunks / file_name("sam", arrays["models"])
+        write_chunk(path, about | {"optimizer": "sam"}, arrays)
+    write, begun = orbax_files.write_checkpoint, []
+
+    def stop(*arguments):
+        begun.append(arguments)
+        if len(begun) > num_whole:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    folder, names = tmp_path / "models", ["sgd", "sam"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(orbax_files, "write_checkpoint", stop)
+        orbax_files.export_models(chunks, names, 4, folder)
+    with pytest.raises(ValueError, match="not written to its end"):
+        load_models(folder)
+    orbax_files.export_models(chunks, names, 4, folder)
+    assert set(load_models(folder)) == set(names)
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum")
