@@ -7,6 +7,8 @@ without a direction (norm 0) stays 0 when it is normalised, never NaN. Sums run 
 each leaf as it lies, so a leaf that is sharded over devices is never gathered.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -47,29 +49,33 @@ def _length_jvp(
 
 @jax.custom_batching.custom_vmap
 def _length(tree: Params) -> Length:
-    total = _sum_of_squares(tree, jnp.ones((), _widest(tree)))
-    factor = _range_factor(total)
-    total = jax.lax.cond(
-        factor != 1, lambda: _sum_of_squares(tree, factor), lambda: total
-    )
-    return Length(jnp.sqrt(total), factor)
+    sum_of_squares = functools.partial(_sum_of_squares, tree)
+    return _in_range(sum_of_squares, jnp.ones((), _widest(tree)))
 
 
 @_length.def_vmap
 def _lengths(axis_size: int, is_batched: list[Params], tree: Params) -> Any:
-    # Under vmap a branch becomes both sides: this one stays a branch, taken where any
-    # model needs it. (A loop of at most one round costs LookSAM a fifth more.)
+    # Under vmap a branch becomes both sides. Here the models are an axis, so that it
+    # stays one, taken where any model needs it.
     axes = jax.tree.map(lambda batched: 0 if batched else None, is_batched[0])
     many = jax.vmap(_sum_of_squares, (axes, 0), axis_size=axis_size)
-    totals = many(tree, jnp.ones(axis_size, _widest(tree)))
-    factors = _range_factor(totals)
-    totals = jax.lax.cond(
-        jnp.any(factors != 1),
-        lambda: jnp.where(factors == 1, totals, many(tree, factors)),
-        lambda: totals,
+    result = _in_range(
+        functools.partial(many, tree), jnp.ones(axis_size, _widest(tree))
     )
-    result = Length(jnp.sqrt(totals), factors)
     return result, jax.tree.map(lambda _: True, result)
+
+
+def _in_range(sum_of_squares: Callable[[Array], Array], ones: Array) -> Length:
+    """The norms from sums of squares, summed again where those leave the range."""
+    total = sum_of_squares(ones)
+    factor = _range_factor(total)
+    # A branch: a loop of at most one round costs LookSAM a fifth more.
+    total = jax.lax.cond(
+        jnp.any(factor != 1),
+        lambda: jnp.where(factor == 1, total, sum_of_squares(factor)),
+        lambda: total,
+    )
+    return Length(jnp.sqrt(total), factor)
 
 
 def norm(tree: Params) -> Float[Array, ""]:
