@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-import tyro
 
 import sam_jax
 from experiments.common.cells import Cell, read_signals
@@ -33,6 +32,7 @@ from experiments.common.runs import Config, run_design, write_tables
 from experiments.common.tables import read_rows, write_rows, write_table
 from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.cli.errors import command_line
+from sam_jax.cli.options import parse_options
 
 ATTACK_NAMES = ("loss", "lira_online", "rmia_online")
 COLUMNS = (
@@ -200,4 +200,4 @@ def budget_table(sweep: Sweep) -> str:
 if __name__ == "__main__":
     sam_jax.use_all_cores()
     with command_line():
-        main(tyro.cli(Config, description=__doc__))
+        main(parse_options(Config, __doc__))

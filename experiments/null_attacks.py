@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from typing import Literal, get_args
 
 import numpy as np
-import tyro
 
 from sam_jax import metrics
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.cli.errors import command_line
+from sam_jax.cli.options import parse_options
 from sam_jax.types import AttackFn, Signals
 
 Mask = Literal["half", "tenth", "folds", "one in", "two out", "independent"]
@@ -150,4 +150,4 @@ def draw_noise(keep: np.ndarray, rng: np.random.Generator) -> Signals:
 
 if __name__ == "__main__":
     with command_line():
-        main(tyro.cli(Config, description=__doc__))
+        main(parse_options(Config, __doc__))

@@ -11,14 +11,13 @@ cores.
 
 import pathlib
 
-import tyro
-
 import sam_jax
 from experiments.common.pages import Sweep
 from experiments.common.presets import VARIANTS
 from experiments.common.runs import Config, run_design, write_with_page
 from experiments.rho_sweep import optimizer_table
 from sam_jax.cli.errors import command_line
+from sam_jax.cli.options import parse_options
 
 
 def main(config: Config) -> pathlib.Path | None:
@@ -40,4 +39,4 @@ def page(sweep: Sweep) -> str:
 if __name__ == "__main__":
     sam_jax.use_all_cores()
     with command_line():
-        main(tyro.cli(Config, description=__doc__))
+        main(parse_options(Config, __doc__))

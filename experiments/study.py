@@ -12,8 +12,6 @@ stops.
 import dataclasses
 import pathlib
 
-import tyro
-
 import sam_jax
 from experiments import (
     architectures,
@@ -34,6 +32,7 @@ from experiments.common.pages import read_sweep
 from experiments.common.presets import MITIGATIONS, VARIANTS
 from experiments.common.runs import Config, chosen_cells
 from sam_jax.cli.errors import command_line
+from sam_jax.cli.options import parse_options
 
 PAGES = {
     "architectures": architectures.page,
@@ -84,4 +83,4 @@ def main(config: Config) -> None:
 if __name__ == "__main__":
     sam_jax.use_all_cores()
     with command_line():
-        main(tyro.cli(Config, description=__doc__))
+        main(parse_options(Config, __doc__))

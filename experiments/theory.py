@@ -14,12 +14,12 @@ import shutil
 import time
 
 import matplotlib
-import tyro
 
 from experiments.common.pages import described, table
 from experiments.common.tables import write_table
 from sam_jax.cli import run_folder, theory
 from sam_jax.cli.errors import command_line
+from sam_jax.cli.options import parse_options
 from sam_jax.reporting import theory_report
 from sam_jax.reporting.drawings import Drawing
 from sam_jax.training.checkpoint import ChunkStore
@@ -112,4 +112,4 @@ def _lines(path: pathlib.Path) -> tuple[list[str], list[list[str]]]:
 
 if __name__ == "__main__":
     with command_line():
-        main(tyro.cli(Config, description=__doc__))
+        main(parse_options(Config, __doc__))

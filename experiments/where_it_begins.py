@@ -11,13 +11,12 @@ effects.csv, mechanism.csv and map.svg. A killed run goes on where it stopped;
 
 import pathlib
 
-import tyro
-
 import sam_jax
 from experiments.common.presets import SCALES
 from experiments.common.runs import Config, run_design
 from experiments.common.sweep_results import write_results
 from sam_jax.cli.errors import command_line
+from sam_jax.cli.options import parse_options
 
 
 def main(config: Config) -> pathlib.Path | None:
@@ -32,4 +31,4 @@ def main(config: Config) -> pathlib.Path | None:
 if __name__ == "__main__":
     sam_jax.use_all_cores()
     with command_line():
-        main(tyro.cli(Config, description=__doc__))
+        main(parse_options(Config, __doc__))

@@ -5,14 +5,13 @@ import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-import tyro
-
 from experiments.common.cells import Cell
 from experiments.common.map_figure import EQUAL_ACCURACY
 from experiments.common.matching import TOLERANCE
 from experiments.common.measure import MODELS, Row
 from experiments.common.sweep_results import label
 from experiments.common.tables import read_rows, read_settings
+from sam_jax.cli.options import parse_options
 
 Place = tuple[str, str]
 """Name of a cell and name of an optimizer."""
@@ -157,7 +156,7 @@ def described(folder: pathlib.Path) -> str:
 
 def run_page(question: str, doc: str, page: Callable[[Sweep], str]) -> None:
     """Parses the options, makes a page and writes it to ``question.md``."""
-    config = tyro.cli(PageConfig, description=doc)
+    config = parse_options(PageConfig, doc)
     path = config.output / f"{question}.md"
     path.write_text(page(read_sweep(config.results)), encoding="utf-8")
     print(f"Wrote {path}.")

@@ -33,6 +33,7 @@ from sam_jax.attacks import ATTACKS
 from sam_jax.cli import attack_inputs, run_folder
 from sam_jax.cli.attack_inputs import Config
 from sam_jax.cli.named_code import ALL
+from sam_jax.cli.options import parse_options
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.reporting import audit_tables, tables
 
@@ -84,8 +85,13 @@ def attack_table(result: sam_jax.AuditResult) -> tables.Table:
 
 def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax attack`` with its options; returns the exit status."""
-    text = __doc__ + run_folder.list_choices(attacks=[ALL, *ATTACKS])
-    config = run_folder.parse_options("attack", Config, text, arguments)
+    config = parse_options(
+        Config,
+        __doc__,
+        arguments,
+        prog="sam-jax attack",
+        known={"attacks": [ALL, *ATTACKS]},
+    )
     if config.export is None:
         main(config)
     else:

@@ -18,6 +18,7 @@ from sam_jax.auditing.audit import train_shard
 from sam_jax.cli import audit_arguments, run_folder
 from sam_jax.cli.audit_options import Config
 from sam_jax.cli.errors import as_option
+from sam_jax.cli.options import parse_options
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.data import mirrors
 from sam_jax.reporting import audit_tables, trust_sections
@@ -95,8 +96,9 @@ def print_result(result: sam_jax.AuditResult, folder: pathlib.Path) -> None:
 def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax audit`` with its options; returns the exit status."""
     sam_jax.use_all_cores()
-    text = __doc__ + audit_arguments.CHOICES
-    config = run_folder.parse_options("audit", Config, text, arguments)
+    config = parse_options(
+        Config, __doc__, arguments, prog="sam-jax audit", known=audit_arguments.KNOWN
+    )
     if config.distributed or config.coordinator is not None:
         shard = processes.join_processes(
             config.coordinator, config.num_processes, config.process_id

@@ -13,7 +13,6 @@ from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS
 from sam_jax.auditing.plan import make_plan
-from sam_jax.cli import run_folder
 from sam_jax.cli.audit_options import Config
 from sam_jax.cli.errors import as_option
 from sam_jax.cli.named_code import ALL, choose_attacks, named_attack, named_model
@@ -41,15 +40,15 @@ def _cosine(peak: float, num_steps: int) -> optax.Schedule:
 SCHEDULES = {"cosine": _cosine, "constant": lambda peak, _: peak}
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-3
 """Of sgd, by default; what suits other bases differs too much to guess."""
-CHOICES = run_folder.list_choices(
-    dataset=DATASETS,
-    model=MODELS,
-    optimizers=OPTIMIZERS,
-    base=bases.base_factories(),
-    schedule=SCHEDULES,
-    augment=AUGMENTATIONS,
-    attacks=[ALL, *ATTACKS],
-)
+KNOWN = {
+    "dataset": DATASETS,
+    "model": MODELS,
+    "optimizers": OPTIMIZERS,
+    "base": bases.base_factories(),
+    "augment": AUGMENTATIONS,
+    "attacks": [ALL, *ATTACKS],
+}
+"""Registered names of the options that take names."""
 
 
 def make_arguments(config: Config) -> tuple[tuple[Any, ...], AugmentFn | None]:

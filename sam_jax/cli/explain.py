@@ -24,6 +24,7 @@ from sam_jax.cli.audit_arguments import is_base
 from sam_jax.cli.audit_options import Config as AuditConfig
 from sam_jax.cli.errors import in_group
 from sam_jax.cli.named_code import named_attack
+from sam_jax.cli.options import parse_options
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.data import mirrors
 from sam_jax.reporting import explain_claims, explain_report, tables
@@ -237,6 +238,13 @@ def _open_audit(source: pathlib.Path, config: Config) -> Audited:
 def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax explain`` with its options; returns the exit status."""
     sam_jax.use_all_cores()
-    text = __doc__ + run_folder.list_choices(attack=ATTACKS)
-    main(run_folder.parse_options("explain", Config, text, arguments))
+    main(
+        parse_options(
+            Config,
+            __doc__,
+            arguments,
+            prog="sam-jax explain",
+            known={"attack": ATTACKS},
+        )
+    )
     return 0

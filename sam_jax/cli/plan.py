@@ -1,6 +1,6 @@
 """The cost of an audit on a TPU or GPU that is not here.
 
-    sam-jax plan --target v5e --dataset cifar10 --model resnet18 --num-models 256
+    sam-jax plan --target v5e --dataset cifar10 --model resnet18
 
 compiles the training of `sam-jax audit` with the same options for that chip, and prints
 how many models train at once, what a step takes, and the hours of all models on 1, 8
@@ -19,8 +19,9 @@ import numpy as np
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
-from sam_jax.cli import audit_arguments, audit_options, run_folder
+from sam_jax.cli import audit_arguments, audit_options
 from sam_jax.cli.named_code import named_model
+from sam_jax.cli.options import parse_options
 from sam_jax.training import chips
 from sam_jax.training.chip_plan import ChipPlan, plan_for_chip
 from sam_jax.training.trainer import with_optimizer
@@ -86,6 +87,9 @@ def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax plan`` with its options; returns the exit status."""
     # What is compiled here never runs here.
     jax.config.update("jax_platforms", "cpu")
-    text = __doc__ + audit_arguments.CHOICES
-    main(run_folder.parse_options("plan", Config, text, arguments))
+    main(
+        parse_options(
+            Config, __doc__, arguments, prog="sam-jax plan", known=audit_arguments.KNOWN
+        )
+    )
     return 0

@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Annotated
 
+import tyro
 from tyro.conf import Positional
 
-from sam_jax.cli import run_folder
+from sam_jax.cli.options import parse_options
 from sam_jax.data import DATASETS, download_and_prepare
 
 
@@ -13,7 +15,7 @@ from sam_jax.data import DATASETS, download_and_prepare
 class Config:
     """Downloads and prepares a TFDS set, so that it loads without TensorFlow."""
 
-    name: Positional[str]
+    name: Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]]
     """A registered set, or any TFDS name, with /config if it has several."""
     data_dir: str | None = None
     """Where it goes; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
@@ -23,8 +25,9 @@ class Config:
 
 def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax prepare NAME``; prints the folder."""
-    text = f"{__doc__}{run_folder.list_choices(name=DATASETS)}"
-    config = run_folder.parse_options("prepare", Config, text, arguments)
+    config = parse_options(
+        Config, __doc__, arguments, prog="sam-jax prepare", known={"name": DATASETS}
+    )
     name = config.name
     tfds_name = DATASETS[name].tfds_name if name in DATASETS else name
     print(download_and_prepare(tfds_name, config.data_dir, config.manual_dir))

@@ -18,8 +18,9 @@ from tyro.conf import Positional
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.auditing.result import AuditResult
-from sam_jax.cli import explain_source, run_folder
+from sam_jax.cli import explain_source
 from sam_jax.cli.errors import as_option
+from sam_jax.cli.options import parse_options
 from sam_jax.data.atomic_files import make_folder
 from sam_jax.data.buckets import local_path, url_of
 from sam_jax.data.result_files import write_text
@@ -87,5 +88,5 @@ def _with_inputs(result: AuditResult, run: run_files.Run) -> AuditResult:
 
 def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax report`` with its options; returns the exit status."""
-    main(run_folder.parse_options("report", Config, __doc__, arguments))
+    main(parse_options(Config, __doc__, arguments, prog="sam-jax report"))
     return 0

@@ -10,21 +10,18 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import jax
-import tyro
 
 from sam_jax._checks import ArgumentError
 from sam_jax.auditing.run_result import RunResult
-from sam_jax.cli.config_files import PROCESS_SETTINGS, with_config_files
+from sam_jax.cli.config_files import PROCESS_SETTINGS
 from sam_jax.cli.run_lock import check_run_name
 from sam_jax.data import buckets, mirrors
 from sam_jax.data.atomic_files import DRAFT_SUFFIX, make_folder, remove_drafts
 from sam_jax.data.result_files import plain, write_json
-
-T = TypeVar("T")
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _CONFIG, _METRICS = "config.json", "metrics.json"
@@ -232,28 +229,6 @@ def environment() -> dict[str, Any]:
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "cores": os.cpu_count(),
     }
-
-
-def parse_options(
-    command: str, config: type[T], description: str, arguments: Sequence[str]
-) -> T:
-    """Returns the settings that options give; prints ``--help`` and usage errors.
-
-    Raises:
-        ArgumentError: If a file of ``--config`` cannot be used.
-    """
-    return tyro.cli(
-        config,
-        prog=f"sam-jax {command}",
-        description=description,
-        args=with_config_files(arguments, config),
-    )
-
-
-def list_choices(**registries: Iterable[str]) -> str:
-    """Returns the end of a ``--help`` text: what each named option may be."""
-    lines = (f"--{o}: {', '.join(sorted(c))}." for o, c in registries.items())
-    return "\n" + "\n\n".join(lines)
 
 
 def _command() -> str:

@@ -29,6 +29,7 @@ import numpy as np
 from sam_jax import _checks
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.cli import run_folder
+from sam_jax.cli.options import parse_options
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.data import mirrors
 from sam_jax.data.result_files import plain
@@ -189,5 +190,5 @@ def main(config: Config) -> theory_report.TheoryResult:
 
 def command(arguments: Sequence[str]) -> int:
     """Runs ``sam-jax theory``; exit status 1 where a claim fails."""
-    config = run_folder.parse_options("theory", Config, __doc__, arguments)
+    config = parse_options(Config, __doc__, arguments, prog="sam-jax theory")
     return 0 if main(config).holds else 1

@@ -37,6 +37,15 @@ def test_help_shows_every_option_with_its_default(name, capsys, monkeypatch):
     assert text.count("(default: ") + text.count("(required)") >= shown
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_terminal_of_80_columns(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+    usage, *lines = capsys.readouterr().out.splitlines()  # tyro wraps no usage.
+    assert max(map(len, lines)) <= 80
+
+
 def test_a_reader_that_ends_early_ends_the_command_without_a_word():
     command = [sys.executable, "-u", "-m", "sam_jax", "audit", "--help"]
     process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
