@@ -12,6 +12,7 @@ from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.auditing.attack_check import check_attack
 from sam_jax.auditing.config import AttackConfig
+from sam_jax.training.host_memory import free_host_bytes
 from sam_jax.training.optimizer_check import check_optimizer
 from sam_jax.training.trainer import (
     check_train_config,
@@ -54,7 +55,9 @@ def check_audit(
     pool_size = len(dataset.train.y)
     if (np.asarray(dataset.train.y) == dataset.train.y[0]).all():
         raise ArgumentError("dataset", "must have two classes in its pool, got one.")
+    num_columns = pool_size + len(dataset.test.y)
     _check_counts(attack_config, pool_size, augment)
+    _check_memory(attack_config.num_models, num_columns, attack_config.num_queries)
     num_steps_per_epoch(train_config, pool_size)
     _check_model(model, dataset)
     per_epoch = train_config.examples_per_epoch or pool_size // 2
@@ -62,11 +65,7 @@ def check_audit(
     for name, optimizer in optimizers.items():
         task = with_optimizer(model, optimizer, train_config, augment)
         check_optimizer(task, dataset.train, argument=f"optimizers[{name!r}]")
-    counts = (
-        attack_config.num_models,
-        pool_size + len(dataset.test.y),
-        attack_config.num_queries,
-    )
+    counts = (attack_config.num_models, num_columns, attack_config.num_queries)
     for name, attack in attack_config.attacks.items():
         check_attack(name, attack, *counts)
     return model, train_config, attack_config
@@ -85,6 +84,18 @@ def _check_counts(
     if config.num_canaries > pool_size:
         rule = f"must be at most the pool's size {pool_size}, got"
         raise ArgumentError("num_canaries", f"{rule} {config.num_canaries}.")
+
+
+def _check_memory(num_models: int, num_columns: int, num_queries: int) -> None:
+    """Refuses more models than the host has memory for their mask and phi."""
+    needed = num_models * num_columns * (1 + 4 * num_queries)
+    free = free_host_bytes()
+    if free is not None and needed > free:
+        raise ArgumentError(
+            "num_models",
+            f"must leave room for the signals: {num_models} models of {num_columns} "
+            f"examples take {needed / 2**30:.0f} GiB or more, of {free / 2**30:.1f}.",
+        )
 
 
 def check_attack_config(
@@ -119,12 +130,19 @@ def _check_model(model: Model, dataset: Dataset) -> None:
 
     def forward(x: Any) -> Any:
         params, state = model.init(key, x)
-        return model.apply(params, state, x, False, key)[0]
+        return params, model.apply(params, state, x, False, key)[0]
 
     features = dataset.train.x.shape[1:]
-    logits = jax.eval_shape(
+    params, logits = jax.eval_shape(
         forward, jax.ShapeDtypeStruct((num_examples, *features), jnp.float32)
     )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise ArgumentError(
+                "init",
+                "must return weights that have a gradient; what is not trained belongs "
+                f"in its state: params{jax.tree_util.keystr(path)} is {leaf.dtype}.",
+            )
     expected = (num_examples, dataset.num_classes)
     if logits.shape != expected:
         raise ArgumentError(

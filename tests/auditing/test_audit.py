@@ -3,6 +3,7 @@ import dataclasses
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -361,6 +362,30 @@ def test_a_model_with_too_few_outputs_is_refused_before_it_trains():
     pair = small.init, small.apply
     with pytest.raises(ValueError, match=r"logits \[B, C\] = \(2, 4\).*\(2, 3\)"):
         sam_jax.audit(pair, {"s": LEARNS}, make_arrays(), CONFIG)
+
+
+@pytest.mark.parametrize("leaf", [jax.random.key(0), jnp.int32(3)])
+def test_weights_without_a_gradient_are_named(leaf):
+    model = models.mlp(4, hidden=(4,))
+
+    def init(key, x):
+        params, state = model.init(key, x)
+        return {"mlp": params, "extra": leaf}, state
+
+    pair = init, lambda params, *args: model.apply(params["mlp"], *args)
+    with pytest.raises(ValueError, match=r"init must .*params\['extra'\] is "):
+        sam_jax.audit(pair, {"s": LEARNS}, make_arrays(), CONFIG)
+
+
+def test_more_models_than_the_memory_holds_signals_of_are_refused():
+    with pytest.raises(ValueError, match="num_models must leave room for the signals"):
+        sam_jax.audit(
+            MODEL,
+            {"s": LEARNS},
+            make_arrays(),
+            CONFIG,
+            sam_jax.AttackConfig(num_models=10**9),
+        )
 
 
 def test_divergence_stops_the_audit_and_names_model_and_epoch():
