@@ -33,6 +33,8 @@ Network = Literal["mlp", "mlp_tanh", "mlp_bn", "cnn_bn", "resnet18_bn", "vgg16_b
 Method = Literal[
     "sgd", "sam", "usam", "asam", "gsam", "looksam", "friendly_sam", "gnp", "random_sam"
 ]
+NUM_TEST = 2000
+"""Test examples of a cell, where its data set has so many."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,10 +164,10 @@ def _whole_data(name: str, data_dir: str | None) -> Dataset:
     return load_data(name, data_dir)
 
 
-def make_data(cell: Cell, data_dir: str | None, num_test: int = 2000) -> Dataset:
+def make_data(cell: Cell, data_dir: str | None) -> Dataset:
     """Returns the pool and the test examples of a cell."""
     whole = _whole_data(cell.dataset, data_dir)
-    return take_pool(whole, cell.pool_size, num_test, cell.label_noise, cell.seed)
+    return take_pool(whole, cell.pool_size, NUM_TEST, cell.label_noise, cell.seed)
 
 
 def train_cell(

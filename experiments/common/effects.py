@@ -29,20 +29,19 @@ def main_effects(
     design: Float[np.ndarray, "n p"],
     response: Float[np.ndarray, " n"],
     groups: Int[np.ndarray, " n"],
-    level: float = 0.95,
 ) -> list[Effect]:
     """Fits ``response = intercept + design @ effects``.
 
     Rows of one group (radii of one cell, which share an SGD) are not independent: the
     covariance is the sandwich summed by group, with the correction
-    ``G / (G - 1) * (n - 1) / (n - p)``, and limits are Student-t with G - 1 degrees.
+    ``G / (G - 1) * (n - 1) / (n - p)``, and limits of 95 % are Student-t
+    with G - 1 degrees.
 
     Args:
         names: Of the P columns of the design.
         design: Levels of each factor, one row an observation.
         response: One value an observation.
         groups: Number of the group of each observation.
-        level: Confidence level of the intervals, in (0, 1).
 
     Returns:
         The effects in the order of ``names``, the intercept (at the mean of every
@@ -69,7 +68,7 @@ def main_effects(
     sums = np.stack([weighted[groups == g].sum(axis=0) for g in np.unique(groups)])
     correction = num_groups / (num_groups - 1) * (len(x) - 1) / (len(x) - x.shape[1])
     covariance = correction * inverse @ sums.T @ sums @ inverse
-    width = stats.t.isf((1 - level) / 2, num_groups - 1) * np.sqrt(np.diag(covariance))
+    width = stats.t.isf(0.025, num_groups - 1) * np.sqrt(np.diag(covariance))
     return [
         Effect(name, float(b), float(b - w), float(b + w))
         for name, b, w in zip(["mean", *names], beta, width, strict=True)

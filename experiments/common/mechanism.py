@@ -13,13 +13,13 @@ FACTORS = ("gap of the means", "unseen sd", "member sd", "interaction", "total")
 
 
 def mechanism_of(
-    sgd: Signals, sam: Signals, level: float = 0.95
+    sgd: Signals, sam: Signals
 ) -> Iterator[tuple[str, str, float, float, float]]:
     """Yields score, factor, change of the advantage and limits.
 
     The change of the advantage of the likelihood-ratio attack on two Gaussians, one
-    factor at a time (``output_variance.decompose``); limits by the paired jackknife
-    over models.
+    factor at a time (``output_variance.decompose``); limits of 95 % by the paired
+    jackknife over models.
     """
     keep = np.asarray(sgd.keep)
     pool = keep.any(axis=0)
@@ -35,7 +35,7 @@ def mechanism_of(
             ]
         )
         error = np.sqrt((num_models - 1) * left_out.var(axis=0))
-        width = stats.t.isf((1 - level) / 2, num_models - 1) * error
+        width = stats.t.isf(0.025, num_models - 1) * error
         for factor, value, half in zip(FACTORS, whole, width, strict=True):
             yield name, factor, float(value), float(value - half), float(value + half)
 

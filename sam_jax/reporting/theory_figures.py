@@ -21,6 +21,7 @@ from sam_jax.theory.simulated_problems import (
 
 _ETA_GRID = np.logspace(-2, 3, 41)
 _RATIOS = np.linspace(0.05, 0.98, 48)
+_DIMENSION = 200
 
 
 def against_eta(
@@ -75,15 +76,15 @@ def _expected(run: SimulatedProblem, field: str) -> np.ndarray:
     return closed[field]().mean(0)
 
 
-def map_of_mu_and_sigma(tau: float = TAU) -> Drawing:
+def map_of_mu_and_sigma() -> Drawing:
     """Where contraction raises (blue) or lowers (red) the advantage."""
     mu, sigma = np.linspace(-0.5, 1.5, 121), np.linspace(0.02, 2, 100)
-    slope = theory.likelihood_ratio_slope(mu[:, None], sigma[None, :], tau)
-    title = f"Change of the likelihood-ratio advantage as sigma falls, tau = {tau}"
+    slope = theory.likelihood_ratio_slope(mu[:, None], sigma[None, :], TAU)
+    title = f"Change of the likelihood-ratio advantage as sigma falls, tau = {TAU}"
     figure, axes = canvas.one_panel(title, 5.6, 4.0)
     image = _sign_map(axes, mu, sigma, -slope.T)
     axes.plot(mu, np.abs(1 - mu), color=canvas.ON_IMAGE, lw=1, ls="--")
-    turn = theory.turning_sigma(mu, tau)
+    turn = theory.turning_sigma(mu, TAU)
     axes.plot(mu, turn, color=canvas.ON_IMAGE, lw=1.3)
     axes.set(xlabel="mu", ylabel="sigma", ylim=(0, 2))
     figure.colorbar(image, ax=axes, label="- d advantage / d sigma")
@@ -95,17 +96,17 @@ def map_of_mu_and_sigma(tau: float = TAU) -> Drawing:
     return Drawing(figure, caption, ["mu", "sigma", "slope"], rows)
 
 
-def map_of_ratio_and_eta(d: int = 200, tau: float = TAU) -> Drawing:
+def map_of_ratio_and_eta() -> Drawing:
     """Where more eta raises the advantage on random labels, by the equivalents."""
     title = "Change of the likelihood-ratio advantage with log eta, random labels"
     figure, panels = canvas.blank_panels(title, len(SPECTRA), 3.2, 3.0)
     rows = []
     for axes, (spectrum, make) in zip(panels, SPECTRA.items(), strict=True):
-        population = make(d)
+        population = make(_DIMENSION)
         equivalents = [
             [
                 theory.deterministic_equivalent(
-                    population, ratio * d, float(eta), noise=1.0
+                    population, ratio * _DIMENSION, float(eta), noise=1.0
                 )
                 for eta in _ETA_GRID
             ]
@@ -113,7 +114,7 @@ def map_of_ratio_and_eta(d: int = 200, tau: float = TAU) -> Drawing:
         ]
         variance = np.array([[e.variance for e in row] for row in equivalents])
         groups = np.array([[e.group_variance for e in row] for row in equivalents])
-        advantages = theory.advantage_equivalents(groups, tau)
+        advantages = theory.advantage_equivalents(groups, TAU)
         advantage = advantages.likelihood_ratio @ population.weights
         gain = np.gradient(advantage, np.log(_ETA_GRID), axis=1)
         # No colour for rounding errors, where the isotropic spectrum never moves.
