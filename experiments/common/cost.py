@@ -31,12 +31,12 @@ INPUTS: dict[str, tuple[tuple[int, ...], int]] = {
 
 RATES: dict[Device, dict[Network, float]] = {
     "laptop": {
-        "mlp": 9e10,
-        "mlp_tanh": 9e10,
-        "mlp_bn": 9e10,
-        "cnn_bn": 1.7e10,
-        "resnet18_bn": 4e10,
-        "vgg16_bn": 4e10,
+        "mlp": 1.1e11,
+        "mlp_tanh": 1.1e11,
+        "mlp_bn": 1.2e11,
+        "cnn_bn": 3.3e10,
+        "resnet18_bn": 1.1e11,
+        "vgg16_bn": 1.1e11,
     },
     "gpu": {
         "mlp": 4e12,
@@ -47,8 +47,8 @@ RATES: dict[Device, dict[Network, float]] = {
         "vgg16_bn": 4e13,
     },
 }
-"""Floating-point operations a second. Those of dense networks and of the CNN on a
-laptop are measured on 2 cores; the others are guesses."""
+"""Floating-point operations a second. Those of a laptop are of the study's run on 2
+cores (docs/results), but for tanh and VGG-16: guesses, as are all of a GPU."""
 
 CHUNK = 16
 """Models that train at once, for the memory."""
