@@ -64,10 +64,10 @@ def small_study() -> None:
     use_compilation_cache()
     cell = Cell(pool_size=120, batch_size=16, width=16, num_epochs=3, num_models=4)
     design = [(Cell(**vars(cell) | {"seed": s}), presets.sam(0.05)) for s in range(2)]
-    presets.SCALES["laptop"] = presets.Preset(tuple(design), "laptop")
-    presets.VARIANTS["laptop"] = presets.Preset(tuple(design[:1]), "laptop")
+    presets.SCALES["laptop"] = tuple(design)
+    presets.VARIANTS["laptop"] = tuple(design[:1])
     mitigated = presets.mitigations(cell, cell, ())[:2]
-    presets.MITIGATIONS["laptop"] = presets.Preset(mitigated, "laptop")
+    presets.MITIGATIONS["laptop"] = mitigated
     small = theory.Config(
         num_sets=8, num_averages=8, num_network_seeds=2, num_network_steps=30
     )

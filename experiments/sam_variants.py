@@ -5,7 +5,7 @@
 trains SGD, SAM and its relatives, each at its published radius, and ``random_sam``
 (noise of SAM's radius in place of the gradient) on the same masks, weights and order of
 data, in the run folder of ``where_it_begins``, and writes sam_variants.md and, beside
-it, a folder of its tables. A killed run goes on where it stopped; about 8 minutes on 2
+it, a folder of its tables. A killed run goes on where it stopped; about 2 minutes on 2
 cores.
 """
 

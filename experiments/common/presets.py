@@ -1,11 +1,10 @@
 """Presets of the study's sweeps: cells and optimizers at each scale."""
 
-import dataclasses
 from dataclasses import replace
 from typing import Literal, get_args
 
 from experiments.common.cells import Cell, Method, Network, Perturbation
-from experiments.common.cost import Design, Device
+from experiments.common.cost import Design
 from sam_jax.optimizers.registry import default_rho
 
 Scale = Literal["laptop", "gpu", "paper"]
@@ -19,14 +18,6 @@ RELATIVES: tuple[Method, ...] = tuple(
 def sam(*radii: float) -> tuple[Perturbation, ...]:
     """Returns SGD and SAM at each radius."""
     return SGD, *(Perturbation("sam", rho) for rho in radii)
-
-
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """A sweep and the device that its cost is given for."""
-
-    design: Design
-    device: Device
 
 
 CENTRE = Cell(pool_size=500, num_epochs=500, weight_decay=5e-3)
@@ -176,10 +167,10 @@ NETWORKS: frozenset[str] = frozenset(
 
 _VARIANTS = (*sam(0.05), *(Perturbation(name, default_rho(name)) for name in RELATIVES))
 
-VARIANTS: dict[Scale, Preset] = {
-    "laptop": Preset(((replace(MANY, num_models=16), _VARIANTS),), "laptop"),
-    "gpu": Preset(((replace(MANY, num_models=256), _VARIANTS),), "gpu"),
-    "paper": Preset(((_PAPER, _VARIANTS),), "gpu"),
+VARIANTS: dict[Scale, Design] = {
+    "laptop": ((replace(MANY, num_models=16), _VARIANTS),),
+    "gpu": ((replace(MANY, num_models=256), _VARIANTS),),
+    "paper": ((_PAPER, _VARIANTS),),
 }
 """SAM and its relatives, each at its published radius, and noise of SAM's radius."""
 
@@ -228,23 +219,14 @@ _PRIVATE_PAPER = Cell(
     num_models=256,
 )
 
-MITIGATIONS: dict[Scale, Preset] = {
-    "laptop": Preset(mitigations(_UNMITIGATED, _PRIVATE, (1.0, 4.0)), "laptop"),
-    "gpu": Preset(
-        mitigations(
-            replace(_RESNET, num_models=16),
-            replace(_PRIVATE, num_models=64),
-            (1.0, 4.0),
-        ),
-        "gpu",
+MITIGATIONS: dict[Scale, Design] = {
+    "laptop": mitigations(_UNMITIGATED, _PRIVATE, (1.0, 4.0)),
+    "gpu": mitigations(
+        replace(_RESNET, num_models=16), replace(_PRIVATE, num_models=64), (1.0, 4.0)
     ),
-    "paper": Preset(mitigations(_PAPER, _PRIVATE_PAPER, (1.0, 4.0)), "gpu"),
+    "paper": mitigations(_PAPER, _PRIVATE_PAPER, (1.0, 4.0)),
 }
 """A network under each mitigation; ``dp`` needs one without batch norm."""
 
-SCALES: dict[Scale, Preset] = {
-    "laptop": Preset(LAPTOP, "laptop"),
-    "gpu": Preset(GPU, "gpu"),
-    "paper": Preset(PAPER, "gpu"),
-}
+SCALES: dict[Scale, Design] = {"laptop": LAPTOP, "gpu": GPU, "paper": PAPER}
 """By the name of ``--scale``."""

@@ -4,12 +4,14 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
+
 from experiments.common.cell_runs import measure_design, total_seconds
 from experiments.common.cells import Cell
 from experiments.common.cost import RATES, Design, cost_of
 from experiments.common.measure import Row
 from experiments.common.pages import Sweep, read_sweep
-from experiments.common.presets import Preset, Scale
+from experiments.common.presets import Scale
 from experiments.common.study_data import FILES
 from experiments.common.tables import write_rows, write_settings
 from sam_jax.cli import run_folder
@@ -40,7 +42,7 @@ from the folder of their signals."""
 
 
 def run_design(
-    question: str, presets: Mapping[Scale, Preset], config: Config, write: Writer
+    question: str, presets: Mapping[Scale, Design], config: Config, write: Writer
 ) -> pathlib.Path | None:
     """Runs what is missing of a question, and writes its tables.
 
@@ -63,7 +65,8 @@ def run_design(
     if config.plan:
         print_plan(question, presets, config)
         return None
-    print(f"{question}: {len(design)} cells: {cost_of(design, preset.device)}.")
+    device = "laptop" if jax.default_backend() == "cpu" else "gpu"
+    print(f"{question}: {len(design)} cells: {cost_of(design, device)}.")
     folder = pathlib.Path("runs") / "where_it_begins" / config.name
     rows = measure_design(design, folder, config.data_dir)
     results = config.results or folder / question
@@ -96,17 +99,17 @@ def write_with_page(page: Callable[[Sweep], str]) -> Writer:
     return write
 
 
-def chosen_cells(preset: Preset, config: Config) -> Design:
+def chosen_cells(preset: Design, config: Config) -> Design:
     """Returns the cells that are chosen and whose data are there."""
     return [
         (cell, perturbations)
-        for cell, perturbations in preset.design
+        for cell, perturbations in preset
         if config.only in cell.name
         and (config.data_dir is not None or cell.dataset not in FILES)
     ]
 
 
-def print_plan(question: str, presets: Mapping[Scale, Preset], config: Config) -> None:
+def print_plan(question: str, presets: Mapping[Scale, Design], config: Config) -> None:
     """Prints the cost of the chosen cells of each scale, on each device."""
     for scale, preset in presets.items():
         design = chosen_cells(preset, config)

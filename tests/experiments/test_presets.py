@@ -20,7 +20,7 @@ QUESTIONS = {
     "sam_variants": presets.VARIANTS,
     "mitigations": presets.MITIGATIONS,
 }
-DESIGNS = [scales["paper"].design for scales in QUESTIONS.values()]
+DESIGNS = [scales["paper"] for scales in QUESTIONS.values()]
 PAPER_CELLS = {cell.name: cell for design in DESIGNS for cell, _ in design}
 
 
@@ -48,9 +48,9 @@ PAPER = paper_programs()
 def test_every_question_has_every_scale_and_names_tell_its_cells_apart(question):
     assert set(QUESTIONS[question]) == {"laptop", "gpu", "paper"}
     for preset in QUESTIONS[question].values():
-        names = [cell.name for cell, _ in preset.design]
+        names = [cell.name for cell, _ in preset]
         assert len(set(names)) == len(names)
-        for cell, perturbations in preset.design:
+        for cell, perturbations in preset:
             assert perturbations[0] == Perturbation()
             assert cell.dataset in INPUTS
 

@@ -11,7 +11,7 @@ from experiments import mitigations, sam_variants, study, where_it_begins
 from experiments.common import cells, cost, measure, presets, study_data
 from experiments.common.cells import Cell, Perturbation, read_signals
 from experiments.common.pages import read_sweep
-from experiments.common.presets import Preset, sam
+from experiments.common.presets import sam
 from experiments.common.privacy_budget import epsilon
 from experiments.common.study_data import undo_differences
 from experiments.common.tables import read_rows
@@ -126,12 +126,12 @@ def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch, capsys):
         for decay in (1e-3, 2e-3)
     )
     config = where_it_begins.Config(name="test")
-    monkeypatch.setitem(presets.SCALES, "laptop", Preset(designs[:1], "laptop"))
+    monkeypatch.setitem(presets.SCALES, "laptop", designs[:1])
     results = where_it_begins.main(config)
     assert results is not None
     first = (results / "cells.csv").read_text()
     kept = read_signals(results.parent / designs[0][0].name / "sam-0.05.npz").phi
-    monkeypatch.setitem(presets.SCALES, "laptop", Preset(designs, "laptop"))
+    monkeypatch.setitem(presets.SCALES, "laptop", designs)
     capsys.readouterr()
     where_it_begins.main(config)
     assert designs[0][0].name not in capsys.readouterr().out
@@ -190,8 +190,8 @@ def test_noise_of_the_radius_is_not_sam_and_each_variant_has_a_line(
     tiny, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    _, variants = presets.VARIANTS["laptop"].design[0]
-    tiny_preset = Preset(((TINY, variants),), "laptop")
+    _, variants = presets.VARIANTS["laptop"][0]
+    tiny_preset = ((TINY, variants),)
     monkeypatch.setitem(presets.VARIANTS, "laptop", tiny_preset)
     results = sam_variants.main(where_it_begins.Config())
     sweep = read_sweep(results)
@@ -215,7 +215,7 @@ def test_mitigations_are_compared_with_the_same_optimizer_without_any(
     smoothed = dataclasses.replace(TINY, mitigation="label_smoothing", strength=0.5)
     private = dataclasses.replace(TINY, batch_size=5, mitigation="dp", strength=2.0)
     design = tuple((cell, sam(0.05)) for cell in (TINY, smoothed, private))
-    preset = Preset(design, "laptop")
+    preset = design
     monkeypatch.setitem(presets.MITIGATIONS, "laptop", preset)
     results = mitigations.main(where_it_begins.Config())
     rows = read_rows(results / "against_none.csv", reference="unmitigated")
