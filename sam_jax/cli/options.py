@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import sys
 import textwrap
+import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -54,7 +55,7 @@ def _set_help(config: type[Any], known: Mapping[str, Iterable[str]]) -> None:
         text = texts[field.name]
         if field.name in known:
             text += f" Known: {', '.join(sorted(known[field.name]))}."
-        field.metadata = {"help": text}
+        field.metadata = types.MappingProxyType({"help": text})
 
 
 def _laid_out(description: str) -> str:
