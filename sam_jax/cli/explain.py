@@ -149,7 +149,7 @@ def _explain(
     print(f"\n{explain_claims.verdict(result.claims)}")
     if result.reproduced is not None:
         print(
-            "The models trained again agree with those of the audit on "
+            "The models measured here agree with those of the audit on "
             f"{100 * result.reproduced:.2f} % of the examples."
         )
     print(f"Report: {folder / 'report.html'}")

@@ -193,6 +193,11 @@ def _read_file(
         arrays = exchange.read_folder(path, argument)
     if arrays is None:
         arrays = _read_arrays(path, argument)
+    if not arrays and (folders := sorted(p.name for p in path.glob("*/"))):
+        # As `--export` writes them; which is the baseline their names do not say.
+        rule = f"must be folders of one algorithm each, but {path} holds the folders"
+        rest = f"{', '.join(folders)}: name each, the baseline first."
+        raise ArgumentError(argument, f"{rule} {rest}")
     # `NAME/field` belongs to one algorithm, an array without a name to all.
     names = list(dict.fromkeys(k.rpartition("/")[0] for k in arrays if "/" in k))
     if not names:

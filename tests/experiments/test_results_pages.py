@@ -35,8 +35,9 @@ def test_each_committed_page_is_what_the_committed_tables_give(name):
 @pytest.mark.parametrize("name", study.QUESTIONS)
 def test_each_committed_page_of_further_cells_is_what_its_tables_give(name):
     _, module = study.QUESTIONS[name]
-    page = module.page(read_sweep(RESULTS / name))
-    assert (RESULTS / f"{name}.md").read_text() == page
+    for folder in RESULTS.glob(f"{name}*/"):  # sam_variants_256 beside sam_variants
+        page = module.page(read_sweep(folder))
+        assert folder.with_suffix(".md").read_text() == page
 
 
 def test_the_committed_page_of_the_theorem_is_what_its_tables_give():
@@ -86,9 +87,13 @@ def test_every_run_of_sam_has_a_line_in_every_table_of_the_variance():
         assert page.count(f"| {sweep.label(place)} |") == 3
 
 
-def test_every_number_that_the_reading_gives_is_on_a_page_made_from_the_tables():
+def test_every_number_that_the_reading_gives_is_made_from_the_tables():
     names = [*study.PAGES, *study.QUESTIONS, "theory"]
     pages = "".join((RESULTS / f"{name}.md").read_text() for name in names)
+    # Of the one cell of 256 models the page has fewer metrics than the tables.
+    pages += "".join(
+        map(change, read_sweep(RESULTS / "sam_variants_256").rows.values())
+    )
     reading = (RESULTS / "README.md").read_text()
     intervals = re.findall(r"\[[+-]\d\.\d+,\s[+-]\d\.\d+\]", reading)
     differences = re.findall(r"[+-]0\.\d{4}", reading)

@@ -179,6 +179,14 @@ def test_the_command_exports_and_attacks_what_it_exported(tmp_path, monkeypatch)
             command.command(["--signals", "a.npz", "--export", *tool_and_folder])
 
 
+def test_a_folder_of_several_algorithms_is_refused_with_their_names(tmp_path):
+    for name in ("sgd", "sam"):
+        export_signals(SIGNALS, tmp_path / "out" / name, "npy")
+    with pytest.raises(ValueError, match="holds the folders sam, sgd: name each"):
+        load_signals([tmp_path / "out"])
+    assert list(load_signals([tmp_path / "out" / n for n in ("sgd", "sam")]).signals)
+
+
 def test_logits_go_to_lira_where_the_file_has_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     logits, labels, keep = write_lira(tmp_path / "lira")
