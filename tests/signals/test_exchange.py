@@ -183,8 +183,9 @@ def test_a_folder_of_several_algorithms_is_refused_with_their_names(tmp_path):
     for name in ("sgd", "sam"):
         export_signals(SIGNALS, tmp_path / "out" / name, "npy")
     with pytest.raises(ValueError, match="holds the folders sam, sgd: name each"):
-        load_signals([tmp_path / "out"])
-    assert list(load_signals([tmp_path / "out" / n for n in ("sgd", "sam")]).signals)
+        files.load_signals([tmp_path / "out"])
+    both = [tmp_path / "out" / name for name in ("sgd", "sam")]
+    assert list(files.load_signals(both).signals) == ["sgd", "sam"]
 
 
 def test_logits_go_to_lira_where_the_file_has_them(tmp_path, monkeypatch, capsys):
