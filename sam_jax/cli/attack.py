@@ -35,6 +35,7 @@ from sam_jax.cli.attack_inputs import Config
 from sam_jax.cli.named_code import ALL
 from sam_jax.cli.options import parse_options
 from sam_jax.cli.run_lock import locked_run
+from sam_jax.data import mirrors
 from sam_jax.reporting import audit_tables, tables
 
 
@@ -56,7 +57,12 @@ def _attack(config: Config, prepared: attack_inputs.Prepared) -> sam_jax.AuditRe
     for name, why in prepared.skipped.items():
         print(f"{name} is left out: it needs {why}.")
     start = time.perf_counter()
-    result = prepared.run(progress=True)
+    try:
+        result = prepared.run(progress=True)
+    except ArgumentError:
+        # Nothing is done yet that the same command could go on with.
+        mirrors.remove(folder)
+        raise
     seconds = {"attack": time.perf_counter() - start}
     result = dataclasses.replace(result, seconds=seconds)
     folder = run_folder.save_result(folder, result, skipped=prepared.skipped)

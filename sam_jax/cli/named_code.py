@@ -55,8 +55,8 @@ def import_callable(argument: str, text: str) -> Any:
     if not callable(value):
         raise ArgumentError(
             argument,
-            f"must name something to call, got {text!r}, which is a "
-            f"{type(value).__name__}.",
+            f"must name something to call, got {text!r}, which is of "
+            f"type {type(value).__name__}.",
         )
     return value
 

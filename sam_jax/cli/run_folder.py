@@ -212,8 +212,8 @@ def _resumes(folder: pathlib.Path, begun: Mapping[str, Any], overwrite: bool) ->
         return False
     raise ArgumentError(
         "name",
-        f"must be that of a new run: {folder} was begun with another "
-        f"{', '.join(sorted(changed))}. Pass --overwrite to start again, or another "
+        f"must be that of a new run: {folder} was begun with other settings "
+        f"({', '.join(sorted(changed))}). Pass --overwrite to start again, or another "
         "--name.",
     )
 

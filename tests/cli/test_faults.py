@@ -157,7 +157,7 @@ def test_a_kill_while_a_run_is_replaced(tmp_path, at):
 def test_options_of_scheduling_may_change_on_the_way(tmp_path):
     folder = begin(tmp_path)
     assert begin(tmp_path, models_per_chunk=2, shard="0/2", max_diverged=1) == folder
-    with pytest.raises(ArgumentError, match="begun with another seed"):
+    with pytest.raises(ArgumentError, match=r"begun with other settings \(seed"):
         begin(tmp_path, seed=1)
 
 

@@ -12,6 +12,7 @@ from sam_jax.cli import audit
 from sam_jax.cli.errors import usage_errors
 from sam_jax.cli.main import main
 from sam_jax.cli.named_code import import_callable, named_model
+from tests.attacks.examples import random_signals
 
 CODE = """
 import jax.numpy as jnp
@@ -36,6 +37,10 @@ def broken(num_classes):
     raise RuntimeError("no weights")
 
 class Attacks:
+    @staticmethod
+    def of_nothing(signals, target):
+        return jnp.full(signals.phi.shape[1], jnp.nan)
+
     @staticmethod
     def confidence(signals, target):
         return signals.phi[target, :, 0]
@@ -83,6 +88,16 @@ def test_an_audit_of_a_users_network_attack_table_and_base(module, capsys):
     )
 
 
+def test_an_attack_that_fails_leaves_no_run_in_its_way(module, tmp_path, capsys):
+    signals = random_signals(num_models=8, num_examples=40)
+    np.savez(tmp_path / "s.npz", phi=signals.phi, keep=signals.keep)
+    attack = ["attack", "--signals", str(tmp_path / "s.npz"), "--attacks"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*attack, "users_code:Attacks.of_nothing"])
+    assert "scores that are numbers" in capsys.readouterr().err
+    assert main([*attack, "users_code:Attacks.confidence"]) == 0
+
+
 def test_a_pair_of_functions_is_a_network(module):
     assert callable(named_model("users_code:pair", 3, "bfloat16").apply)
     with pytest.raises(ValueError, match="precision must be float32 or auto"):
@@ -96,7 +111,7 @@ def test_a_pair_of_functions_is_a_network(module):
         ("no_such_module:f", "can be imported, got 'no_such_module': ModuleNotFound"),
         ("fails:f", "can be imported, got 'fails': .*no_such_package"),
         ("users_code:netwrok", "no 'netwrok'; it has .*network"),
-        ("users_code:LEVEL", "something to call, .* is a int"),
+        ("users_code:LEVEL", "something to call, .* of type int"),
     ],
 )
 def test_what_does_not_import_is_named(module, text, message):

@@ -35,7 +35,7 @@ def finish(folder, run):
 def test_an_unfinished_run_goes_on_on_another_machine(bucket):
     begin()
     bucket("second")
-    with pytest.raises(ArgumentError, match="begun with another seed"):
+    with pytest.raises(ArgumentError, match=r"begun with other settings \(seed"):
         begin(seed=1)
     folder = begin()
     assert finish(folder, "one") == folder

@@ -181,7 +181,7 @@ def test_the_command_exports_and_attacks_what_it_exported(tmp_path, monkeypatch)
 
 def test_a_folder_of_several_algorithms_is_refused_with_their_names(tmp_path):
     for name in ("sgd", "sam"):
-        export_signals(SIGNALS, tmp_path / "out" / name, "npy")
+        export_signals(SIGNALS, tmp_path / "out" / name, "lira")
     with pytest.raises(ValueError, match="holds the folders sam, sgd: name each"):
         files.load_signals([tmp_path / "out"])
     both = [tmp_path / "out" / name for name in ("sgd", "sam")]
