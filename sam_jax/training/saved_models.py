@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
@@ -234,7 +235,8 @@ def _filled(
     folder: str | pathlib.Path,
 ) -> Any:
     """The leaves in the structure of one model, whose shapes they must have."""
-    for path, leaf in _named(like):
+    plain = jax.eval_shape(lambda tree: jax.tree.map(plain_leaf, tree), like)
+    for path, leaf in _named(plain):
         stored = leaves.get(path)
         if stored is None or stored.shape[1:] != leaf.shape:
             shape = "none" if stored is None else stored.shape[1:]
@@ -245,5 +247,13 @@ def _filled(
             )
     structure = jax.tree.structure(like)
     # In their own precision again: older chunks hold bfloat16 as float32.
-    restored = [leaves[path].astype(leaf.dtype) for path, leaf in _named(like)]
-    return jax.tree.unflatten(structure, restored)
+    restored = [leaves[path].astype(leaf.dtype) for path, leaf in _named(plain)]
+    return jax.tree.map(_as_key, jax.tree.unflatten(structure, restored), like)
+
+
+def _as_key(array: np.ndarray, like: Any) -> Any:
+    """Random keys where ``like`` is one; any other array as it is."""
+    if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
+        key = jnp.empty((), like.dtype)  # `like` may be a shape alone.
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(key))
+    return array

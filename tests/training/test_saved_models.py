@@ -102,6 +102,19 @@ def test_any_structure_comes_back_like_a_model_of_it(tmp_path):
         load_models(tmp_path, other)
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_random_keys_in_a_state_come_back_as_keys(tmp_path, impl):
+    keys = jax.random.split(jax.random.key(3, impl=impl), 2)
+    state = TrainState({"w": jnp.ones((2, 3))}, {"key": keys}, (), np.zeros(2, bool))
+    about, arrays = weight_arrays(state)
+    about |= {"optimizer": "sgd", "identity": {}}
+    write_chunk(tmp_path / "a.npz", about, arrays | {"models": np.array([0, 1])})
+    like = jax.eval_shape(lambda: ({"w": jnp.ones(3)}, {"key": keys[0]}))
+    saved = load_models(tmp_path, like)["sgd"].state["key"]
+    assert saved.dtype == keys.dtype
+    np.testing.assert_array_equal(*map(jax.random.key_data, (saved, keys)))
+
+
 def test_folders_without_sound_models_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="must hold saved models, got"):
         load_models(tmp_path)
