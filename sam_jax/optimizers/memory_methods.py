@@ -22,10 +22,13 @@ from sam_jax.types import Key, Params
 
 
 class OrthogonalPart(NamedTuple):
-    """LookSAM's memory: ``g_v``, and its norm, one number or one per tensor.
+    """LookSAM's memory.
 
-    ``part`` is scaled by a power of two where its squares would leave the range of
-    floats; a norm is 0 where ``g_v`` is no more than the rounding of ``g_p``.
+    Attributes:
+        part: ``g_v``, times a power of two where its squares would leave the range of
+            floats.
+        norms: Norm of ``part``, one number or one per tensor; 0 where ``g_v`` is no
+            more than the rounding of ``g_p``.
     """
 
     part: Params

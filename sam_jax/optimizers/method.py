@@ -24,11 +24,17 @@ from sam_jax.types import Key, Params
 
 
 class Step(NamedTuple):
-    """What the direction of one step, ``number`` from 0, is made from.
+    """What the direction of one step is made from.
 
-    The gradient at the weights, the weights, the radius, the memory of the last step,
-    the gradient elsewhere (with the arguments that ``Method.gradient_argument``
-    documents), and a random key, None where the caller has none.
+    Attributes:
+        grads: Gradient at the weights.
+        params: The weights.
+        rho: Radius of this step.
+        memory: From ``init_memory`` or the last step.
+        grad_fn: The gradient elsewhere, with the arguments that
+            ``Method.gradient_argument`` documents.
+        number: Number of the step, from 0.
+        key: Random key of this step, None where the caller has none.
     """
 
     grads: Params

@@ -22,8 +22,9 @@ from sam_jax.types import Params
 class Length(NamedTuple):
     """The norm of a tree, ``scaled / factor``, which itself may exceed every float.
 
-    ``scaled`` is the norm of ``factor * tree``, with ``factor`` a power of two: 1
-    unless squares would overflow or vanish.
+    Attributes:
+        scaled: Norm of ``factor * tree``.
+        factor: A power of two; 1 unless squares would overflow or vanish.
     """
 
     scaled: Float[Array, "*models"]

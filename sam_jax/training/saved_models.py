@@ -255,5 +255,7 @@ def _as_key(array: np.ndarray, like: Any) -> Any:
     """Random keys where ``like`` is one; any other array as it is."""
     if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
         key = jnp.empty((), like.dtype)  # `like` may be a shape alone.
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(key))
+        return jax.random.wrap_key_data(
+            jnp.asarray(array), impl=jax.random.key_impl(key)
+        )
     return array
