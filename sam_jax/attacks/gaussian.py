@@ -7,10 +7,13 @@ from jaxtyping import Array, Float
 
 
 class Gaussian(NamedTuple):
-    """A fitted Gaussian per example; its variance is by query, or joint a covariance.
+    """A fitted Gaussian per example.
 
-    ``inflation`` multiplies the variance of the prediction: 1 + 1/k where the location
-    is a mean over k models.
+    Attributes:
+        location: Of each query.
+        variance: Of each query [N, Q]; joint: the covariance [N, Q, Q].
+        inflation: Multiplies the variance of the prediction: 1 + 1/k where the location
+            is a mean over k models.
     """
 
     location: Float[Array, "n q"]

@@ -17,10 +17,13 @@ from sam_jax.attacks.medians import median
 
 
 class Moments(NamedTuple):
-    """Number (a float), mean (0 where there is none) and scatter of models in a group.
+    """Count, mean and scatter of the models in a group.
 
-    The scatter is the sum of squared deviations from the mean; of outer products, with
-    a trailing [Q, Q], when over whole vectors of queries.
+    Attributes:
+        count: Number of models, as a float.
+        mean: Their mean; 0 where there is none.
+        scatter: Sum of squared deviations from the mean (of outer products, with a
+            trailing [Q, Q], when over whole vectors of queries).
     """
 
     count: Float[Array, "*shape"]

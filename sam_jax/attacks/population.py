@@ -42,8 +42,12 @@ class Difficulty(NamedTuple):
 class QuantileFit(NamedTuple):
     """A location-scale model in units of the target's standardised phi.
 
-    Center and scale of the target's phi and of the difficulty; intercept and slope of
-    the location and of the log-variance; and ``matching.fit_matching``.
+    Attributes:
+        matching: How often references are left out (``matching.fit_matching``).
+        phi: Center and scale of the target's phi.
+        difficulty: Center and scale of the difficulty.
+        location: Intercept and slope of the location.
+        log_variance: Intercept and slope of the log-variance.
     """
 
     matching: Float[Array, "*t 2 m"]

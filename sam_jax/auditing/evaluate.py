@@ -45,14 +45,24 @@ DELTAS = (0.0, 1e-5)
 
 
 class Columns(NamedTuple):
-    """True for the examples behind all figures; and the columns of the canaries."""
+    """Columns of the signals.
+
+    Attributes:
+        counted: True for the examples behind all figures.
+        canaries: Columns of the canaries; empty without.
+    """
 
     counted: Bool[np.ndarray, " n"]
     canaries: Int[np.ndarray, " c"]
 
 
 class Scored(NamedTuple):
-    """Scores of every example against every model, and replicates of the metrics."""
+    """The scores of one attack, and the replicates behind its intervals.
+
+    Attributes:
+        scores: Of every example against every model; higher is member.
+        bootstrap: Replicates of the metrics.
+    """
 
     scores: Float[np.ndarray, "m n"]
     bootstrap: Bootstrap

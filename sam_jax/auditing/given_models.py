@@ -47,9 +47,12 @@ from sam_jax.types import AttackFn, Dataset, Signals
 
 
 class Scored(NamedTuple):
-    """Scores of all examples, replicates of the metrics, and scores of shadow models.
+    """The scores of one attack on one target.
 
-    Those of each shadow model as the target of the others; None without any.
+    Attributes:
+        scores: Of all examples; higher is member.
+        shadow_scores: Of each shadow model as the target of the others; None without.
+        bootstrap: Replicates of the metrics.
     """
 
     scores: Float[np.ndarray, " n"]

@@ -17,9 +17,15 @@ class AuditPlan:
     """The columns, the mask and the keys of an audit.
 
     ``train_chunks`` with this key, mask and examples and the audit's settings trains
-    the audit's models, now or again. The data have the canaries' wrong labels. Columns
-    of the mask are the pool, then the test examples, which no model trains on. Initial
-    weights, batches, dropout and augmentation have one key, augmented queries another.
+    the audit's models, now or again.
+
+    Attributes:
+        dataset: The data, with the canaries' wrong labels.
+        keep: True where model m trains on column n: the pool first, then the test
+            examples, which no model trains on.
+        canaries: Columns of the canaries; empty without.
+        train_key: Key of initial weights, batches, dropout and augmentation.
+        query_key: Key of the augmented queries.
     """
 
     dataset: Dataset

@@ -66,11 +66,12 @@ class AttackResult:
 
 @dataclasses.dataclass(frozen=True)
 class GivenModels:
-    """How given models were attacked: with which shadow models and population.
+    """How given models were attacked, where these are the targets.
 
-    Signals of the shadow models by training algorithm, empty without any; by target,
-    the training algorithm of its shadow models; and the examples set aside, which no
-    model trained on.
+    Attributes:
+        shadows: Signals of the shadow models by training algorithm; empty without any.
+        shadows_of: By target, the training algorithm of its shadow models.
+        population: Examples set aside, which no model trained on.
     """
 
     shadows: dict[str, Signals]

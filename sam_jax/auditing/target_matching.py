@@ -27,7 +27,12 @@ SHADOW_NEEDS = {
 
 
 class Question(NamedTuple):
-    """True for the examples behind all figures; and for a population set aside."""
+    """The examples of an audit of given models.
+
+    Attributes:
+        counted: True for the examples behind all figures.
+        population: True for those set aside, in no training set.
+    """
 
     counted: Bool[np.ndarray, " n"]
     population: Bool[np.ndarray, " n"]

@@ -24,9 +24,12 @@ from sam_jax.types import Examples, Signals, TrainConfig, TrainLog
 
 
 class Trained(NamedTuple):
-    """Signals and training curves of one optimizer's models, in the order of the mask.
+    """What an audit keeps of the models of one optimizer.
 
-    ``diverged`` maps the number of a model that diverged to the epoch, from 1.
+    Attributes:
+        signals: Of all models, in the order of the mask.
+        log: Training curves.
+        diverged: Number of a model that diverged -> the epoch, from 1.
     """
 
     signals: Signals

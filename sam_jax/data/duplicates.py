@@ -25,10 +25,14 @@ NUM_TABLES, NUM_PROJECTIONS = 6, 6
 
 
 class Duplicates(NamedTuple):
-    """Pairs of rows with equal inputs, or images that differ a little.
+    """Pairs of equal or nearly equal inputs, as rows of pool and test.
 
-    Two rows of the pool (of more than two equal ones, the first with each of the
-    others), or a row of the pool and one of the test examples.
+    Attributes:
+        pool: Two rows of the pool each; of more than two equal rows, the first with
+            each of the others.
+        test: A row of the pool and one of the test examples each.
+        near_pool: As ``pool``, for images that differ a little.
+        near_test: As ``test``, likewise.
     """
 
     pool: Int[np.ndarray, "a 2"]

@@ -32,7 +32,13 @@ NUMBERS, TEXT = "biufc", "SU"
 
 
 class Header(NamedTuple):
-    """What the header of an array says, and its own size."""
+    """What the header of an array says.
+
+    Attributes:
+        shape: Of the array.
+        dtype: Of its entries.
+        num_bytes: Of the header itself.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

@@ -32,8 +32,12 @@ leaps, and so does its jackknife variance. By simulation (``benchmarks.coverage`
 class DecisionVariances(NamedTuple):
     """Variances of rates over all targets, each at the threshold of the others.
 
-    ``log_ratio`` is ``log TPR - log FPR``, behind the precision; NaN where a rate is 0
-    without some group.
+    Attributes:
+        tpr: Of the true-positive rate.
+        fpr: Of the false-positive rate.
+        balanced_accuracy: Of ``(TPR + 1 - FPR) / 2``.
+        log_ratio: Of ``log TPR - log FPR``, behind the precision; NaN where a rate is
+            0 without some group.
     """
 
     tpr: CrossedVariance

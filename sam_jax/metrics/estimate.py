@@ -67,10 +67,12 @@ class IntervalConfig:
 
 
 class CrossedVariance(NamedTuple):
-    """The variance of a statistic over new targets and new examples, which are crossed.
+    """The variance of a statistic of crossed targets and examples.
 
-    With the degrees of freedom of Student's quantile, and the part of the variance that
-    falls as 1 / T.
+    Attributes:
+        variance: Over new targets and new examples.
+        degrees: Degrees of freedom of Student's quantile.
+        target_part: The part of ``variance`` that falls as 1 / T.
     """
 
     variance: float

@@ -11,9 +11,11 @@ STANDARD_ERRORS = 4.0
 
 
 class MeanAuc(NamedTuple):
-    """Mean of models' AUCs, NaN if no model has both sides, and its standard error.
+    """How well values tell members from others, over models.
 
-    The error is at least that of values without any signal.
+    Attributes:
+        value: Mean of the models' AUCs; NaN if no model has both sides.
+        error: Its standard error, at least that of values without any signal.
     """
 
     value: float

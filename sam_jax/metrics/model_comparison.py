@@ -39,10 +39,13 @@ Severity = Literal["ok", "warning", "invalid"]
 
 
 class Check(NamedTuple):
-    """One thing that was looked at: what was seen, and what to do about it.
+    """One thing that was looked at.
 
-    ``"warning"`` is to be read before the figures are used; where it is ``"invalid"``
-    they mean nothing.
+    Attributes:
+        name: What was looked at.
+        severity: ``"ok"``; ``"warning"``, to be read before the figures are used; or
+            ``"invalid"``, the figures mean nothing.
+        text: What was seen, and what to do about it.
     """
 
     name: str
@@ -64,9 +67,13 @@ def graded(name: str, fact: str, *doubts: tuple[Any, Severity, str]) -> Check:
 class ModelFacts(NamedTuple):
     """What is compared, one value a model.
 
-    Training-set size, accuracy and mean cross-entropy (nats) on it; both on examples
-    that other models trained on; and how well confidence alone tells members from
-    these.
+    Attributes:
+        num_members: Size of the training set.
+        accuracy: Accuracy on the model's training set.
+        loss: Mean cross-entropy on its training set, in nats.
+        unseen_accuracy: Accuracy on examples that other models trained on.
+        unseen_loss: Mean cross-entropy on these.
+        auc: How well its confidence alone tells its members from those.
     """
 
     num_members: Float[np.ndarray, " m"]

@@ -29,11 +29,13 @@ MAX_GROUPS = 16
 
 
 class ModelCountCurve(NamedTuple):
-    """A metric against the number of models that an attack had, the target included.
+    """A metric against the number of models that an attack had.
 
-    Over the targets of all groups of so many models. ``last_gain`` is the metric with
-    all models minus that with half of them, paired by target and example; NaN without a
-    half.
+    Attributes:
+        num_models: Models in a group, the target included.
+        estimates: The metric at each, over the targets of all groups.
+        last_gain: The metric with all models minus that with half of them, paired by
+            target and example; NaN if there was no half.
     """
 
     num_models: tuple[int, ...]

@@ -26,10 +26,17 @@ GUESS_SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 class OneRun(NamedTuple):
     """Lower bounds on epsilon, one for each target's training run.
 
-    Each entry of ``epsilon`` holds with confidence ``level`` by itself; ``largest``,
-    the best of the bounds at ``1 - (1 - level) / T``, holds with it as the best of all
-    targets. Behind each bound are the right guesses, the guesses made, and the canaries
-    of the target, guessed or not; ``delta`` is privacy's additive slack.
+    Each entry of ``epsilon`` holds with confidence ``level`` by itself; ``largest``
+    holds with it as the best of all targets.
+
+    Attributes:
+        epsilon: The bound from each target's run alone.
+        num_correct: Right guesses.
+        num_guesses: Guesses made.
+        num_canaries: Canaries of the target, guessed or not.
+        largest: The best of the bounds at ``1 - (1 - level) / T``.
+        delta: Privacy's additive slack.
+        level: Confidence level.
     """
 
     epsilon: Float[np.ndarray, " t"]

@@ -41,8 +41,10 @@ SELF_CONTAINED = {"queries", "entropy"}
 class Refit(NamedTuple):
     """An attack without some models.
 
-    True for the models that are still there, as targets and shadow models; the columns
-    that were scored; and the scores of these examples against these models.
+    Attributes:
+        models: True for the models that are still there, as targets and shadow models.
+        columns: The examples that were scored.
+        scores: Of these examples against these models.
     """
 
     models: Bool[np.ndarray, " m"]

@@ -31,8 +31,11 @@ PAIRS_IN_BLOCK = 2**20
 class Weights(NamedTuple):
     """Which clusters each replicate draws; shared by all that is to be compared.
 
-    How often each of R replicates draws each of T targets and G groups, and the group
-    of each of N examples and of each (target, example) pair, in a byte.
+    Attributes:
+        targets: How often each of R replicates draws each of T targets.
+        groups: How often each replicate draws each of G groups.
+        example_groups: The group of each of N examples.
+        pair_groups: The group of each (target, example) pair, in a byte.
     """
 
     targets: Float[np.ndarray, "r t"]

@@ -29,9 +29,12 @@ BEST, BEST_PER_CLASS = "best on shadow models", "best on shadow models, per clas
 
 
 class Choice(NamedTuple):
-    """Thresholds of one rule, for all examples [T, 1] or each [T, N].
+    """Thresholds of one rule.
 
-    With a threshold a class, its labels; and the false-positive rate aimed at, if any.
+    Attributes:
+        thresholds: Of each target, for all examples [T, 1] or each [T, N].
+        labels: Classes with a threshold each; None for one threshold.
+        fpr: The false-positive rate aimed at, if any.
     """
 
     thresholds: Float[np.ndarray, "t _"]

@@ -35,10 +35,15 @@ PRIORS = (0.01, 0.1, 0.5)
 
 
 class Decisions(NamedTuple):
-    """What one rule for thresholds on shadow models reached, over all targets.
+    """What one rule for thresholds reached, over all targets.
 
-    Members and non-members decided to be members on the target itself, ``(TPR + 1 -
-    FPR) / 2``, by member fraction how many accused are members, and the counts.
+    Attributes:
+        rule: How the threshold was chosen on the shadow models.
+        tpr: Members decided to be members.
+        fpr: Non-members decided to be members, on the target itself.
+        balanced_accuracy: ``(TPR + 1 - FPR) / 2``.
+        precision: By member fraction, how many accused are members.
+        counts: The decisions themselves.
     """
 
     rule: str

@@ -34,10 +34,12 @@ OF_MODEL = (*OUTPUTS, "correct", "entropy", "modified_entropy")
 
 
 class LoadedTargets(NamedTuple):
-    """Signals of each target alone, [1, N], and what is known of all.
+    """What files of targets hold.
 
-    ``keep`` is the members. The population is False throughout where no file says;
-    ``class_ids`` are the user's ids of encoded classes, or empty.
+    Attributes:
+        signals: Of each target alone, [1, N]; ``keep`` is its members.
+        population: Examples set aside; all False where no file says.
+        class_ids: The user's id of each class, where labels were encoded; or empty.
     """
 
     signals: dict[str, Signals]
