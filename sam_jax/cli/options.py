@@ -56,6 +56,8 @@ def _set_help(config: type[Any], known: Mapping[str, Iterable[str]]) -> None:
         if field.name in known:
             text += f" Known: {', '.join(sorted(known[field.name]))}."
         field.metadata = types.MappingProxyType({"help": text})
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+            _set_help(field.type, known)
 
 
 def _laid_out(description: str) -> str:
