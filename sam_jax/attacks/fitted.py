@@ -127,7 +127,16 @@ def fit_logistic(
     keep: Bool[Array | np.ndarray, "m n"],
     is_valid: Bool[Array, "n"],
 ) -> Logistic:
-    """Returns a ridge logistic regression of ``keep``, by Newton's method."""
+    """Returns a ridge logistic regression of ``keep`` on features, by Newton's method.
+
+    Args:
+        features: One row per model and example.
+        keep: What to predict.
+        is_valid: Examples that count.
+
+    Returns:
+        The fitted regression.
+    """
     weight = jnp.broadcast_to(is_valid[None], keep.shape)
     flat = features.reshape(-1, features.shape[-1])
     center, scale = robust_center_and_scale(flat, weight.ravel())

@@ -32,10 +32,15 @@ class Moments(NamedTuple):
 
 
 def leave_one_out(merge: Callable[[Any, Any], Any], rows: Any, empty: Any) -> Any:
-    """Returns, for each row of a pytree, the merge of all the other rows.
+    """Returns, for each row, the merge of all the other rows.
 
-    ``merge`` is an associative function of two pytrees that leaves one alone beside
-    ``empty``.
+    Args:
+        merge: An associative function of two pytrees.
+        rows: Pytree of arrays with a leading axis to leave one out of.
+        empty: The pytree that ``merge`` leaves the other argument alone with.
+
+    Returns:
+        A pytree like ``rows``.
     """
     merge_both = jax.vmap(merge)
 
@@ -59,10 +64,15 @@ def moments_without_each(
 ) -> Moments:
     """Returns the moments of each example's values over the group's other models.
 
-    With a leading [M, N]. Centre finite values first (``centred``), for accuracy in
-    float32. By the pairwise update of Chan et al., "Algorithms for computing the sample
-    variance", 1983, equation 2.1; ``joint`` scatters are [Q, Q] matrices rather than
-    one number a query.
+    Args:
+        values: One value per model, example and query; finite. Centre them first
+            (``centred``), for accuracy in float32.
+        group: Models that count for the example.
+        joint: Whether the scatter is a [Q, Q] matrix rather than one number a query.
+
+    Returns:
+        Moments with a leading [M, N]. By the pairwise update of Chan et al.,
+        "Algorithms for computing the sample variance", 1983, equation 2.1.
     """
 
     def square(difference: Array) -> Array:

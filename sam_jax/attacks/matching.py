@@ -47,8 +47,11 @@ def fit_matching(
     """Returns how often one more model is left out, by membership and 'in' models.
 
     Row 0 is for non-members, row 1 for members, column j for j other 'in' models; only
-    examples that some models had and some had not are counted, as in the metrics. A
-    target from outside leaves out nothing.
+    examples that some models had and some had not are counted, as in the metrics.
+
+    Args:
+        keep: The mask.
+        target: The model to attack; one from outside leaves out nothing.
     """
     num_models = keep.shape[0]
     num_in = jnp.sum(keep, axis=0, dtype=jnp.int32)

@@ -33,8 +33,15 @@ def tune(
 ) -> Any:
     """Returns what is chosen for each fold of examples: leaves with a leading [2].
 
-    ``choose(half, is_valid)`` sees the signals of one half of the models on some
-    examples, of which the valid ones count, and maybe population points, never valid.
+    Args:
+        choose: ``choose(half, is_valid) -> chosen``, of the signals of one half of the
+            models on some examples, of which the valid ones count.
+        signals: All signals.
+        target: The model to attack.
+        with_population: Whether ``half`` also holds population points, never valid.
+
+    Raises:
+        ArgumentError: If there are fewer than 4 models.
     """
     is_member = jnp.any(signals.keep, axis=0)
     size = min(NUM_TUNING, signals.keep.shape[1])

@@ -23,6 +23,13 @@ def check_attack(
     It is traced on the real shapes, which computes nothing; one that is made of NumPy
     is run on a few random signals instead.
 
+    Args:
+        name: How the user calls it.
+        attack: The attack.
+        num_models: Of the audit.
+        num_examples: Columns of the audit.
+        num_queries: Augmented queries of each example.
+
     Raises:
         ArgumentError: If it fails, or its scores have another shape or no numbers.
     """

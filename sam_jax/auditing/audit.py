@@ -142,9 +142,20 @@ def train_shard(
     """Trains one process's share of an audit's models, and attacks none.
 
     Once all shards are done, or before, ``audit`` with the same arguments and the
-    store's folder as ``cache_dir`` trains what is missing and attacks all models. The
-    ``store`` has a folder that all processes share, and a shard; other arguments and
-    errors are those of ``audit``.
+    store's folder as ``cache_dir`` trains what is missing and attacks all models.
+
+    Args:
+        model: As in ``audit``, and so all further arguments.
+        optimizers: By name.
+        dataset: Pool and test examples.
+        train_config: How each model is trained.
+        attack_config: How many models, and what is kept of each.
+        store: A ``ChunkStore`` with a folder that all processes share, and a shard.
+        augment: Of training batches.
+
+    Raises:
+        ArgumentError: Before anything is trained, for an argument that makes no sense.
+        FloatingPointError: If the loss of more models than may is no longer finite.
     """
     if store.folder is None or store.shard is None:
         raise ArgumentError("store", "must have a folder and a shard.")

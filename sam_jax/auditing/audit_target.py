@@ -90,9 +90,16 @@ def check_targets(
 ) -> dict[str, Signals]:
     """Returns the signals of targets, checked before anything is trained.
 
+    Args:
+        target: One or several.
+        algorithms: Names of the training algorithms of the shadow models.
+        plan: Data, and the key of the augmented queries.
+        config: Settings.
+        augment: Makes the further queries.
+
     Raises:
         ArgumentError: As in ``signals_of_targets``; for canaries; or if it is not clear
-            which shadow models (``algorithms``) go with which target.
+            which shadow models go with which target.
     """
     if config.num_canaries:
         rule = f"must be 0 with a target, got {config.num_canaries}."

@@ -101,7 +101,15 @@ def _check_memory(num_models: int, num_columns: int, num_queries: int) -> None:
 def check_attack_config(
     config: AttackConfig, optimizers: Mapping[Any, Any]
 ) -> AttackConfig:
-    """Checks settings that signals from anywhere have too; fills in the baseline."""
+    """Checks settings that signals from anywhere have too; fills in the baseline.
+
+    Args:
+        config: The settings.
+        optimizers: Whose names the baseline must be among.
+
+    Raises:
+        ArgumentError: For a setting that makes no sense.
+    """
     _check_names("attacks", config.attacks)
     for name, attack in config.attacks.items():
         if not callable(attack):

@@ -80,13 +80,21 @@ def attack_signals(
 ) -> AuditResult:
     """Attacks every model of every optimizer; the audit after its training.
 
-    Signals, and maybe training curves (``logs``) and hyper-parameters (``settings``),
-    are by optimizer, or whatever made the models differ, on one keep mask and one set
-    of labels; the data behind the columns are the pool, then the rest. Checks of the
-    models (``model_checks``) come before any score.
+    Args:
+        signals: By optimizer (or whatever made the models differ), on one keep mask
+            and one set of labels.
+        dataset: The data behind the columns: the pool, then the rest.
+        config: Attacks, rates, level and baseline.
+        logs: Training curves, where they are known.
+        canaries: Columns that are canaries; see ``AttackConfig``.
+        settings: By optimizer, hyper-parameters where they are known.
+        progress: Whether to show a progress bar.
 
     Raises:
         ArgumentError: If optimizers do not share mask and labels, or a score is NaN.
+
+    Warns:
+        UserWarning: If the models are not alike (``model_checks``), before any score.
     """
     baseline = config.baseline or next(iter(signals))
     _checks.one_of(signals, baseline=baseline)
@@ -248,7 +256,15 @@ def evaluate_attack(
     config: AttackConfig,
     baseline: Bootstrap | None = None,
 ) -> AttackResult:
-    """Returns metrics, curve, decisions and bounds of one attack."""
+    """Returns metrics, curve, decisions and bounds of one attack.
+
+    Args:
+        scored: Scores and their bootstrap.
+        signals: Whose mask and labels belong to the scores.
+        columns: Which examples count, and the canaries.
+        config: Rates and level.
+        baseline: The attack's bootstrap under the baseline, for the difference.
+    """
     keep, level = np.asarray(signals.keep), config.level
     scores, bootstrap = scored
     decisions = thresholds.shadow_threshold_decisions(

@@ -70,13 +70,24 @@ def attack_given(
     progress: bool = False,
     checks: Mapping[str, list[model_checks.Check]] | None = None,
 ) -> AuditResult:
-    """Attacks given models, signals [1, N] by name whose ``keep`` is the members.
+    """Attacks given models.
 
-    Those with the first one's members are compared with it. Shadow models, on the same
-    examples, are of the target's name, or one for all targets; empty without any.
-    Examples set aside are a population; shadow models that trained on some examples say
-    it themselves: those that neither they nor a target trained on. ``checks`` are what
-    ``check_given`` returned where it was called already.
+    Targets with the same members as the first are compared with it.
+
+    Args:
+        targets: Signals [1, N] by name; ``keep`` is the members.
+        shadows: Of shadow models by training algorithm, on the same examples: of the
+            target's name, or one for all targets. Empty without any.
+        population: Examples set aside. Shadow models that trained on some examples say
+            it themselves: those that neither they nor a target trained on.
+        dataset: The data behind the columns.
+        config: Attacks, rates and level.
+        progress: Whether to show a progress bar.
+        checks: By target, what ``check_given`` returned where it was called already.
+
+    Raises:
+        ArgumentError: If examples or labels of targets and shadow models differ, or an
+            attack cannot run on them.
     """
     given, question = match_models(targets, shadows, population)
     check_attacks(config.attacks, targets, given, question)

@@ -48,8 +48,14 @@ def make_plan(
 ) -> AuditPlan:
     """Returns the plan of an audit; the same arguments give the same plan.
 
-    Each pool example is in exactly half of the models. Canaries are pool examples that
-    are mislabelled and have independent coins.
+    Args:
+        dataset: Pool and test examples.
+        num_models: Rows of the mask; each pool example is in exactly half of them.
+        num_canaries: Pool examples to mislabel and give independent coins.
+        seed: Of everything random.
+
+    Raises:
+        ArgumentError: If there are more canaries than examples in the pool.
     """
     keep_key, train_key, query_key = jax.random.split(jax.random.key(seed), 3)
     keep = membership.balanced_keep(keep_key, num_models, len(dataset.train.y))

@@ -24,18 +24,29 @@ class RunResult(abc.ABC):
     def write_report(self, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
         """Writes the report and what is beside it, but for settings and numbers.
 
-        ``about`` (settings, versions, command, commit) is for the end of the report.
+        Args:
+            folder: Where to; it must exist.
+            about: Settings, versions, command and commit, for the end of the report.
         """
 
     def write_files(self, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
-        """Writes all but settings and numbers: also ``to_rows``, as ``results.csv``."""
+        """Writes all but settings and numbers: also ``to_rows``, as ``results.csv``.
+
+        Args:
+            folder: Where to; it must exist.
+            about: As in ``write_report``.
+        """
         self.write_report(folder, about)
         rows = self.to_rows()
         values = [list(row.values()) for row in rows]
         write_csv(folder / "results.csv", list(rows[0]), values)
 
     def to_frame(self) -> Any:
-        """Returns ``to_rows`` as a pandas data frame, if pandas is installed."""
+        """Returns ``to_rows`` as a pandas data frame.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
         try:
             import pandas  # pyrefly: ignore[missing-import]
         except ImportError as error:
@@ -48,11 +59,12 @@ class RunResult(abc.ABC):
     ) -> None:
         """Writes all that the command writes, ``metrics.json`` the last.
 
-        The folder, in a bucket too, is made if it is missing; files of these names are
-        replaced.
-        ``about`` (settings, versions and the like) is for the end of the report and
-        ``config.json``; what it has under ``"settings"`` is kept with the signals of an
-        audit, to be compared with others'.
+        Args:
+            folder: Where to, in a bucket too; made if it is missing. Files of these
+                names are replaced.
+            about: Settings, versions and the like, for the end of the report and
+                ``config.json``; what it has under ``"settings"`` is kept with the
+                signals of an audit, to be compared with others'.
         """
         folder, about = buckets.local_path(folder, "folder"), dict(about or {})
         folder.mkdir(parents=True, exist_ok=True)

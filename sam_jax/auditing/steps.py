@@ -32,7 +32,12 @@ class Steps:
         self.bar.close()
 
     def run(self, title: str, steps: Mapping[Any, Callable[[], T]]) -> dict[Any, T]:
-        """Returns the results of all steps by name; the first error ends them."""
+        """Returns the results of all steps; the first error ends them.
+
+        Args:
+            title: What they are of, for the bar.
+            steps: By name.
+        """
         results: dict[Any, T] = {}
         self.bar.set_description_str(f"{title}: {', '.join(map(_shown, steps))}")
         num_threads = min(os.cpu_count() or 1, MAX_THREADS)

@@ -79,6 +79,11 @@ def signals_of_targets(
 ) -> dict[str, Signals]:
     """Returns each target's signals [1, N] on pool and test examples, by name.
 
+    Args:
+        targets: One or several, of different names.
+        dataset: Pool and test examples.
+        queries: Of functions; arrays must hold as many.
+
     Raises:
         ArgumentError: If members are not known, shapes do not match the data, or
             outputs are NaN or mean something else.

@@ -41,8 +41,10 @@ class Question(NamedTuple):
 def pair_names(targets: Iterable[str], algorithms: Iterable[str]) -> dict[str, str]:
     """Returns the training algorithm of each target's shadow models.
 
-    That of the target's name, or the only one; an error if there are several, and
-    none of a target's name. Empty without any.
+    That of the target's name, or the only one; empty without any.
+
+    Raises:
+        ArgumentError: If there are several, and none of a target's name.
     """
     known, pairs = dict.fromkeys(algorithms), {}
     for name in targets:
@@ -58,7 +60,11 @@ def match_models(
     shadows: Mapping[str, Signals],
     population: Bool[np.ndarray, " n"],
 ) -> tuple[GivenModels, Question]:
-    """Returns which shadow models go with which target, and which examples count."""
+    """Returns which shadow models go with which target, and the examples in question.
+
+    Raises:
+        ArgumentError: If that is not clear, or examples, queries or labels differ.
+    """
     pairs = pair_names(targets, shadows)
     for name, algorithm in pairs.items():
         _check_same_examples(name, targets[name], shadows[algorithm])

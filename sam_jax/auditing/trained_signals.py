@@ -49,6 +49,14 @@ def train_optimizer(
 
     Signals of other augmented queries are computed of weights that were kept.
 
+    Args:
+        name: Of the optimizer.
+        task: Network, optimizer and settings.
+        plan: Mask, columns and keys of the audit.
+        num_queries: Augmented queries of each example.
+        store: Where trained chunks are kept.
+        bar: Shows how far the training is.
+
     Returns:
         Signals, curves and numbers of the models, chunk by chunk: of all models, or of
         those that this shard and others have trained so far. And what took the time:
@@ -99,7 +107,16 @@ def train_optimizer(
 def join_chunks(
     chunks: Sequence[Arrays], plan: AuditPlan, config: TrainConfig
 ) -> Trained:
-    """Returns the signals of all models of an optimizer, from all of their chunks."""
+    """Returns the signals of all models of an optimizer.
+
+    Args:
+        chunks: From ``train_optimizer``; together they hold every model.
+        plan: Mask and columns of the audit.
+        config: Settings of the training.
+
+    Raises:
+        FloatingPointError: If more models diverged than may.
+    """
     # Chunks come in the order in which they were trained, models in that of the mask.
     order = np.argsort(np.concatenate([chunk["models"] for chunk in chunks]))
     joined = {k: np.concatenate([c[k] for c in chunks])[order] for k in chunks[0]}

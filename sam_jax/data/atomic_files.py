@@ -27,8 +27,20 @@ def open_atomically(path: pathlib.Path) -> Iterator[IO[bytes]]:
     A reader, or a run after a kill or a power failure, sees the old file or the new
     one, never a piece. A file in the mirror of a bucket is uploaded first.
 
+    Args:
+        path: The name that the file is to have; a file of that name is replaced.
+
     Raises:
         StorageError: If it cannot be written; names the file and the reason.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "a.txt"
+        ...     with open_atomically(path) as file:
+        ...         _ = file.write(b"whole")
+        ...     path.read_bytes(), len(list(path.parent.iterdir()))
+        (b'whole', 1)
     """
     draft, url = draft_of(path), buckets.url_of(path)
     try:
@@ -60,7 +72,11 @@ def draft_of(path: pathlib.Path) -> pathlib.Path:
 
 
 def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder and those above it, or raises ``StorageError`` with its name."""
+    """Makes a folder and those above it, where they are not there.
+
+    Raises:
+        StorageError: If it cannot be made; names it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -36,8 +36,15 @@ def flip(key: Key, x: Images) -> Images:
 def crop(key: Key, x: Images, pad: int = 4, mode: str = "zero") -> Images:
     """Cuts each image out of itself with a border, at a random place.
 
-    Offsets are uniform in ``[-pad, pad]`` pixels. The border is ``"zero"``, or
-    ``"reflect"`` about the outermost pixels, where ``pad`` must be below the image.
+    Args:
+        key: Random key.
+        x: Images.
+        pad: Pixels of border on each side; offsets are uniform in ``[-pad, pad]``.
+        mode: Of the border: ``"zero"``, or ``"reflect"`` about the outermost pixels.
+
+    Raises:
+        ValueError: If ``mode`` is unknown, or ``pad`` is negative or, for reflection,
+            not smaller than the image.
     """
     _checks.at_least(0, pad=pad)
     pad_mode = _checks.one_of({"zero": "constant", "reflect": "reflect"}, mode=mode)
@@ -57,7 +64,13 @@ def crop(key: Key, x: Images, pad: int = 4, mode: str = "zero") -> Images:
 def cutout(key: Key, x: Images, size: int = 8) -> Images:
     """Sets a square of each image to zero, its centre uniform over the pixels.
 
-    The square has ``size`` pixels a side, and the image's edge may cut it.
+    Args:
+        key: Random key.
+        x: Images.
+        size: Pixels a side of the square, which the image's edge may cut.
+
+    Raises:
+        ValueError: If ``size`` is below 1.
 
     References:
         DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks

@@ -16,7 +16,16 @@ from sam_jax.types import Dataset, Examples, Key
 def plant(
     key: Key, dataset: Dataset, num_canaries: int
 ) -> tuple[Dataset, Int[np.ndarray, " c"]]:
-    """Returns the data with random pool examples mislabelled, and which they are."""
+    """Returns the data with random pool examples mislabelled, and which they are.
+
+    Args:
+        key: Random key of the choice and of the labels.
+        dataset: Pool and test examples.
+        num_canaries: How many.
+
+    Raises:
+        ValueError: If there are more canaries than examples in the pool.
+    """
     pool, size = dataset.train, len(dataset.train.y)
     _checks.at_least(1, num_canaries=num_canaries)
     if num_canaries > size:
@@ -37,6 +46,11 @@ def flip_coins(
 
     A column that came out the same for the first 64 models is drawn again, so that
     every canary has models with and without it.
+
+    Args:
+        key: Random key of the coins.
+        keep: Which pool example each model trains on.
+        columns: The canaries' columns of ``keep``.
     """
     keep = np.array(keep)
     for block_key, rows in model_blocks(key, len(keep)):

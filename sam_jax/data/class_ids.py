@@ -21,11 +21,16 @@ def is_sparse(ids: Integer[np.ndarray, "..."]) -> bool:
 def encode(
     *labels: Integer[np.ndarray, "..."],
 ) -> tuple[Integer[np.ndarray, " c"], tuple[Int[np.ndarray, "..."], ...]]:
-    """Returns the different ids in order, and integer labels as indices into them.
+    """Returns the different ids in order, and labels as indices into them.
 
     The order is that of the numbers, as in scikit-learn's ``classes_``, so that column
-    c of a classifier's outputs is class ``ids[c]``. Ids are int64 unless one is larger,
-    indices int32.
+    c of a classifier's outputs is class ``ids[c]``.
+
+    Args:
+        *labels: Arrays of whole numbers, of any integer dtype.
+
+    Returns:
+        The ids, int64 unless one is larger, and for each array int32 of its shape.
 
     Example:
         >>> ids, (labels,) = encode(np.array([300_000_007, 7, 7]))

@@ -36,6 +36,9 @@ def other_test_order(dataset: Dataset) -> str | None:
 
     Test examples are given the class of the nearest mean of training examples. An order
     of the classes is chosen on half of them and judged on the other half.
+
+    Args:
+        dataset: Pool and test examples.
     """
     num_classes = dataset.num_classes
     if num_classes > MAX_CLASSES:

@@ -70,6 +70,9 @@ def find_duplicates(dataset: Dataset) -> Duplicates:
     near duplicates with high probability: by random projections of the images at 8 x 8
     pixels, checked on all pixels.
 
+    Args:
+        dataset: Pool and test examples.
+
     Example:
         >>> from sam_jax.types import Examples
         >>> x = np.array([[1.0, 2], [3, 4], [1, 2]], np.float32)

@@ -19,11 +19,13 @@ PREFIX = "hf:"
 def load_hugging_face(name: str, label_column: str | None = None) -> Dataset:
     """Loads a set with the ``datasets`` package; its cache, or the network, has it.
 
-    ``NAME`` or ``NAME:CONFIG`` of the hub, or a folder of ``save_to_disk``. Split
-    ``train`` is the pool; ``test``, else ``validation``, holds the test examples, else
-    ``split_rows`` chooses them. Labels are by default the only class label, else
-    ``"label"``; features are one column of images, or all other columns, which are
-    numbers.
+    Args:
+        name: ``NAME`` or ``NAME:CONFIG`` of the hub, or a folder of ``save_to_disk``.
+            Split ``train`` is the pool; ``test``, else ``validation``, holds the test
+            examples, else ``split_rows`` chooses them.
+        label_column: Column of the labels; by default the only class label, else
+            ``"label"``. Features are one column of images, or all other columns, which
+            are numbers.
 
     Raises:
         ArgumentError: If ``datasets`` is not installed, the set cannot be loaded, or

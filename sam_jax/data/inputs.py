@@ -38,6 +38,10 @@ def as_inputs(
     | from 0 to 1023, 4095, 16383 or 65535 at most | that |
     | others, and training and test images of different units | refused |
 
+    Args:
+        x: Training inputs [N, *features] of any real dtype.
+        x_test: Test inputs of that dtype.
+
     Raises:
         ArgumentError: If an array is empty, not numeric, not finite in float32, has its
             channels first, or pixels in no range of the table.

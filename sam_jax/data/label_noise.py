@@ -12,8 +12,19 @@ def corrupt_labels(
 ) -> Examples:
     """Returns the examples with a fraction of their labels replaced by wrong ones.
 
-    The same, rounded to whole examples, for every model that trains on them; labels are
-    int32, each replaced one uniform over the other classes.
+    The same examples are corrupted for every model that trains on them.
+
+    Args:
+        key: Random key: which labels, and what they become.
+        examples: Inputs and labels; N examples.
+        num_classes: C, at least 2.
+        fraction: Share of the labels to replace, in [0, 1]; rounded to whole examples.
+
+    Returns:
+        The same inputs; labels int32, each replaced one uniform over the other classes.
+
+    Raises:
+        ValueError: If ``fraction`` lies outside [0, 1] or there is one class only.
     """
     _checks.in_unit_interval(fraction=fraction)
     _checks.at_least(2, num_classes=num_classes)

@@ -15,7 +15,13 @@ CHECKSUMS = "SHA256SUMS"
 
 
 def damaged(path: str, reason: str, record: int | None = None) -> ArgumentError:
-    """Returns the error of a file (or record, from 0) that is not as it was written."""
+    """Returns the error of a file that is not as it was written.
+
+    Args:
+        path: The file.
+        reason: What is wrong with it.
+        record: Number of the record, from 0, where it is known.
+    """
     place = path if record is None else f"record {record} of {path}"
     return ArgumentError(
         "data", f"must be undamaged, but {place} is not: {reason}. Prepare it again."
@@ -23,7 +29,11 @@ def damaged(path: str, reason: str, record: int | None = None) -> ArgumentError:
 
 
 def read_array_records(path: str) -> list[bytes]:
-    """Returns all records of an ArrayRecord file; an error names file and record."""
+    """Returns all records of an ArrayRecord file.
+
+    Raises:
+        ArgumentError: If it is damaged; names file and record.
+    """
     from array_record.python import array_record_module
 
     try:
@@ -65,6 +75,9 @@ def read_tfrecords(path: str) -> list[bytes]:
     """Returns all records of a TFRecord file: length, its CRC, data, their CRC.
 
     https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+
+    Raises:
+        ArgumentError: If it is damaged; names file and record.
     """
     data, records, start = pathlib.Path(path).read_bytes(), [], 0
     while start < len(data):

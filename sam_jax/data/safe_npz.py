@@ -48,12 +48,19 @@ class Header(NamedTuple):
 def read_npz(
     path: str | os.PathLike[str], *, argument: str = "path"
 ) -> dict[str, np.ndarray]:
-    """Returns the arrays of an ``.npz`` file by name, as ``numpy.load`` does.
+    """Returns the arrays of an ``.npz`` file by name.
+
+    Args:
+        path: The file.
+        argument: What to call it in an error.
+
+    Returns:
+        Arrays of numbers or text, as ``numpy.load`` would give them.
 
     Raises:
         ArgumentError: If there is no such file; it is no ``.npz``, damaged or
             encrypted; it holds pickled objects, or one name twice; or it claims to hold
-            more than it can. It calls the file ``argument``.
+            more than it can.
 
     Example:
         >>> import tempfile
@@ -77,7 +84,16 @@ def read_npz(
 
 
 def read_npy(path: str | os.PathLike[str], *, argument: str = "path") -> np.ndarray:
-    """Returns the array of an ``.npy`` file, with the errors of ``read_npz``."""
+    """Returns the array of an ``.npy`` file.
+
+    Args:
+        path: The file.
+        argument: What to call it in an error.
+
+    Raises:
+        ArgumentError: If there is no such file; it is no ``.npy`` or damaged; it holds
+            pickled objects; or it claims to hold more than it does.
+    """
     hint = "give it the ending .npz."
     rule = f"must be an .npy file of one array, but {path} is an .npz archive: {hint}"
     with _opened(path, argument, ZIP_MAGIC, rule) as (file, size):

@@ -24,11 +24,18 @@ ID_COLUMN = "id"
 def load_table(
     path: str | os.PathLike[str], label_column: str | None = None
 ) -> Dataset:
-    """Loads a data set from a ``.csv`` or ``.parquet`` file; origins are its rows.
+    """Loads a data set from a ``.csv`` or ``.parquet`` file.
 
     The first line of a ``.csv`` file names the columns. All but the label are features,
     and ``id``, if there is one, which names the rows in reports. Labels are whole
     numbers or texts; ``split_rows`` chooses the test examples.
+
+    Args:
+        path: The file.
+        label_column: Column of the labels; ``"label"`` by default.
+
+    Returns:
+        The data set, named after the file; its origins are rows of the table, from 0.
 
     Raises:
         ArgumentError: If the file is missing or no such file; has no such column; if
@@ -55,7 +62,15 @@ def load_table(
 def table_arrays(
     table: Any, label_column: str | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Returns features [N, D], labels [N] and names [N], if any, of a pyarrow table."""
+    """Returns features [N, D], labels [N] and names [N], if any, of a pyarrow table.
+
+    Args:
+        table: The table.
+        label_column: Column of the labels; ``"label"`` by default.
+
+    Raises:
+        ArgumentError: As ``load_table``.
+    """
     names = list(table.column_names)
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:

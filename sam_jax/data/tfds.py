@@ -33,9 +33,13 @@ def data_dir_or_default(data_dir: str | os.PathLike[str] | None) -> pathlib.Path
 def find_prepared(tfds_name: str, data_dir: pathlib.Path) -> pathlib.Path | None:
     """Returns the folder of a prepared set, or None.
 
-    ``name`` or ``name/config``, either with ``:version``. Without a version the newest
-    one is taken; without a config the only one, and several are an error. TFDS keeps
-    its sets in ``<name>/[<config>/]<version>/``.
+    Args:
+        tfds_name: ``name``, ``name/config``, either with ``:version``. Without a
+            version the newest one is taken; without a config, the only one.
+        data_dir: Where TFDS keeps its sets, ``<name>/[<config>/]<version>/``.
+
+    Raises:
+        ValueError: If the name has no config and several are prepared.
     """
     name, _, version = tfds_name.partition(":")
     folder = data_dir.joinpath(*name.split("/"))
@@ -68,13 +72,19 @@ def load_prepared(
     image_size: int | None = None,
     source: str = "",
 ) -> Dataset:
-    """Loads a prepared set from its folder of ``dataset_info.json`` and records.
+    """Loads a prepared set from its folder.
 
-    Splits are those of TFDS, such as ``"train+validation"``; the test split is by
-    default ``"test"``, else ``"validation"``, else a fifth of the train split
-    (``split_rows``). ``features`` names input and label, by default the set's
-    supervised keys; images are resized to a height and width of ``image_size``
-    (bilinear); ``source`` is by default the set's home page.
+    Args:
+        name: Name of the result.
+        folder: Holds ``dataset_info.json`` and the records.
+        train_split: TFDS split to train on, such as ``"train+validation"``; by default
+            ``"train"``.
+        test_split: TFDS split to test on; by default ``"test"``, else
+            ``"validation"``, else a fifth of the train split (``split_rows``).
+        features: Names of the input and of the label; by default the set's supervised
+            keys.
+        image_size: Height and width to which images are resized (bilinear).
+        source: Where the data comes from; by default the set's home page.
 
     Raises:
         ValueError: If the set is not a classification set, lacks the split, or holds

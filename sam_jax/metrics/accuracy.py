@@ -14,8 +14,12 @@ def accuracies(
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
     """Returns each model's accuracy on its training examples and on unseen ones.
 
-    Two arrays [M]. The unseen examples are by default those in no model; NaN where
-    there are none.
+    Args:
+        signals: Of M models on N examples.
+        unseen: True for the unseen examples; by default those in no model.
+
+    Returns:
+        Two arrays [M]; the second is NaN where there are no unseen examples.
     """
     keep, correct = _checks.mask(keep=signals.keep), np.asarray(signals.correct)
     apart = np.asarray(~keep.any(axis=0) if unseen is None else unseen)

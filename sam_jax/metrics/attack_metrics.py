@@ -102,9 +102,16 @@ def metric_names(fprs: Sequence[float]) -> tuple[str, ...]:
 def attack_metrics(bootstrap: Bootstrap) -> AttackMetrics:
     """Returns AUC, balanced accuracy and TPR at low FPR with intervals.
 
-    NaN where there are fewer than ``1 / fpr`` non-members: in all for the pooled, in
-    each target for the mean. With one target nothing is known about the variance
-    between targets, and the intervals are for that target alone.
+    Args:
+        bootstrap: From ``bootstrap_attack``.
+
+    Returns:
+        Metrics, NaN where there are fewer than ``1 / fpr`` non-members: in all for the
+        pooled, in each target for the mean. With one target nothing is known about
+        the variance between targets, and the intervals are for that target alone.
+
+    Raises:
+        ArgumentError: If the bootstrap is ``pooled_only``.
     """
     if not len(bootstrap.by_target.value):
         raise _checks.ArgumentError("bootstrap", "must not be pooled_only.")

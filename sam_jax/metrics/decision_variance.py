@@ -54,8 +54,12 @@ def decision_variances(
 ) -> list[DecisionVariances]:
     """Returns the variances of rates at thresholds chosen on the other targets.
 
-    For each of ``fprs``: a rate that the thresholds aim at on the others, or None for
-    their best balanced accuracy. With ``labels`` there is one threshold a class.
+    Args:
+        scores: Score of each example against each target; higher is member.
+        keep: Whether the target trained on it.
+        labels: Class of each example, for one threshold a class; one for all without.
+        fprs: Rates that the thresholds aim at on the others, or None for their best
+            balanced accuracy; variances are returned for each.
     """
     num_targets, num_examples = keep.shape
     # The group of each (target, example) pair: by example, by target, by itself.

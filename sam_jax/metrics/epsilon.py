@@ -146,6 +146,13 @@ def one_run_epsilon(
     (the most and the least member-like) and abstains on the others. How many guesses to
     make must not depend on which were right.
 
+    Args:
+        num_correct: Right guesses.
+        num_guesses: Guesses made.
+        num_canaries: Canaries, guessed or not.
+        delta: Privacy's additive slack, in [0, 1).
+        level: Confidence level, in (0, 1).
+
     Raises:
         ArgumentError: Unless ``num_correct <= num_guesses <= num_canaries``, or if an
             option is out of range.

@@ -98,15 +98,24 @@ def crossed_variance(
 
     because (target, example) pairs that share a target or an example count once. The
     difference is cut at 0, where few targets make it noise, and ``V_shared`` is what
-    targets have in common where each is a shadow model of the others, known from refits
-    (``refits.shared_variance``). A single target has 0 degrees of freedom: the
-    statistic is then that of this target alone.
+    targets have in common where each is a shadow model of the others.
 
     The interval is Banerjee's: each part has its own Student quantile, and their
     squares add up, ``t_example**2 V_example + t_target**2 (V - V_example)``.
     Satterthwaite's degrees, which one quantile for the sum would need, are too few
     here: the second part is never below 0, so that a variance by few targets that
     comes out small leaves the first whole (``benchmarks.coverage``).
+
+    Args:
+        example: Variance with examples as clusters.
+        target: Variance with targets as clusters.
+        pair: Variance with every (target, example) pair as a cluster.
+        shared: Variance that models bring as targets and shadow models, known from
+            refits (``refits.shared_variance``); 0 where it is not.
+        example_degrees: Degrees of freedom of ``example``, at least 1.
+        target_degrees: Degrees of freedom of ``target``; 0 for a single target, whose
+            statistic is then taken as that of this target alone.
+        max_degrees: Cap on the degrees of either part.
 
     Example:
         >>> v = crossed_variance(3.0, 2.0, 1.0, example_degrees=100, target_degrees=4)
@@ -139,10 +148,14 @@ def crossed_variance(
 def make_estimate(
     value: float, variance: CrossedVariance, level: float, scale: Scale = "linear"
 ) -> Estimate:
-    """Returns a value with Student's interval; NaN makes the whole estimate NaN.
+    """Returns a value with Student's interval.
 
-    On the scale ``"logit"``, for a value in (0, 1) whose interval must stay there, the
-    error is transferred by the delta method.
+    Args:
+        value: The value; NaN makes the whole estimate NaN.
+        variance: Its variance, not transformed.
+        level: Confidence level, in (0, 1).
+        scale: ``"logit"`` for a value in (0, 1) whose interval must stay there; the
+            error is transferred to that scale by the delta method.
     """
     if np.isnan(value):
         return MISSING
@@ -170,6 +183,11 @@ def independent_difference(
     estimate: Estimate, baseline: Estimate, level: float
 ) -> Estimate:
     """Returns one estimate minus another of independent models and examples.
+
+    Args:
+        estimate: The first.
+        baseline: What is subtracted.
+        level: Confidence level, in (0, 1).
 
     References:
         Welch, "The Generalization of 'Student's' Problem when Several Different
@@ -267,7 +285,12 @@ def mean_over_models(
 def estimate_rows(
     place: Mapping[str, Any], estimates: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Returns a row for each estimate: its place, metric, value, low and high."""
+    """Returns a row for each estimate: its place, metric, value, low and high.
+
+    Args:
+        place: What the rows share, such as optimizer and attack.
+        estimates: By metric; with ``value``, ``low`` and ``high``.
+    """
     rows = []
     for metric, estimate in estimates.items():
         limits = {"value": estimate.value, "low": estimate.low, "high": estimate.high}

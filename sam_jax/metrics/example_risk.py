@@ -96,7 +96,13 @@ def pair_exposure(
 def risk(scores: Float[np.ndarray, "t n"], keep: roc.Mask, fpr: float = 0.01) -> Risk:
     """Returns the exposure of each example, its uncertainty and its rank.
 
-    ``caught`` counts accusations at the false-positive rate ``fpr``, above 0.
+    Args:
+        scores: Score of each example against each target; higher is member.
+        keep: Whether the target trained on it.
+        fpr: False-positive rate at which ``caught`` counts accusations.
+
+    Raises:
+        ArgumentError: If ``fpr`` is not above 0.
     """
     _checks.positive(fpr=fpr)
     keep = _checks.mask(keep=keep)
@@ -142,6 +148,10 @@ def reliability(scores: Float[np.ndarray, "t n"], keep: roc.Mask) -> Reliability
     """Returns how a ranking on one random half of the targets fares on the other.
 
     Examples that either half has no target for are left out.
+
+    Args:
+        scores: Score of each example against each target; higher is member.
+        keep: Whether the target trained on it.
     """
     keep = _checks.mask(keep=keep)
     exposures = pair_exposure(scores, keep)

@@ -30,10 +30,24 @@ def crossed_jackknife(
 ) -> list[Estimate]:
     """Returns P statistics with intervals over new models and new examples.
 
-    The statistic is computed once for every group left out, of the (model, example)
-    pairs to use; whatever of a model or of an example has no pair must not count. It
-    must be smooth: the jackknife is wrong for a median or a maximum. An estimate is NaN
-    where the statistic is.
+    The statistic is computed once for every group left out, at most ``3 * num_groups``
+    times. It must be smooth: the jackknife is wrong for a median or a maximum.
+
+    Args:
+        statistic: Called with the (model, example) pairs to use. Whatever of a model
+            or of an example has no pair must not count.
+        num_models: M.
+        num_examples: N.
+        level: Confidence level, in (0, 1).
+        num_groups: Groups of examples and of pairs, and of models where there are
+            more; at least 2.
+
+    Returns:
+        One estimate for each of the P values, NaN where the statistic is. Limits are
+        Student-t with Satterthwaite's degrees of freedom.
+
+    Raises:
+        ArgumentError: If a number is too small or ``level`` out of range.
 
     Example:
         >>> table = np.add.outer(np.arange(4.0), np.zeros(50))

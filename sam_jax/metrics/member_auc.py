@@ -59,7 +59,13 @@ def mean_of_aucs(
     num_in: Real[np.ndarray, " m"],
     num_out: Real[np.ndarray, " m"],
 ) -> MeanAuc:
-    """Returns the mean of ``member_aucs`` over the models that have both sides."""
+    """Returns the mean of AUCs over the models that have both sides.
+
+    Args:
+        aucs: From ``member_aucs``.
+        num_in: Members of each model.
+        num_out: Its other examples.
+    """
     has_both = (num_in > 0) & (num_out > 0)
     if not has_both.any():
         return MeanAuc(float("nan"), float("nan"))

@@ -73,7 +73,12 @@ def check_comparison(
     signals: Mapping[str, Signals],
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Check]:
-    """Returns the checks of a comparison of algorithms, and of their known settings."""
+    """Returns the checks of a comparison of algorithms with each other.
+
+    Args:
+        signals: By training algorithm.
+        settings: By training algorithm, hyper-parameters where they are known.
+    """
     (first_name, first), *others = signals.items()
     checks = []
     for name, other in others:

@@ -89,7 +89,11 @@ def model_facts(
 ) -> ModelFacts:
     """Returns what is compared, over examples that some models had and others not.
 
-    Or over other ``columns``. Infinite losses are left out of the mean losses.
+    Infinite losses are left out of the mean losses.
+
+    Args:
+        signals: Of all models.
+        columns: Other examples to look at.
     """
     pool = varying_columns(np.asarray(signals.keep)) if columns is None else columns
     keep = np.asarray(signals.keep)[:, pool]
@@ -216,7 +220,12 @@ def check_mask(signals: Signals, facts: ModelFacts) -> Check:
 
 
 def accuracy_floor(accuracy: np.ndarray, num_examples: Any) -> Any:
-    """Returns how far an accuracy may be from the median by chance, or a bit more."""
+    """Returns how far an accuracy may be from the median by chance, or a little more.
+
+    Args:
+        accuracy: Of models that are alike.
+        num_examples: Behind the accuracy that is compared with them.
+    """
     # As if two more of each outcome had been seen: an accuracy of 1 has noise too.
     middle = (np.median(accuracy) * num_examples + 2) / (num_examples + 4)
     noise = STANDARD_ERRORS * np.sqrt(middle * (1 - middle) / num_examples)

@@ -26,6 +26,10 @@ def near_copies(
 ) -> Bool[np.ndarray, "m k"]:
     """Returns which models have the outputs of which others, exactly or nearly.
 
+    Args:
+        phi: Of some models.
+        others: Of further models, or the same.
+
     Example:
         >>> phi = np.random.default_rng(0).normal(size=(3, 50, 1))
         >>> near_copies(phi[:1] + 1e-4, phi)
@@ -55,6 +59,10 @@ def check_order(
     examples in the row. The scores of all models on all rows are standard normal
     without a relation; the assignment of rows with the largest sum is compared with the
     order that is given.
+
+    Args:
+        phi: Values of one query.
+        keep: True where the model trained on the example, supposedly.
     """
     columns = np.flatnonzero(varying_columns(keep))
     # Every k-th of them, with k rounded up.

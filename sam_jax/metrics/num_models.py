@@ -66,8 +66,13 @@ def model_count_curve(
 ) -> ModelCountCurve:
     """Returns how a pooled metric grows with the number of models.
 
-    One of ``metric_names``, over the examples of ``mask``; ``scores`` are the attack's
-    with all models.
+    Args:
+        attack: The attack.
+        signals: The outputs of all models.
+        scores: The attack's scores with all models.
+        mask: Examples to count.
+        metric: One of ``metric_names``; the rate it names is computed.
+        level: Confidence level of the intervals.
     """
     num_models = len(signals.phi)
     prefix = "tpr_at_fpr_"

@@ -61,6 +61,13 @@ def one_run_audit(
     that the guesses on a target do not choose it. A canary that all other models have,
     or none, is not counted: its coin is known, as constant columns were drawn again.
 
+    Args:
+        scores: Score of each canary against each target; higher is member.
+        keep: The coins.
+        delta: Privacy's additive slack, in [0, 1).
+        level: Confidence level, in (0, 1).
+        seed: Seed of the order among equal scores.
+
     Raises:
         ArgumentError: If there are fewer than 3 targets or an option is out of range.
     """

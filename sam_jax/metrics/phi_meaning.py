@@ -59,19 +59,23 @@ def likely_meaning(
     | all in [0, 1] | probabilities, or losses where members have smaller values |
     | all in [0, 100], with a hard edge at 100 | percentages |
     | all >= 0, with a hard edge at 0, or with wrong predictions, or with smaller \
-    values of members | losses |
+values of members | losses |
     | all <= 0, with a hard edge at 0 | log-probabilities of the label |
     | all in [-1, 1], with a hard edge at 1 | margins between probabilities |
     | of two classes, members of the first have smaller values, of the second larger | \
-    the single logit of a binary classifier |
+the single logit of a binary classifier |
     | positive where the prediction is wrong, or strongly negative for members | \
-    turned signs, or other labels |
+turned signs, or other labels |
     | as many models as examples; members stand out by the transposed mask alone | a \
-    transposed mask |
+transposed mask |
     | members have smaller values, and positive ones are right | an inverted mask |
 
-    ``correct`` and ``labels`` are given where they are known by other means;
-    phi that ``modified_entropy`` fits are phi.
+    Args:
+        phi: Values of one query.
+        keep: True where the model trained on the example.
+        correct: Whether predictions are right, where that is known by other means.
+        labels: Class of each example, where known.
+        modified_entropy: Of the same outputs, where known: what it fits is phi.
     """
     # The examples that tell models apart; of a single model there are no others.
     columns = np.flatnonzero(varying_columns(keep) | (len(keep) == 1))

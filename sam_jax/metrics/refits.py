@@ -130,8 +130,9 @@ def make_example_groups(num_examples: int, seed: int) -> Int[np.ndarray, " n"]:
 def shared_variance(without: Float[np.ndarray, "g x p"]) -> Float[np.ndarray, " p"]:
     """Returns the variance that models bring to P metrics, at least 0.
 
-    From the metrics without each of G groups of models, on each of X groups of
-    examples; 0 where they are NaN, or for fewer than 2 groups.
+    Args:
+        without: The metrics without each of G groups of models, on each of X groups of
+            examples; 0 is returned where they are NaN, or for fewer than 2 groups.
     """
     num_models, num_groups, num_metrics = without.shape
     if num_models < 2 or num_groups < 2:

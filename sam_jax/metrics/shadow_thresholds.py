@@ -49,9 +49,16 @@ def shadow_thresholds(
 ) -> Float[np.ndarray, "t n"]:
     """Returns each target's threshold per example, chosen on the other targets.
 
-    The lowest of equally good ones, of all examples or, with ``labels``, of each class.
     Counts of every model at every candidate are taken once, and the target's
     subtracted: integers, so nothing is lost.
+
+    Args:
+        scores: Score of each example against each model; higher is member.
+        keep: Whether the model trained on it.
+        labels: Class of each example, for one threshold a class; one for all without.
+
+    Returns:
+        The threshold that applies to each example, the lowest of equally good ones.
 
     Raises:
         ArgumentError: If shapes differ, scores are NaN, or there is only one model.
@@ -74,6 +81,9 @@ def shadow_fpr_thresholds(
 
     The false-positive rate is that of the other targets' non-members, pooled. All
     scores are sorted once; a target's are stepped over.
+
+    Raises:
+        ArgumentError: As in ``shadow_thresholds``, or if ``fpr`` is not in (0, 1].
     """
     keep = _checked(scores, keep)
     _checks.at_least(2, num_models=len(scores))
@@ -121,7 +131,9 @@ def population_thresholds(
 ) -> dict[str, float]:
     """Returns by rule the lowest threshold with at most each FPR on a population.
 
-    Rates that so few examples cannot show are left out.
+    Args:
+        scores: Of examples that the target did not train on, and that do not count.
+        fprs: Rates; those that so few examples cannot show are left out.
     """
     ordered, chosen = -np.sort(-np.asarray(scores, np.float64)), {}
     for fpr in _checks.false_positive_rates(fprs):

@@ -25,7 +25,7 @@ def check_target(
     counted: Bool[np.ndarray, " n"],
     population: Bool[np.ndarray, " n"],
 ) -> list[Check]:
-    """Returns the checks of one target [1, N] and its shadow models, if there are any.
+    """Returns the checks of one target and its shadow models.
 
     | check | invalid where | warning where |
     | --- | --- | --- |
@@ -33,10 +33,16 @@ def check_target(
     | mask | it is inverted, or phi is something else | |
     | copy | a shadow model has its outputs | |
     | shadow counts | | its members are in more (or fewer) shadow models than its \
-    non-members |
+non-members |
     | likeness | its training accuracy is 0.25 off the shadow models' | accuracy, \
-    loss or size of the training set is not like theirs |
+loss or size of the training set is not like theirs |
     | learning | | it is at chance level |
+
+    Args:
+        target: Of the target alone, [1, N].
+        shadows: Of its shadow models, on the same examples; None without.
+        counted: Examples behind all figures.
+        population: Examples set aside, in no training set.
     """
     members = np.asarray(target.keep)[0]
     checks = [_check_examples(members, counted, population)]

@@ -83,9 +83,16 @@ def shadow_threshold_decisions(
     """Returns what each rule for thresholds reaches on targets that did not set it.
 
     Rules: the best balanced accuracy on the other models, with one threshold for all
-    and (with more than one class in ``labels``) one a class; the lowest threshold at
-    which the false-positive rate of the other models is at most each of ``fprs`` (left
-    out where they have fewer than ``1 / fpr`` non-members).
+    and (with more than one class) one a class; the lowest threshold at which the false-
+    positive rate of the other models is at most each of ``fprs`` (left out where they
+    have fewer than ``1 / fpr`` non-members).
+
+    Args:
+        scores: Score of each example against each target; higher is member.
+        keep: Whether the target trained on it.
+        labels: Class of each example.
+        fprs: False-positive rates to aim at.
+        level: Confidence level of all intervals.
 
     Raises:
         ArgumentError: If a score is NaN, shapes differ, there is only one target, or
@@ -115,9 +122,15 @@ def given_decisions(
     chosen: Mapping[str, Any],
     level: float = 0.95,
 ) -> list[Decisions]:
-    """Returns what thresholds fixed elsewhere, by rule, reach on one given model.
+    """Returns what thresholds fixed elsewhere reach on one given model.
 
     Its examples are the only sample: limits of rates are Clopper and Pearson's.
+
+    Args:
+        scores: Against the model; higher is member.
+        members: Whether it trained on the example.
+        chosen: By rule, the threshold of all examples or of each.
+        level: Confidence level of all intervals.
     """
     decisions = []
     for rule, limits in chosen.items():
@@ -135,6 +148,11 @@ def epsilon_of_decisions(
     ``TPR <= e^eps FPR + delta`` holds for each example of an (epsilon, delta)-private
     algorithm, and so for the means over examples. The thresholds were fixed on other
     models; of the K rules each gets a share ``(1 - level) / K`` of the error.
+
+    Args:
+        decisions: From ``shadow_threshold_decisions``.
+        delta: Privacy's additive slack, in [0, 1).
+        level: Confidence level, in (0, 1).
     """
     _checks.confidence_level(level)
     each = 1 - (1 - level) / len(decisions)

@@ -47,7 +47,11 @@ def base_factories() -> Mapping[str, Callable[..., optax.GradientTransformation]
 
 
 def setting_names(name: str) -> list[str]:
-    """Returns the settings of an optimizer beyond its learning rate."""
+    """Returns the settings of an optimizer beyond its learning rate.
+
+    Raises:
+        ArgumentError: If there is no such optimizer.
+    """
     factory = _checks.one_of(base_factories(), base=name)
     return list(inspect.signature(factory).parameters)[1:]
 
@@ -55,7 +59,12 @@ def setting_names(name: str) -> list[str]:
 def make_base(
     name: str, learning_rate: Any, settings: Mapping[str, Any]
 ) -> optax.GradientTransformation:
-    """Returns an optimizer of optax; the learning rate is a number or a schedule.
+    """Returns an optimizer of optax.
+
+    Args:
+        name: A key of ``base_factories``.
+        learning_rate: A number or a schedule.
+        settings: Its further arguments by name.
 
     Raises:
         ArgumentError: If there is no such optimizer, if it has no such setting, or
@@ -92,6 +101,9 @@ def make_base(
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
     """Returns ``name=value`` texts as settings: numbers, True, False, None or text.
+
+    Raises:
+        ArgumentError: If one has no name or no value, or a name is there twice.
 
     Example:
         >>> parse_settings(["weight_decay=1e-4", "nesterov=True", "mu_dtype=bfloat16"])

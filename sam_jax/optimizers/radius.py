@@ -24,7 +24,11 @@ def check_radius(rho: Any) -> None:
 
 
 def radius_at(rho: Radius, step: Int[Array, ""]) -> ArrayLike:
-    """Returns the radius of a step; below 0, where only tracing can tell, it is 0."""
+    """Returns the radius of a step; below 0, where only tracing can tell, it is 0.
+
+    Raises:
+        ArgumentError: If rho, or what the schedule returns, is no real scalar.
+    """
     check_radius(rho)
     value: Any = rho
     if callable(rho):
@@ -40,8 +44,11 @@ def check_setting(
 ) -> None:
     """Raises ``ArgumentError`` unless each is a real scalar that follows a rule.
 
-    The rule is a validator of ``_checks``; of traced scalars only shape and dtype are
-    known.
+    Of a traced one only shape and dtype are known.
+
+    Args:
+        rule: A validator of numbers in ``sam_jax._checks``.
+        **settings: Values by name.
     """
     for name, value in settings.items():
         _scalar(name, value, "must be a scalar number")

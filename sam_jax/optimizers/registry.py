@@ -97,6 +97,9 @@ def sgd(
         base: Any optimizer; despite the name, not only stochastic gradient descent.
         rho: Accepted so that all factories are called alike; 0 where concrete.
         clip_norm: Largest norm of the gradient that ``base`` receives.
+
+    Raises:
+        ArgumentError: If a concrete ``rho`` is not 0.
     """
     if _checks.is_concrete(rho) and rho != 0:
         rule = f"must be 0 for sgd, which has no radius, got {rho!r}."

@@ -171,7 +171,11 @@ def check_keep(keep: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def check_targets(keep: np.ndarray) -> None:
-    """Raises ``ArgumentError`` unless each model can be a target of the others."""
+    """Raises ``ArgumentError`` unless each model can be a target, others its shadows.
+
+    Args:
+        keep: From ``check_keep``.
+    """
     if len(keep) < 2:
         rule = f"must have at least 2 models, got {len(keep)}."
         hint = "One model is attacked as a target whose members are known (--target)."
@@ -212,7 +216,13 @@ def check_logit_values(name: str, logits: np.ndarray) -> np.ndarray:
 def check_labels(
     labels: Any, num_examples: int, num_classes: int | None = None
 ) -> np.ndarray:
-    """Returns labels as int32 [examples], below ``num_classes`` if given, or raises."""
+    """Returns labels as int32 [examples], or raises ``ArgumentError``.
+
+    Args:
+        labels: Classes, of any integer dtype.
+        num_examples: How many there must be.
+        num_classes: Labels must lie below it; any int32 will do without.
+    """
     labels = plain_array(labels=labels)
     if labels.ndim == 2 and len(labels) == num_examples and _is_one_hot(labels):
         rule = f"must be [{num_examples}], one class each,"

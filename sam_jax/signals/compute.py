@@ -52,8 +52,19 @@ def model_signals(
 ) -> ModelSignals:
     """Returns one model's signals on N examples, a batch of logits at a time.
 
-    The first query is the example itself; ``augment`` makes the others from ``key``,
-    the same for every model.
+    Args:
+        model: The network, applied with ``train=False``.
+        params: Its weights.
+        state: Its batch statistics.
+        examples: Inputs and labels.
+        batch_size: Examples whose logits exist at the same time.
+        num_queries: Q, the augmented queries of each example; the first is the example
+            itself.
+        augment: Makes the other queries, the same for every model.
+        key: Random key of the queries; needed where ``num_queries`` is above 1.
+
+    Raises:
+        ArgumentError: If there are several queries and nothing to make them with.
     """
     _checks.at_least(1, batch_size=batch_size, num_queries=num_queries)
     if num_queries > 1 and (augment is None or key is None):
@@ -125,10 +136,25 @@ def chunk_signals(
     augment: AugmentFn | None = None,
     key: Key | None = None,
 ) -> ModelSignals:
-    """Returns the signals of a chunk of models on the host, with a leading axis K.
+    """Returns the signals of a chunk of models, on the host.
 
-    As ``model_signals``; ``batch_size`` is halved as long as the device runs out of
-    memory.
+    Args:
+        model: The network.
+        trained: The models, with a leading axis K.
+        examples: Inputs and labels, N of them.
+        models_per_vmap: Models under one ``vmap``; see ``vmap_models.over_models``.
+        batch_size: Examples whose logits exist at the same time, for each model; halved
+            as long as the device runs out of memory.
+        num_queries: Q, augmented queries of each example; the first is the example
+            itself.
+        augment: Makes the other queries.
+        key: Random key of the queries.
+
+    Returns:
+        ModelSignals with a leading axis K, in NumPy.
+
+    Raises:
+        RuntimeError: The device's, if not even one example fits into its memory.
     """
     shared = (
         jax.tree.map(jnp.asarray, examples),

@@ -34,7 +34,13 @@ def convert(
     | probabilities or log-probabilities, whose last axis is over classes | logits |
     | those of the label alone, [M, N]; losses [M, N] or [M, N, Q] | phi |
 
-    Values that cannot be what they are said to be are an error under ``name``.
+    Args:
+        values: The array.
+        signals_are: What it holds.
+        name: What to call it in an error.
+
+    Raises:
+        ArgumentError: If values cannot be what they are said to be.
 
     Example:
         >>> read_as, phi = convert(np.log([[3.0, 5.0]]), "losses")

@@ -46,8 +46,16 @@ Arrays = dict[str, np.ndarray]
 def read_folder(folder: pathlib.Path, argument: str = "signals") -> Arrays | None:
     """Returns the arrays of another tool's folder, by the names of files of signals.
 
-    None for a folder of neither tool. A file that is missing, damaged, or of another
-    shape than the others is named in an error about ``argument``.
+    Args:
+        folder: To look into.
+        argument: What to call it in an error.
+
+    Returns:
+        None for a folder of neither tool.
+
+    Raises:
+        ArgumentError: If a file of the folder is missing, damaged, or of another shape
+            than the others; names it.
     """
     experiments = [p for p in folder.glob("experiment*") if p.is_dir()]
     if experiments:
@@ -64,11 +72,15 @@ def export_signals(
     name: str = "signals",
     logits: Float[np.ndarray, "..."] | None = None,
 ) -> None:
-    """Writes signals to a new or empty folder, as another tool reads them.
+    """Writes signals as another tool reads them.
 
-    ``"npy"``: the fields of ``Signals``, an ``.npy`` file each. The LiRA scripts get
-    the logits [M, N, C] or [M, N, Q, C] too, where they are known, and ``name`` as that
-    of the network.
+    Args:
+        signals: Of M models.
+        folder: Where to; must be new or empty.
+        to: The tool. ``"npy"``: the fields of ``Signals``, an ``.npy`` file each.
+        name: Of the training algorithm, for what the tool says about its models.
+        logits: [M, N, C] or [M, N, Q, C] behind the signals, where they are known; for
+            ``logits/`` of the LiRA scripts.
 
     Raises:
         ArgumentError: If the folder holds something, or for Privacy Meter where there

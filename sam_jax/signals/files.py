@@ -214,7 +214,11 @@ def _read_file(
 
 
 def read_array(path: str | pathlib.Path, name: str) -> np.ndarray:
-    """Returns the array of an ``.npy`` file, or of this name in an ``.npz`` file."""
+    """Returns the array of an ``.npy`` file, or of this name in an ``.npz`` file.
+
+    Raises:
+        ArgumentError: If there is no such file or array, or it is pickled.
+    """
     path = pathlib.Path(path)
     if path.suffix == ".npy":
         return safe_npz.read_npy(path, argument=name)

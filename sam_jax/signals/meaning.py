@@ -24,12 +24,21 @@ def check_phi_meaning(
 ) -> None:
     """Refuses phi that are something else, as far as the values show it.
 
-    Where the user has stated that these are phi, or the values leave room for doubt, it
-    is a warning. An inverted mask is left to ``model_checks.check_models``, which calls
-    the models invalid.
+    An inverted mask is left to ``model_checks.check_models``, which calls the models
+    invalid.
+
+    Args:
+        signals: Checked signals.
+        has_correct: Whether ``correct`` was given, not derived from phi.
+        has_labels: Whether labels are known.
+        is_stated: Whether the user has said that these are phi, which makes it a
+            warning.
 
     Raises:
         ArgumentError: With the likely cause and the line that corrects it.
+
+    Warns:
+        UserWarning: Where the values leave room for doubt.
     """
     meaning = phi_meaning.likely_meaning(
         np.asarray(signals.phi)[..., 0],
@@ -58,7 +67,18 @@ def check_logits_meaning(
 ) -> None:
     """Refuses logits that are probabilities or losses, and labels of other classes.
 
-    Each query is looked at; warnings and errors are as in ``check_phi_meaning``.
+    Args:
+        logits: Checked for shape; each query is looked at.
+        labels: Of the examples.
+        keep: True where the model trained on the example.
+        is_stated: Whether the user has said that these are logits, which makes it a
+            warning.
+
+    Raises:
+        ArgumentError: With the likely cause and the line that corrects it.
+
+    Warns:
+        UserWarning: Where the values leave room for doubt.
     """
     queries = logits[:, :, None] if logits.ndim == 3 else logits
     # Every step-th example: at most MAX_ROWS predictions over models and queries.

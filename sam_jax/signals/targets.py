@@ -54,7 +54,10 @@ def load_targets(
 ) -> LoadedTargets:
     """Returns checked signals of targets, by name: as in the file, or the file's.
 
-    ``labels`` are the shadow models' encoded classes, for files without any.
+    Args:
+        paths: Files or folders; see above.
+        labels: Encoded classes for files without any, those of the shadow models.
+        signals_are: As in ``load_signals``.
 
     Raises:
         ArgumentError: If a file cannot be read, members are not known, shapes disagree,
@@ -80,7 +83,13 @@ def target_from_arrays(
 ) -> Signals:
     """Returns one target's checked signals [1, N] from arrays without model axis.
 
-    Errors are those of ``load_targets``, and call the arrays ``source``.
+    Args:
+        arrays: By name, as a file holds them.
+        source: What to call them in an error.
+        signals_are: What the outputs are; by default what their name says.
+
+    Raises:
+        ArgumentError: As in ``load_targets``.
     """
     if "members" not in arrays:
         hint = ""
@@ -122,7 +131,13 @@ def save_targets(
     targets: Mapping[str, Signals],
     population: Bool[np.ndarray, " n"],
 ) -> None:
-    """Writes targets, signals [1, N] by name, to an ``.npz`` file."""
+    """Writes targets to an ``.npz`` file, for ``load_targets``.
+
+    Args:
+        path: The file; replaced if it is there.
+        targets: Signals [1, N] by name.
+        population: Examples set aside.
+    """
     first = next(iter(targets.values()))
     arrays = {"labels": np.asarray(first.labels), "population": population}
     for name, signals in targets.items():

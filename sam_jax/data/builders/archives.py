@@ -19,7 +19,11 @@ MAX_UNPACKED = 2**33
 
 
 def read_gzip(path: pathlib.Path, max_unpacked: int = MAX_UNPACKED) -> bytes:
-    """Returns what a gzip file holds, read to its end so that its CRC is checked."""
+    """Returns what a gzip file holds, read to its end so that its CRC is checked.
+
+    Raises:
+        ValueError: If it is damaged or unpacks to more than ``max_unpacked`` bytes.
+    """
     return b"".join(_unpack(path, max_unpacked))
 
 
@@ -28,6 +32,9 @@ def check_gzip(path: pathlib.Path, max_unpacked: int = MAX_UNPACKED) -> None:
 
     A reader that stops at the last row it needs never compares the CRC, which comes
     after it.
+
+    Raises:
+        ValueError: As ``read_gzip``.
     """
     for _ in _unpack(path, max_unpacked):
         pass
@@ -51,7 +58,11 @@ def _unpack(path: pathlib.Path, max_unpacked: int) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def open_member(path: pathlib.Path, member: str) -> Iterator[IO[bytes]]:
-    """Opens one file inside of a ``.tgz`` archive; its leading folders are ignored.
+    """Opens one file inside of a ``.tgz`` archive for reading.
+
+    Args:
+        path: The archive.
+        member: Path of the file in it; a leading ``./`` or folder is ignored.
 
     Raises:
         ValueError: If the archive cannot be read, has an absolute member or one that
@@ -108,7 +119,11 @@ def parse_rows(
 
 
 def parse_bits(line: bytes, num_features: int, where: str) -> Bool[np.ndarray, "f"]:
-    """The bits of a line ``0,1,1,...``."""
+    """The bits of a line ``0,1,1,...``.
+
+    Raises:
+        ValueError: If there are not ``num_features`` values, or one is not 0 or 1.
+    """
     values = np.frombuffer(line, np.uint8)
     num_values = line.count(b",") + 1 if line else 0
     if num_values != num_features:
@@ -124,7 +139,11 @@ def parse_bits(line: bytes, num_features: int, where: str) -> Bool[np.ndarray, "
 
 
 def parse_label(text: bytes, num_classes: int, where: str) -> int:
-    """A label 1..num_classes, quoted or not, as a number from 0."""
+    """A label 1..num_classes, quoted or not, as a number from 0.
+
+    Raises:
+        ValueError: If it is not such a number.
+    """
     digits = text.strip(b'"')
     if not digits.isdigit() or not 1 <= int(digits) <= num_classes:
         rule = f"{where}: the label must lie in [1, {num_classes}], got"

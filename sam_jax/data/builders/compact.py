@@ -58,7 +58,11 @@ class CompactBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return CompactWriter()
 
     def fetch(self, dl_manager: Any, filename: str, url: str) -> pathlib.Path:
-        """The source file: from ``manual_dir`` where it is there, else downloaded."""
+        """The source file: from ``manual_dir`` where it is there, else downloaded.
+
+        Raises:
+            ValueError: If its checksum is known and another one.
+        """
         path = self._find(dl_manager, filename, url)
         expected = self.CHECKSUMS.get(filename)
         if expected is not None:
