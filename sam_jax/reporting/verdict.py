@@ -65,6 +65,10 @@ def _leak_sentence(name: str, findings: list[Finding], num_models: int) -> str:
             rate = format_estimate(strongest.estimate)
             shown += f", {metric_label(strongest.metric)} {rate}"
         many = f", {num_leaks} of which show it" if len(findings) > 1 else ""
+        if strongest.metric == "auc" and strongest.auc.low <= 0.5:
+            # The test is of these models, and knows more than the interval.
+            p_value = f"p = {strongest.adjusted_p_value:.1g}"
+            many += f" ({p_value} for these models; the interval is for new ones)"
         return f"{name} leaks: {shown}, {_of_all('strongest', findings)}{many}."
     # The smallest leak that any of the attacks would have shown.
     detectable = {}

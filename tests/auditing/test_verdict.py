@@ -61,6 +61,20 @@ def strength(result, attack):
     return result["sgd"].attacks[attack].metrics.pooled["auc"].value
 
 
+def test_a_leak_whose_interval_reaches_chance_says_what_each_is_for():
+    # Four models of different strength: what new ones leak is not known.
+    signals = make_signals(4, 0.0)
+    shift = np.array([0.0, 0.1, 0.2, 1.5])[:, None]
+    signals = signals._replace(phi=signals.phi + (shift * signals.keep)[..., None])
+    result = evaluate(signals, {"loss": ATTACKS["loss"]})
+    auc = result["sgd"].attacks["loss"].metrics.pooled["auc"]
+    said = sam_jax.verdict(result)
+    assert auc.low < 0.5 and said.startswith("sgd leaks: loss AUC 0.")
+    assert said.endswith(" for these models; the interval is for new ones).")
+    sure = sam_jax.verdict(evaluate(make_signals(8, 1.5), {"loss": ATTACKS["loss"]}))
+    assert sure.startswith("sgd leaks: ") and "new ones" not in sure
+
+
 def test_noise_is_not_resolved_and_the_smallest_visible_leak_is_said():
     said = sam_jax.verdict(evaluate(make_signals(8, 0.0)))
     assert said.startswith("Leak of sgd not resolved: ")
