@@ -28,7 +28,7 @@ import numpy as np
 import sam_jax
 from benchmarks.machine import in_words, machine
 from sam_jax.auditing import evaluate
-from sam_jax.auditing.steps import Steps
+from sam_jax.auditing.parallel_steps import Steps
 from sam_jax.reporting import audit_report
 from sam_jax.training.membership import balanced_keep
 from sam_jax.types import Dataset, Examples, Signals

@@ -8,9 +8,9 @@ reads docs/results/where_it_begins and writes docs/results/claims.md.
 from collections.abc import Sequence
 
 from experiments.common.claim_list import BATCH_NORM, CLAIMS, PLACES, Claim, Place
+from experiments.common.equal_loss import TOLERANCE
 from experiments.common.explanations import read_explanations
 from experiments.common.map_figure import EQUAL_ACCURACY
-from experiments.common.matching import TOLERANCE
 from experiments.common.measure import MODELS, Row
 from experiments.common.pages import Sweep, run_page, table
 from experiments.common.tables import read_rows

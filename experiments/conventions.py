@@ -18,7 +18,7 @@ from experiments.null_attacks import attack_noise, markdown_row, noise_draws
 from sam_jax import _checks, metrics
 from sam_jax.attacks import ATTACKS, direct, lira, rmia, score_targets
 from sam_jax.cli.errors import command_line
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 from sam_jax.metrics import num_models, shadow_thresholds
 from sam_jax.signals import load_signals
 from sam_jax.types import AttackFn, Signals

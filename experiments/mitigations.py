@@ -32,7 +32,7 @@ from experiments.common.runs import Config, run_design, write_tables
 from experiments.common.tables import read_rows, write_rows, write_table
 from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.cli.errors import command_line
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 
 ATTACK_NAMES = ("loss", "lira_online", "rmia_online")
 COLUMNS = (

@@ -19,7 +19,7 @@ from sam_jax import metrics
 from sam_jax._checks import ArgumentError
 from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.cli.errors import command_line
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 from sam_jax.types import AttackFn, Signals
 
 Mask = Literal["half", "tenth", "folds", "one in", "two out", "independent"]

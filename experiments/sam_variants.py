@@ -17,7 +17,7 @@ from experiments.common.presets import VARIANTS
 from experiments.common.runs import Config, run_design, write_with_page
 from experiments.rho_sweep import optimizer_table
 from sam_jax.cli.errors import command_line
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 
 
 def main(config: Config) -> pathlib.Path | None:

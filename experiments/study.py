@@ -32,7 +32,7 @@ from experiments.common.pages import read_sweep
 from experiments.common.presets import MITIGATIONS, VARIANTS
 from experiments.common.runs import Config, chosen_cells
 from sam_jax.cli.errors import command_line
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 
 PAGES = {
     "architectures": architectures.page,

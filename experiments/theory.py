@@ -19,7 +19,7 @@ from experiments.common.pages import described, table
 from experiments.common.tables import write_table
 from sam_jax.cli import run_folder, theory
 from sam_jax.cli.errors import command_line
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 from sam_jax.reporting import theory_report
 from sam_jax.reporting.drawings import Drawing
 from sam_jax.training.checkpoint import ChunkStore

@@ -16,7 +16,7 @@ from experiments.common.presets import SCALES
 from experiments.common.runs import Config, run_design
 from experiments.common.sweep_results import write_results
 from sam_jax.cli.errors import command_line
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 
 
 def main(config: Config) -> pathlib.Path | None:

@@ -33,6 +33,8 @@ Network = Literal["mlp", "mlp_tanh", "mlp_bn", "cnn_bn", "resnet18_bn", "vgg16_b
 Method = Literal[
     "sgd", "sam", "usam", "asam", "gsam", "looksam", "friendly_sam", "gnp", "random_sam"
 ]
+"""``m_sam`` needs gradients of groups of a batch, which cells do not pass."""
+
 NUM_TEST = 2000
 """Test examples of a cell, where its data set has so many."""
 

@@ -6,12 +6,12 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments.common.cells import Cell
+from experiments.common.equal_loss import TOLERANCE
 from experiments.common.map_figure import EQUAL_ACCURACY
-from experiments.common.matching import TOLERANCE
 from experiments.common.measure import MODELS, Row
 from experiments.common.sweep_results import label
 from experiments.common.tables import read_rows, read_settings
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 
 Place = tuple[str, str]
 """Name of a cell and name of an optimizer."""

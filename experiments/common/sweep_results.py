@@ -8,9 +8,9 @@ import numpy as np
 
 from experiments.common.cells import Cell, read_signals
 from experiments.common.effects import Effect, main_effects
+from experiments.common.equal_loss import match_losses, measure_match
 from experiments.common.explanations import write_explanations
 from experiments.common.map_figure import EQUAL_ACCURACY, map_figure
-from experiments.common.matching import match_losses, measure_match
 from experiments.common.measure import MODELS, Row
 from experiments.common.mechanism import mechanism_of
 from experiments.common.tables import write_rows, write_settings, write_table

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sam_jax import _checks
-from sam_jax.attacks import gaussian, matching
+from sam_jax.attacks import equal_counts, gaussian
 from sam_jax.attacks.base import Attack
 from sam_jax.attacks.gaussian import Gaussian
 from sam_jax.attacks.shadow_statistics import (
@@ -156,7 +156,7 @@ def _make_lira(
 
     def fit(signals: Signals, target: Any) -> Fitted:
         pooled = pool_sides(signals, location, joint)
-        probability = matching.fit_matching(signals.keep, target)
+        probability = equal_counts.fit_matching(signals.keep, target)
         return Fitted(
             jax.tree.map(lambda a: a[target], pooled),
             probability if options.matched else jnp.zeros_like(probability),
@@ -167,9 +167,9 @@ def _make_lira(
         phi, inside, outside = shadow_sides(signals, location, joint)
         # Row m of a statistic leaves model m out: the target where it is of the group,
         # else the model, if any, that makes the numbers match.
-        left_out = matching.left_out(fitted.matching, signals, target)
-        inside = matching.take_rows(inside, left_out.inside)
-        outside = matching.take_rows(outside, left_out.outside)
+        left_out = equal_counts.left_out(fitted.matching, signals, target)
+        inside = equal_counts.take_rows(inside, left_out.inside)
+        outside = equal_counts.take_rows(outside, left_out.outside)
         phi = phi[target]
         shift = jnp.broadcast_to(pooled.shift, phi.shape)
         filled = fill_side(inside, outside, shift), fill_side(outside, inside, -shift)

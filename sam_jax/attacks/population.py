@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from sam_jax.attacks import equal_counts
 from sam_jax.attacks import leave_one_out as loo
-from sam_jax.attacks import matching
 from sam_jax.attacks.base import Attack
 from sam_jax.attacks.tuning import robust_center_and_scale, spread_columns
 from sam_jax.types import Signals
@@ -43,7 +43,7 @@ class QuantileFit(NamedTuple):
     """A location-scale model in units of the target's standardised phi.
 
     Attributes:
-        matching: How often references are left out (``matching.fit_matching``).
+        matching: How often references are left out (``equal_counts.fit_matching``).
         phi: Center and scale of the target's phi.
         difficulty: Center and scale of the difficulty.
         location: Intercept and slope of the location.
@@ -94,7 +94,7 @@ def quantile_regression() -> Attack:
     """
 
     def fit(signals: Signals, target: Any) -> QuantileFit:
-        probability = matching.fit_matching(signals.keep, target)
+        probability = equal_counts.fit_matching(signals.keep, target)
         population, is_valid = take_population(signals)
         phi = mean_phi(population)[target]
         difficulty = _difficulty(population, target, probability)
@@ -174,8 +174,8 @@ def _difficulty(
 ) -> Difficulty:
     phi = mean_phi(signals)[..., None]
     others = loo.moments_without_each(phi, ~signals.keep)
-    models = matching.left_out(probability, signals, target).outside
-    others = matching.take_rows(others, models)
+    models = equal_counts.left_out(probability, signals, target).outside
+    others = equal_counts.take_rows(others, models)
     return Difficulty(others.mean[:, 0], others.count)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from sam_jax.attacks import gaussian, matching
+from sam_jax.attacks import equal_counts, gaussian
 from sam_jax.attacks import leave_one_out as loo
 from sam_jax.attacks.base import Attack
 from sam_jax.attacks.lira import Fitted
@@ -31,14 +31,14 @@ def reference_attack() -> Attack:
         phi = mean_phi(signals)[..., None]
         pooled = pool_sides(signals._replace(phi=phi), "mean", joint=False)
         pooled = jax.tree.map(lambda a: a[target], pooled)
-        return Fitted(pooled, matching.fit_matching(signals.keep, target))
+        return Fitted(pooled, equal_counts.fit_matching(signals.keep, target))
 
     def score(fitted: Fitted, signals: Signals, target: Any) -> Any:
         phi, outside = mean_phi(signals), ~jnp.asarray(signals.keep)
-        models = matching.left_out(fitted.matching, signals, target).outside
+        models = equal_counts.left_out(fitted.matching, signals, target).outside
         centred = loo.centred(phi[..., None])
         others = loo.moments_without_each(centred, outside)
-        others = matching.take_rows(others, models)
+        others = equal_counts.take_rows(others, models)
         variance = jnp.broadcast_to(fitted.pooled.out_variance, others.mean.shape)
         inflation = jnp.ones_like(others.count)
         fitted_out = gaussian.Gaussian(others.mean, variance, inflation)
@@ -61,13 +61,13 @@ def calibrated_loss() -> Attack:
     """
 
     def fit(signals: Signals, target: Any) -> Float[Array, "2 m"]:
-        return matching.fit_matching(signals.keep, target)
+        return equal_counts.fit_matching(signals.keep, target)
 
     def score(probability: Any, signals: Signals, target: Any) -> Any:
         log_p = jnp.mean(jax.nn.log_sigmoid(signals.phi), axis=-1, keepdims=True)
         others = loo.moments_without_each(log_p, ~signals.keep)
-        models = matching.left_out(probability, signals, target).outside
-        return (log_p[target] - matching.take_rows(others.mean, models))[:, 0]
+        models = equal_counts.left_out(probability, signals, target).outside
+        return (log_p[target] - equal_counts.take_rows(others.mean, models))[:, 0]
 
     return Attack(score, fit, needs=("out_models",), name="calibrated_loss")
 

@@ -23,8 +23,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from sam_jax import _checks
+from sam_jax.attacks import equal_counts
 from sam_jax.attacks import leave_one_out as loo
-from sam_jax.attacks import matching
 from sam_jax.attacks.base import Attack
 from sam_jax.attacks.population import (
     MAX_POPULATION,
@@ -46,7 +46,7 @@ class Fitted(NamedTuple):
 
     Attributes:
         a: One for all examples, or one for each fold of them (``tuning``).
-        matching: How often references are left out (``matching.fit_matching``).
+        matching: How often references are left out (``equal_counts.fit_matching``).
         population: The population's sorted log-ratios for each a.
     """
 
@@ -155,16 +155,16 @@ def _score_and_fit(
 
     def log_ratio(signals: Signals, target: Any, a: Any, probability: Any) -> Any:
         log_p, log_in, log_out = _log_means(signals)
-        left_out = matching.left_out(probability, signals, target)
+        left_out = equal_counts.left_out(probability, signals, target)
         log_in, log_out = _filled(
-            matching.take_rows(log_in, left_out.inside),
-            matching.take_rows(log_out, left_out.outside),
+            equal_counts.take_rows(log_in, left_out.inside),
+            equal_counts.take_rows(log_out, left_out.outside),
         )
         return jnp.mean(log_p[target] - log_prior(log_in, log_out, a), axis=-1)
 
     def fit(signals: Signals, target: Any) -> Fitted:
         chosen = choose(signals, target)
-        probability = matching.fit_matching(signals.keep, target)
+        probability = equal_counts.fit_matching(signals.keep, target)
         population, is_valid = take_population(signals, max_population)
         # One a, or two: short enough to be written out in the program.
         ordered = [

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sam_jax._checks import ArgumentError
-from sam_jax.attacks.matching import pseudo_uniform
+from sam_jax.attacks.equal_counts import pseudo_uniform
 from sam_jax.types import Signals
 
 NUM_TUNING = 2000

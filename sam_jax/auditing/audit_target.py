@@ -19,8 +19,8 @@ from sam_jax.auditing.config import (
 from sam_jax.auditing.given_models import attack_given
 from sam_jax.auditing.plan import AuditPlan, make_plan
 from sam_jax.auditing.result import AuditResult
+from sam_jax.auditing.shadow_pairing import pair_names
 from sam_jax.auditing.target import Queries, Target, signals_of_targets
-from sam_jax.auditing.target_matching import pair_names
 from sam_jax.data.arrays import as_dataset
 from sam_jax.signals.checks import check_signals
 from sam_jax.types import AugmentFn, Dataset, Signals

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from sam_jax import _checks
 from sam_jax.attacks import score_targets
 from sam_jax.auditing.config import AttackConfig
+from sam_jax.auditing.parallel_steps import Steps
 from sam_jax.auditing.result import (
     Accuracy,
     AttackResult,
@@ -19,7 +20,6 @@ from sam_jax.auditing.result import (
     ExposureChange,
     OptimizerResult,
 )
-from sam_jax.auditing.steps import Steps
 from sam_jax.metrics import (
     Bootstrap,
     IntervalConfig,

@@ -2,8 +2,8 @@
 
 A target becomes one more row of its shadow models' signals and is scored by the attacks
 as any model is. Its row of ``keep`` is True for every example in question, so that no
-attack sees its members (``attacks.matching``). Intervals are over examples alone: the
-target and its shadow models are as they are.
+attack sees its members (``attacks.equal_counts``). Intervals are over examples alone:
+the target and its shadow models are as they are.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from sam_jax.auditing.result import (
     ExposureChange,
     OptimizerResult,
 )
-from sam_jax.auditing.target_matching import (
+from sam_jax.auditing.shadow_pairing import (
     Question,
     check_attacks,
     join_target,

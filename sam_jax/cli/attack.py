@@ -33,7 +33,7 @@ from sam_jax.attacks import ATTACKS
 from sam_jax.cli import attack_inputs, run_folder
 from sam_jax.cli.attack_inputs import Config
 from sam_jax.cli.named_code import ALL
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.data import mirrors
 from sam_jax.reporting import audit_tables, tables

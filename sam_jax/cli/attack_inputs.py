@@ -16,7 +16,7 @@ from sam_jax.auditing.checks import check_attack_config
 from sam_jax.auditing.config import ATTACKS_ALONE
 from sam_jax.auditing.evaluate import attack_signals
 from sam_jax.auditing.given_models import attack_given, check_given
-from sam_jax.auditing.target_matching import (
+from sam_jax.auditing.shadow_pairing import (
     SHADOW_NEEDS,
     join_target,
     match_models,
@@ -25,7 +25,7 @@ from sam_jax.auditing.target_matching import (
 from sam_jax.cli.errors import as_option
 from sam_jax.cli.named_code import choose_attacks
 from sam_jax.metrics import model_checks
-from sam_jax.reporting.given_models import shadow_models
+from sam_jax.reporting.given_scope import shadow_models
 from sam_jax.signals import exchange, files
 from sam_jax.signals.conversions import SignalsAre
 from sam_jax.signals.exchange import ExportTo

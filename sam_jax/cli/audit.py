@@ -18,7 +18,7 @@ from sam_jax.auditing.audit import train_shard
 from sam_jax.cli import audit_arguments, run_folder
 from sam_jax.cli.audit_options import Config
 from sam_jax.cli.errors import as_option
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.data import mirrors
 from sam_jax.reporting import audit_tables, trust_sections

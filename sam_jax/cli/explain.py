@@ -24,7 +24,7 @@ from sam_jax.cli.audit_arguments import is_base
 from sam_jax.cli.audit_options import Config as AuditConfig
 from sam_jax.cli.errors import in_group
 from sam_jax.cli.named_code import named_attack
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.data import mirrors
 from sam_jax.reporting import explain_claims, explain_report, tables

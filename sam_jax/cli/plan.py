@@ -21,7 +21,7 @@ from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.cli import audit_arguments, audit_options
 from sam_jax.cli.named_code import named_model
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 from sam_jax.training import chips
 from sam_jax.training.chip_plan import ChipPlan, plan_for_chip
 from sam_jax.training.trainer import with_optimizer

@@ -20,7 +20,7 @@ from sam_jax._checks import ArgumentError
 from sam_jax.auditing.result import AuditResult
 from sam_jax.cli import explain_source
 from sam_jax.cli.errors import as_option
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 from sam_jax.data.atomic_files import make_folder
 from sam_jax.data.buckets import local_path, url_of
 from sam_jax.data.result_files import write_text

@@ -29,7 +29,7 @@ import numpy as np
 from sam_jax import _checks
 from sam_jax.analysis import theory_on_networks as nets
 from sam_jax.cli import run_folder
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 from sam_jax.cli.run_lock import locked_run
 from sam_jax.data import mirrors
 from sam_jax.data.result_files import plain

@@ -20,6 +20,7 @@ from sam_jax import _checks
 from sam_jax.metrics import roc
 from sam_jax.metrics.bootstrap import Bootstrap
 from sam_jax.metrics.estimate import CrossedVariance, Estimate, make_estimate, p_value
+from sam_jax.metrics.replicates import WITHOUT_RATE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,7 @@ def metric_names(fprs: Sequence[float]) -> tuple[str, ...]:
         >>> metric_names((0.01, 0.001))
         ('auc', 'balanced_accuracy', 'tpr_at_fpr_0.01', 'tpr_at_fpr_0.001')
     """
-    return ("auc", "balanced_accuracy", *(f"tpr_at_fpr_{fpr:g}" for fpr in fprs))
+    return (*WITHOUT_RATE, *(f"tpr_at_fpr_{fpr:g}" for fpr in fprs))
 
 
 def attack_metrics(bootstrap: Bootstrap) -> AttackMetrics:

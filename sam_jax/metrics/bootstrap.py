@@ -27,6 +27,7 @@ from sam_jax.metrics.refits import (
     shared_variance,
 )
 from sam_jax.metrics.replicates import (
+    WITHOUT_RATE,
     Replicates,
     TargetReplicates,
     make_weights,
@@ -244,7 +245,7 @@ def _without_models(
         counted = refit._replace(columns=np.searchsorted(columns, refit.columns))
         by_refit.append(metrics_without(counted, keep, groups, fprs))
     if not by_refit:
-        return np.empty((0, 1, 2 + len(fprs)))
+        return np.empty((0, 1, len(WITHOUT_RATE) + len(fprs)))
     return np.stack(by_refit)
 
 

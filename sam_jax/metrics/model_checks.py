@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from sam_jax.metrics import model_comparison
-from sam_jax.metrics.model_comparison import Check, ModelFacts, graded, model_facts
+from sam_jax.metrics import single_checks
 from sam_jax.metrics.model_identity import near_copies
 from sam_jax.metrics.roc import varying_columns
+from sam_jax.metrics.single_checks import Check, ModelFacts, graded, model_facts
 from sam_jax.types import Signals
 
 LARGE_PHI = 1000.0
@@ -46,12 +46,12 @@ above it, and no better on them than on other examples |
     facts = model_facts(signals)
     return [
         _check_count(signals),
-        model_comparison.check_balance(signals, facts),
-        model_comparison.check_accuracy(facts),
-        model_comparison.check_learning(signals, facts),
-        model_comparison.check_loss("loss on members", facts.loss),
-        model_comparison.check_loss("loss on non-members", facts.unseen_loss),
-        model_comparison.check_mask(signals, facts),
+        single_checks.check_balance(signals, facts),
+        single_checks.check_accuracy(facts),
+        single_checks.check_learning(signals, facts),
+        single_checks.check_loss("loss on members", facts.loss),
+        single_checks.check_loss("loss on non-members", facts.unseen_loss),
+        single_checks.check_mask(signals, facts),
         _check_duplicates(signals),
         _check_population(signals, facts),
         _check_phi(signals),
@@ -163,8 +163,8 @@ def _check_population(signals: Signals, facts: ModelFacts) -> Check:
         text = f"{num_unseen:,} examples are in no model: the population of RMIA."
         there = float(np.asarray(signals.correct)[:, is_unseen].mean())
         usual = float(facts.unseen_accuracy.mean())
-        noise = model_comparison.STANDARD_ERRORS * 0.5 / np.sqrt(num_unseen)
-        if abs(there - usual) > model_comparison.BROKEN_ACCURACY + noise:
+        noise = single_checks.STANDARD_ERRORS * 0.5 / np.sqrt(num_unseen)
+        if abs(there - usual) > single_checks.BROKEN_ACCURACY + noise:
             text += f" Accuracy is {there:.3f} there, {usual:.3f} on other non-members."
             return Check("population", "warning", f"{text} Look at its labels.")
         return Check("population", "ok", text)
@@ -216,7 +216,7 @@ def _other_scale(phi: np.ndarray) -> str | None:
     groups = np.split(np.argsort(width), [at])
     # Models that differ gradually are no two groups.
     within = max(np.ptp(width[group]) for group in groups if group.size)
-    if not gaps.size or gaps.max() <= max(model_comparison.LOSS_FLOOR, within):
+    if not gaps.size or gaps.max() <= max(single_checks.LOSS_FLOOR, within):
         return None
     few, others = sorted(groups, key=len)
     return (

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from sam_jax import _checks
 from sam_jax.attacks import missing_needs, score_targets
 from sam_jax.metrics import roc
-from sam_jax.metrics.replicates import exact_metrics, sort_scores
+from sam_jax.metrics.replicates import WITHOUT_RATE, exact_metrics, sort_scores
 from sam_jax.types import AttackFn, Signals
 
 MAX_MODEL_GROUPS = 16
@@ -111,7 +111,8 @@ def metrics_without(
     """
     kept = keep[np.ix_(refit.models, refit.columns)]
     groups = example_groups[refit.columns]
-    metrics = np.full((int(example_groups.max()) + 1, 2 + len(fprs)), np.nan)
+    size = int(example_groups.max()) + 1, len(WITHOUT_RATE) + len(fprs)
+    metrics = np.full(size, np.nan)
     for group in range(len(metrics)):
         members = kept[:, groups == group].ravel()
         if members.any() and not members.all():

@@ -18,6 +18,9 @@ from jaxtyping import Bool, Float, Int
 from sam_jax.metrics import roc
 from sam_jax.metrics.estimate import IntervalConfig
 
+WITHOUT_RATE = ("auc", "balanced_accuracy")
+"""Metrics before the TPRs, in the order of every array of metrics."""
+
 MAX_GROUPS = 256
 """Examples and pairs are drawn in at most this many random groups."""
 
@@ -117,8 +120,8 @@ def target_replicates(
     # Whole numbers, which single precision holds exactly up to 2**24.
     is_exact = weights.groups.max(initial=0) * scores.shape[-1] < 2**24
     groups = weights.groups.astype(np.float32 if is_exact else np.float64)
-    value = np.empty((len(scores), 2 + len(fprs)))
-    examples = np.empty((len(scores), num_replicates, 2 + len(fprs)))
+    value = np.empty((len(scores), len(WITHOUT_RATE) + len(fprs)))
+    examples = np.empty((len(scores), num_replicates, value.shape[1]))
     for target, (row, kept) in enumerate(zip(scores, keep, strict=True)):
         ordered = sort_scores(row, kept)
         edges = bin_edges(ordered)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool
 
-from sam_jax.metrics import model_comparison
-from sam_jax.metrics.model_comparison import Check, ModelFacts, graded, model_facts
+from sam_jax.metrics import single_checks
 from sam_jax.metrics.model_identity import near_copies
 from sam_jax.metrics.phi_meaning import likely_meaning
 from sam_jax.metrics.roc import varying_columns
+from sam_jax.metrics.single_checks import Check, ModelFacts, graded, model_facts
 from sam_jax.types import Signals
 
 MIN_SIDE = 100
@@ -49,7 +49,7 @@ loss or size of the training set is not like theirs |
     alone, facts = target.select(examples=counted), model_facts(target, counted)
     checks.append(_check_mask(alone))
     if shadows is None:
-        return [*checks, model_comparison.check_learning(alone, facts)]
+        return [*checks, single_checks.check_learning(alone, facts)]
     # A copy explains all that follows, and masks explain scores: these come first.
     checks.append(_check_copy(target, shadows))
     if varying_columns(np.asarray(shadows.keep)).any():
@@ -114,7 +114,7 @@ def _check_counts(members: np.ndarray, keep: np.ndarray) -> Check:
         ": the shadow models' training sets depend on the target's, so that scores "
         "can tell members without any leak. Draw them anew, from all examples."
     )
-    is_design = abs(gap) > max(model_comparison.STANDARD_ERRORS * error, 1e-9)
+    is_design = abs(gap) > max(single_checks.STANDARD_ERRORS * error, 1e-9)
     return graded("shadow counts", text, (is_design, "warning", doubt))
 
 
@@ -140,7 +140,7 @@ def _check_likeness(target: ModelFacts, shadows: ModelFacts) -> Iterator[Check]:
             ": the target was not trained like its shadow models, and scores measure "
             "this difference too. Train shadow models as the target was trained."
         )
-        is_broken = field == "accuracy" and gap > model_comparison.BROKEN_ACCURACY
+        is_broken = field == "accuracy" and gap > single_checks.BROKEN_ACCURACY
         severity = "invalid" if is_broken else "warning"
         yield graded(name, text, (gap > allowed, severity, doubt))
 
@@ -150,9 +150,9 @@ def _gap(
 ) -> tuple[float, float]:
     """How far a fact is from the median shadow model's, and how far it may be."""
     if field.endswith("accuracy"):
-        floor = model_comparison.accuracy_floor(others, num_members)
+        floor = single_checks.accuracy_floor(others, num_members)
     else:
         value, others = np.log(max(value, 1e-12)), np.log(np.maximum(others, 1e-12))
-        floor = SIZE_FLOOR if field == "num_members" else model_comparison.LOSS_FLOOR
-    allowed = model_comparison.allowed_gap(others, floor)
+        floor = SIZE_FLOOR if field == "num_members" else single_checks.LOSS_FLOOR
+    allowed = single_checks.allowed_gap(others, floor)
     return abs(float(value - np.median(others))), float(allowed)

@@ -1,8 +1,8 @@
 """The SAM family as optax gradient transformations."""
 
+from sam_jax.optimizers.base import Method, perturbed_params
 from sam_jax.optimizers.masking import fill_masked
 from sam_jax.optimizers.memory_methods import FriendlySAM, LookSAM
-from sam_jax.optimizers.method import Method, perturbed_params
 from sam_jax.optimizers.methods import ASAM, GNP, GSAM, MSAM, SAM, USAM, RandomSAM
 from sam_jax.optimizers.radius import Radius, rho_from_learning_rate
 from sam_jax.optimizers.registry import (

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.optimizers import tree_math
-from sam_jax.optimizers.method import Method, Step, perturbed_params
+from sam_jax.optimizers.base import Method, Step, perturbed_params
 from sam_jax.optimizers.radius import check_setting
 from sam_jax.types import Key, Params
 

@@ -19,8 +19,8 @@ from jax.typing import ArrayLike
 
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
+from sam_jax.optimizers.base import Method
 from sam_jax.optimizers.memory_methods import FriendlySAM, LookSAM
-from sam_jax.optimizers.method import Method
 from sam_jax.optimizers.methods import ASAM, GNP, GSAM, MSAM, SAM, USAM, RandomSAM
 from sam_jax.optimizers.radius import Radius, check_setting
 from sam_jax.optimizers.transform import clipped, sharpness_aware

@@ -21,8 +21,8 @@ from jaxtyping import Array, Int
 from sam_jax import _checks
 from sam_jax._checks import ArgumentError
 from sam_jax.optimizers import tree_math
+from sam_jax.optimizers.base import Method, Step
 from sam_jax.optimizers.masking import MaskedGradFn, has_holes
-from sam_jax.optimizers.method import Method, Step
 from sam_jax.optimizers.radius import Radius, check_radius, check_setting, radius_at
 from sam_jax.types import Params
 

@@ -9,11 +9,11 @@ from markupsafe import Markup
 from sam_jax.auditing.result import EQUAL_ACCURACY, AuditResult
 from sam_jax.metrics.roc import varying_columns
 from sam_jax.reporting import (
+    audit_figures,
     audit_tables,
     canvas,
-    given_models,
+    given_scope,
     page,
-    plots,
     risk_sections,
     trust_sections,
 )
@@ -69,7 +69,7 @@ def roc_figure(result: AuditResult) -> Any:
     """Returns the ROC curves of the main attack, one an optimizer."""
     main = result.main_attack
     bands = {name: o.attacks[main].roc for name, o in result.optimizers.items()}
-    return plots.roc_figure(bands, f"{main}: ROC, all targets pooled")
+    return audit_figures.roc_figure(bands, f"{main}: ROC, all targets pooled")
 
 
 def _subtitle(result: AuditResult) -> str:
@@ -77,7 +77,7 @@ def _subtitle(result: AuditResult) -> str:
         return (
             f"{result.dataset.name}: {len(result.columns):,} examples; "
             f"given: {', '.join(result.optimizers)}; "
-            f"{given_models.shadow_models(result.given)}."
+            f"{given_scope.shadow_models(result.given)}."
         )
     return (
         f"{result.dataset.name}: pool of {len(result.dataset.train.y):,} examples, "
@@ -131,7 +131,9 @@ def _curves_by_optimizer(result: AuditResult) -> list[Markup]:
             *_attack_curves(result),
         ),
         page.figure(
-            plots.metric_figure(estimates, title=f"{main}: metrics with intervals"),
+            audit_figures.metric_figure(
+                estimates, title=f"{main}: metrics with intervals"
+            ),
             f"Metrics of {main} by optimizer. Intervals of single optimizers may "
             "overlap where the paired difference in the table is clear.",
         ),
@@ -144,7 +146,9 @@ def _attack_curves(result: AuditResult) -> list[Markup]:
     if len(shown) == 1:
         return []
     bands = {attack: result[result.baseline].attacks[attack].roc for attack in shown}
-    drawing = plots.roc_figure(bands, f"{result.baseline}: ROC by attack, pooled")
+    drawing = audit_figures.roc_figure(
+        bands, f"{result.baseline}: ROC by attack, pooled"
+    )
     caption = f"ROC curves of the {len(shown)} strongest attacks on {result.baseline}."
     return [page.figure(drawing, caption)]
 
@@ -153,7 +157,7 @@ def _curves_by_attack(result: AuditResult) -> list[Markup]:
     return [
         page.heading("Model outputs"),
         page.figure(
-            plots.histogram_figure(_phi(result)),
+            audit_figures.histogram_figure(_phi(result)),
             "Logit-scaled confidence of examples in the model's training set and of "
             "those of the pool outside it, all models together.",
         ),
@@ -170,7 +174,7 @@ def _training(result: AuditResult) -> list[Markup]:
     ):
         curves = _training_curves(result, field)
         if curves:
-            drawing = plots.training_figure(curves, label, label)
+            drawing = audit_figures.training_figure(curves, label, label)
             caption = (
                 f"{label} while training; the line is the median model, the area spans "
                 "all models."
@@ -233,7 +237,7 @@ def _notes(result: AuditResult) -> list[str]:
         "it never enters its own statistics."
     )
     if result.given is not None:
-        shadows = given_models.shadow_models(result.given)
+        shadows = given_scope.shadow_models(result.given)
         attacked = f"A given model is attacked with {shadows}; no attack sees members."
     notes = [
         f"{attacked} Scores are higher for likelier members.",

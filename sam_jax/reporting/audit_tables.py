@@ -6,7 +6,7 @@ import numpy as np
 
 from sam_jax.auditing.result import AttackResult, AuditResult
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.reporting import given_models
+from sam_jax.reporting import given_scope
 from sam_jax.reporting.tables import Cell, Table, metric_label, metric_table, text_table
 from sam_jax.reporting.verdict import verdict
 
@@ -94,7 +94,7 @@ def summary(result: AuditResult) -> str:
     """
     size = f"{len(result.keep)} models each, {len(result.columns):,} examples"
     if result.given is not None:
-        known = given_models.shadow_models(result.given)
+        known = given_scope.shadow_models(result.given)
         size = f"given, {known}, {len(result.columns):,} examples"
     head = f"AuditResult of {', '.join(result.optimizers)}: {size}."
     how = "result[optimizer].attacks[attack] has the rest."

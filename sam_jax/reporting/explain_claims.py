@@ -19,7 +19,7 @@ from sam_jax.analysis.typicality import NUM_BUCKETS
 from sam_jax.metrics import attack_metrics
 from sam_jax.metrics.estimate import Estimate, mean_over_models
 from sam_jax.reporting import tables
-from sam_jax.reporting.variance_figures import SCORE_LABELS
+from sam_jax.reporting.mechanism_figures import SCORE_LABELS
 
 MODERATE = BIN_EDGES.index(0.6) + 1
 """The bin from 0.6 to 0.85."""

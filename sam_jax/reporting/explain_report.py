@@ -14,10 +14,10 @@ from sam_jax.data.result_files import write_text
 from sam_jax.reporting import (
     explain_claims,
     explain_numbers,
+    mechanism_figures,
     memorization_figures,
     page,
     tables,
-    variance_figures,
 )
 from sam_jax.reporting.drawings import NUMBERS, Drawing, numbers, save_drawing
 from sam_jax.reporting.explain_claims import Evidence, PaperClaim
@@ -124,7 +124,7 @@ def draw_figures(explanation: Explanation) -> dict[str, Drawing]:
     num_images = explanation.num_images
     evidence, dataset = explanation.evidence, explanation.dataset
     comparison, memorized = evidence.comparison, evidence.memorized
-    memory, variance, names = memorization_figures, variance_figures, comparison.names
+    memory, variance, names = memorization_figures, mechanism_figures, comparison.names
     index = np.flatnonzero(comparison.pool)
     labels = np.asarray(comparison.signals[0].labels)[comparison.pool]
     drawings = {

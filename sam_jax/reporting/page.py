@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from sam_jax.reporting import pictures, tables
+from sam_jax.reporting import inline_svg, tables
 from sam_jax.reporting.tables import Cell
 
 
@@ -123,7 +123,7 @@ def figure(drawing: Any, caption: str) -> Markup:
         caption: What to see in it, read out to those who cannot see.
     """
     written = '<figure><div class="wide">{}</div><figcaption>{}</figcaption></figure>'
-    return Markup(written).format(pictures.svg(drawing, caption), caption)
+    return Markup(written).format(inline_svg.svg(drawing, caption), caption)
 
 
 def side_by_side(*fragments: Markup) -> Markup:

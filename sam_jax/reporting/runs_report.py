@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from sam_jax.metrics.attack_metrics import AttackMetrics
-from sam_jax.reporting import page, plots, run_differences
+from sam_jax.reporting import audit_figures, page, run_differences
 from sam_jax.reporting.run_files import Run
 from sam_jax.reporting.saved_audits import decode, roc_band
 from sam_jax.reporting.tables import Cell, Table, metric_table
@@ -76,7 +76,7 @@ def _roc(label: str, run: Run) -> Markup:
             if row["optimizer"] == optimizer and row["attack"] == main
         ]
         bands[optimizer] = roc_band(rows, attacks[main]["num_non_members"])
-    drawing = plots.roc_figure(bands, f"{label}: {main}")
+    drawing = audit_figures.roc_figure(bands, f"{label}: {main}")
     return page.figure(drawing, f"{label}: ROC curves of {main}, pooled.")
 
 

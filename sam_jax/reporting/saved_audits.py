@@ -21,9 +21,9 @@ from sam_jax.data.result_files import read_csv
 from sam_jax.metrics.attack_metrics import AttackMetrics, Differences, RocBand
 from sam_jax.metrics.estimate import Estimate
 from sam_jax.metrics.example_risk import Reliability, Risk
-from sam_jax.metrics.model_comparison import Check
 from sam_jax.metrics.num_models import ModelCountCurve
 from sam_jax.metrics.one_run_epsilon import OneRun
+from sam_jax.metrics.single_checks import Check
 from sam_jax.metrics.thresholds import DecisionEpsilon, Decisions
 from sam_jax.reporting.run_files import Rows, read_run, require
 from sam_jax.signals.files import load_signals

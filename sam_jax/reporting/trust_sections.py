@@ -8,9 +8,9 @@ from markupsafe import Markup
 from sam_jax.auditing.result import AuditResult
 from sam_jax.metrics import num_models
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.metrics.model_comparison import Check
+from sam_jax.metrics.single_checks import Check
 from sam_jax.metrics.thresholds import PRIORS
-from sam_jax.reporting import page, plots
+from sam_jax.reporting import audit_figures, page
 from sam_jax.reporting.tables import Cell, Table
 
 
@@ -198,7 +198,9 @@ def _model_count_figure(result: AuditResult) -> object:
         if optimizer.model_count is not None
     }
     num_shadow = [size - 1 for size in first.num_models]
-    return plots.shadow_model_figure(num_shadow, curves, f"{result.main_attack} AUC")
+    return audit_figures.shadow_model_figure(
+        num_shadow, curves, f"{result.main_attack} AUC"
+    )
 
 
 def enough_models(result: AuditResult) -> list[str]:

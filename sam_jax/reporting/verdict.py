@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sam_jax.auditing.result import EQUAL_ACCURACY, AuditResult
 from sam_jax.metrics.multiple_tests import MIN_TARGETS, POWER, Finding
-from sam_jax.reporting import given_models
+from sam_jax.reporting import given_scope
 from sam_jax.reporting.tables import format_estimate, metric_label
 
 
@@ -30,7 +30,7 @@ def verdict(result: AuditResult) -> str:
         changes = [c for c in result.changes() if c.attack[0] == name]
         sentence = _change_sentence(name, result.baseline, changes)
         lines.append(sentence + _fit_caveat(result, name) + ".")
-    lines += given_models.scope(result)
+    lines += given_scope.scope(result)
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from scipy import special
 from sam_jax._checks import ArgumentError
 from sam_jax.metrics import phi_meaning
 from sam_jax.metrics.member_auc import mean_member_auc
-from sam_jax.signals.class_order import order_of_group, order_of_labels
+from sam_jax.signals.label_order import order_of_group, order_of_labels
 from sam_jax.types import Signals
 
 MAX_ROWS = 1_000_000

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from sam_jax.attacks import matching
+from sam_jax.attacks import equal_counts
 
 
 def finite_phi(signals):
@@ -31,8 +31,8 @@ def references(signals, target, matched=True):
     for group in groups:
         group[target] = False
     if matched:
-        probability = matching.fit_matching(signals.keep)
-        left_out = jax.jit(matching.left_out)(probability, signals, target)
+        probability = equal_counts.fit_matching(signals.keep)
+        left_out = jax.jit(equal_counts.left_out)(probability, signals, target)
         for group, models in zip(groups, left_out, strict=True):
             group[np.asarray(models), np.arange(group.shape[1])] = False
     return groups

@@ -9,7 +9,7 @@ from scipy import stats
 import sam_jax
 from sam_jax.attacks import ATTACKS, score_targets
 from sam_jax.auditing.given_models import attack_given
-from sam_jax.auditing.target_matching import Question, join_target
+from sam_jax.auditing.shadow_pairing import Question, join_target
 from sam_jax.metrics.target_checks import check_target
 from sam_jax.models import mlp
 from sam_jax.reporting import audit_report

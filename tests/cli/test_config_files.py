@@ -9,7 +9,7 @@ from sam_jax.cli import audit_options, explain, run_folder, theory
 from sam_jax.cli.attack_inputs import Config as AttackConfig
 from sam_jax.cli.errors import usage_errors
 from sam_jax.cli.main import main
-from sam_jax.cli.options import parse_options
+from sam_jax.cli.option_parsing import parse_options
 
 SMALL = ["--pool-size", "120", "--num-models", "4", "--num-epochs", "2"]
 SMALL += ["--batch-size", "16", "--attacks", "lira_online", "loss", "--rho", "0.1"]

@@ -11,7 +11,7 @@ from sam_jax.cli import audit, audit_arguments, explain_source, run_folder
 from sam_jax.cli import explain as experiment
 from sam_jax.cli.errors import usage_errors
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.reporting import explain_claims, explain_report, pictures
+from sam_jax.reporting import explain_claims, explain_report
 from sam_jax.reporting.saved_audits import load_audit
 from sam_jax.signals import load_audit_signals
 

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.common.cells import Cell
 from experiments.common.effects import main_effects
-from experiments.common.matching import match_losses, measure_match
+from experiments.common.equal_loss import match_losses, measure_match
 from experiments.common.measure import measure_cell, model_metrics, sd_over_models
 from experiments.common.mechanism import FACTORS, mechanism_of
 from experiments.common.sweep_results import fitted_effects

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from sam_jax.metrics import model_checks, model_comparison
+from sam_jax.metrics import model_checks, single_checks
 from tests.attacks.examples import balanced_keep, make_signals
 
 NUM_MODELS, NUM_EXAMPLES = 12, 200
@@ -36,7 +36,7 @@ def test_sound_models_raise_no_word():
 
 def test_facts_are_those_of_a_loop_over_models():
     signals = sound()
-    facts = model_comparison.model_facts(signals)
+    facts = single_checks.model_facts(signals)
     pool = signals.keep.any(axis=0)
     for m in range(NUM_MODELS):
         phi, kept = signals.phi[m, pool, 0].astype(float), signals.keep[m, pool]
@@ -203,7 +203,7 @@ def test_infinite_phi_are_counted_and_large_ones_remarked():
     assert "all phi are infinite" in found(everywhere)["phi"].text
     large = with_phi(signals, lambda phi: phi.__imul__(1000))
     assert found(large)["phi"].severity == "warning"
-    facts = model_comparison.model_facts(infinite)
+    facts = single_checks.model_facts(infinite)
     assert np.isfinite(facts.loss).all()
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from sam_jax.metrics import attack_metrics
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.reporting import canvas, example_plots, page, plots, tables
+from sam_jax.reporting import audit_figures, canvas, example_plots, page, tables
 
 ESTIMATE = Estimate(0.735, 0.728, 0.742, 0.004, 30.0, 0.0)
 MISSING = Estimate(*[float("nan")] * 6)
@@ -33,7 +33,7 @@ class _Reader(HTMLParser):
 def _page():
     fpr = np.geomspace(1e-3, 1, 5)
     band = attack_metrics.RocBand(fpr, fpr, fpr, fpr, 1000)
-    drawing = plots.roc_figure({"sgd": band})
+    drawing = audit_figures.roc_figure({"sgd": band})
     images = example_plots.image_strip(np.zeros((1, 4, 4, 1)), ["a"], "Most exposed")
     return page.page(
         "An audit",

@@ -6,7 +6,7 @@ import pytest
 
 from sam_jax.metrics import attack_metrics
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.reporting import example_plots, plots
+from sam_jax.reporting import audit_figures, example_plots
 
 
 def _estimate(value):
@@ -29,13 +29,15 @@ def _texts(figure):
 def _all_figures():
     rng = np.random.default_rng(0)
     return {
-        "roc": plots.roc_figure({"sgd": _band(0.5), "sam": _band(0.4)}),
-        "histogram": plots.histogram_figure(
+        "roc": audit_figures.roc_figure({"sgd": _band(0.5), "sam": _band(0.4)}),
+        "histogram": audit_figures.histogram_figure(
             {"sgd": (rng.normal(size=50), rng.normal(size=60))}
         ),
-        "metric": plots.metric_figure({"sgd": {"AUC": _estimate(0.7)}}),
-        "training": plots.training_figure({"sgd": rng.random((3, 5))}, "Loss", "Loss"),
-        "shadow": plots.shadow_model_figure(
+        "metric": audit_figures.metric_figure({"sgd": {"AUC": _estimate(0.7)}}),
+        "training": audit_figures.training_figure(
+            {"sgd": rng.random((3, 5))}, "Loss", "Loss"
+        ),
+        "shadow": audit_figures.shadow_model_figure(
             [4, 8], {"sgd": [_estimate(0.6), _estimate(0.7)]}
         ),
         "exposure": example_plots.exposure_figure(
@@ -58,7 +60,7 @@ def test_every_figure_has_a_title_and_draws(name, tmp_path):
 
 
 def test_log_roc_starts_at_one_false_positive_and_names_its_curves():
-    figure = plots.roc_figure({"sgd": _band(0.5), "sam": _band(0.4)})
+    figure = audit_figures.roc_figure({"sgd": _band(0.5), "sam": _band(0.4)})
     (axes,) = figure.axes
     assert axes.get_xlim()[0] == axes.get_ylim()[0] == 1e-3
     assert axes.get_xscale() == axes.get_yscale() == "log"
@@ -67,13 +69,15 @@ def test_log_roc_starts_at_one_false_positive_and_names_its_curves():
 
 def test_a_metric_that_is_not_resolvable_is_written_out():
     missing = Estimate(*[float("nan")] * 6)
-    figure = plots.metric_figure({"sgd": {"TPR": missing}})
+    figure = audit_figures.metric_figure({"sgd": {"TPR": missing}})
     assert "not resolvable" in _texts(figure)
 
 
 def test_histograms_of_members_and_non_members_integrate_to_one():
     rng = np.random.default_rng(1)
-    figure = plots.histogram_figure({"a": (rng.normal(size=500), rng.normal(size=300))})
+    figure = audit_figures.histogram_figure(
+        {"a": (rng.normal(size=500), rng.normal(size=300))}
+    )
     for patch in figure.axes[0].patches:
         data = patch.get_data()
         np.testing.assert_allclose(np.diff(data.edges) @ data.values, 1)
@@ -81,24 +85,27 @@ def test_histograms_of_members_and_non_members_integrate_to_one():
 
 def test_training_curves_show_the_median_over_models():
     values = np.array([[1.0, 2.0], [3.0, 5.0], [8.0, 9.0]])
-    figure = plots.training_figure({"sgd": values}, "Loss", "Loss")
+    figure = audit_figures.training_figure({"sgd": values}, "Loss", "Loss")
     assert figure.axes[0].lines[0].get_ydata().tolist() == [3.0, 5.0]
 
 
 def test_labels_of_curves_that_end_together_do_not_overlap():
     curves = {name: np.array([[0.0, 1.0]]) for name in "abc"}
-    axes = plots.training_figure(curves, "Loss", "Loss").axes[0]
+    axes = audit_figures.training_figure(curves, "Loss", "Loss").axes[0]
     heights = sorted(text.xy[1] for text in axes.texts)
     assert min(np.diff(heights)) >= 0.06 * np.ptp(axes.get_ylim())
 
 
 def test_empty_input_and_missing_captions_are_named():
     with pytest.raises(ValueError, match="bands must hold at least one"):
-        plots.roc_figure({})
+        audit_figures.roc_figure({})
     with pytest.raises(ValueError, match="one text per image"):
         example_plots.image_strip(np.zeros((2, 4, 4, 1)), ["a"], "Most")
 
 
-def test_importing_plots_does_not_import_matplotlib():
-    code = "import sys, sam_jax.reporting.plots; sys.exit('matplotlib' in sys.modules)"
+def test_importing_figures_does_not_import_matplotlib():
+    code = (
+        "import sys, sam_jax.reporting.audit_figures; "
+        "sys.exit('matplotlib' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,4 +1,4 @@
-"""Reference models in numbers that do not tell whether the target is a member.
+"""Shadow models in numbers that do not tell whether the target is a member.
 
 Of M models let K have trained on an example. A member is compared with the K - 1 other
 'in' models and M - K 'out' models, a non-member with K and M - K - 1: where the design

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from sam_jax.attacks import matching
+from sam_jax.attacks import equal_counts
 from tests.attacks.examples import balanced_keep, make_signals
 from tests.attacks.naive import references
 
@@ -40,8 +40,8 @@ def test_with_k_in_models_each_pair_has_k_minus_1_in_and_the_out_likewise(
 def test_the_extra_model_left_out_is_the_next_of_its_group():
     keep = np.array([[1, 1], [0, 1], [1, 0], [0, 0]], bool)
     signals = signals_with(keep)
-    probability = matching.fit_matching(signals.keep)
-    inside, outside = jax.vmap(matching.left_out, (None, None, 0))(
+    probability = equal_counts.fit_matching(signals.keep)
+    inside, outside = jax.vmap(equal_counts.left_out, (None, None, 0))(
         probability, signals, np.arange(4)
     )
     np.testing.assert_array_equal(inside, [[0, 0], [2, 1], [2, 0], [0, 0]])
@@ -88,6 +88,6 @@ def test_examples_that_all_or_no_models_had_lose_no_model():
 
 def test_the_numbers_mixed_from_phi_are_uniform():
     signals = make_signals(RNG.normal(size=(3, 20_000, 1)), np.zeros((3, 20_000)))
-    uniform = np.asarray(matching.pseudo_uniform(signals))
+    uniform = np.asarray(equal_counts.pseudo_uniform(signals))
     counts = np.histogram(uniform, 20, (0, 1))[0]
     assert np.square((counts - 1000) / np.sqrt(950)).sum() < 50  # chi-square of 19

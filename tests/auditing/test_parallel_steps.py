@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sam_jax.auditing.steps import Steps
+from sam_jax.auditing.parallel_steps import Steps
 
 
 def test_steps_run_side_by_side_and_keep_their_order(monkeypatch):
