@@ -3,8 +3,8 @@
 An example is attacked once by every target. Scores of different targets are first put
 on a common scale: the false-positive rate at which the example would be accused, among
 the target's non-members. Exposure is ``-log10`` of it: 2 means accused at one false
-alarm in a hundred. (Carlini et al., "The Secret Sharer", 2019, call exposure the rank of
-a canary's perplexity among all that it might have been; that is another number.)
+alarm in a hundred. (What Carlini et al., "The Secret Sharer", 2019, call exposure is
+another number: the rank of a canary's perplexity among all that it might have been.)
 """
 
 from typing import NamedTuple
