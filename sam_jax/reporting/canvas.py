@@ -4,7 +4,7 @@ matplotlib is imported when a figure is drawn, and only its Figure class is used
 pyplot state, no window. Colours follow Okabe and Ito's, which colour-blind readers tell
 apart, darkened until their words can be read on white, and are given to names in the
 order in which they come, so that one optimizer keeps its colour through a report.
-``pictures`` replaces all of them by those of the reader's light or dark page.
+``inline_svg`` replaces all of them by those of the reader's light or dark page.
 """
 
 import itertools

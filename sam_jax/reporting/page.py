@@ -119,7 +119,8 @@ def figure(drawing: Any, caption: str) -> Markup:
     """Returns a matplotlib Figure with its caption.
 
     Args:
-        drawing: From ``plots``, whose ink then follows the page's; any Figure will do.
+        drawing: From ``audit_figures``, whose ink then follows the page's; any Figure
+            will do.
         caption: What to see in it, read out to those who cannot see.
     """
     written = '<figure><div class="wide">{}</div><figcaption>{}</figcaption></figure>'

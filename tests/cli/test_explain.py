@@ -11,7 +11,7 @@ from sam_jax.cli import audit, audit_arguments, explain_source, run_folder
 from sam_jax.cli import explain as experiment
 from sam_jax.cli.errors import usage_errors
 from sam_jax.metrics.estimate import Estimate
-from sam_jax.reporting import explain_claims, explain_report
+from sam_jax.reporting import explain_claims, explain_report, inline_svg
 from sam_jax.reporting.saved_audits import load_audit
 from sam_jax.signals import load_audit_signals
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(rho_sweep, "sharpness_of_chunk", flatness)
-        patch.setattr(pictures, "svg", lambda *_: Markup("<svg></svg>"))
+        patch.setattr(inline_svg, "svg", lambda *_: Markup("<svg></svg>"))
         result = run()
         about = json.loads((root / "runs/explain/default/config.json").read_text())
         result.save(root / "again", about)
